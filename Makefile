@@ -1,0 +1,32 @@
+# `make run` and `make test` work on a fresh machine: they create .venv and install what they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: run test acceptance lint bench clean
+
+run: $(VENV)/.installed
+	$(BIN)/genbench experiment=vae-mnist5k
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not acceptance"
+
+acceptance: $(VENV)/.installed
+	$(BIN)/python -m pytest -m acceptance -s
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.vae
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,1 @@
+"""genbench: one bench for the classic deep generative models."""

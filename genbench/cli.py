@@ -1,0 +1,234 @@
+"""The command line before anything runs: help, plug-ins' configuration, and mistakes told in one message."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from genbench.run import Outcome
+
+__all__ = ["CONFIG_DIRECTORY", "add_plugin_search_path", "check", "help_text", "sweep_table"]
+
+_PACKAGE = Path(__file__).resolve().parent
+# In a wheel the configuration lies inside the package, in a checkout beside it.
+CONFIG_DIRECTORY = next(
+    path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (path / "train.yaml").is_file()
+)
+
+GROUPS = ("experiment", "task", "model", "loss", "regularizer", "dataset", "optimizer", "trainer")
+
+HELP = """\
+genbench: train and measure classic deep generative models.
+
+  genbench experiment=NAME [KEY=VALUE …]              one run
+  genbench -m experiment=NAME seed=1,2,3              a sweep: every combination of the listed values
+  genbench -m 'experiment=glob(dirac-*)'              … or of all experiments of a pattern
+  genbench experiment=NAME --cfg job --resolve        show the composed configuration, run nothing
+  genbench-figures --help                             redraw, compare and animate finished runs
+  tensorboard --logdir outputs
+
+Results lie in outputs/<experiment>/<run>/; the same command again resumes the run, or skips it if it is done.
+
+Keys used most: seed, device (auto, cpu, cuda, cuda:N, mps), data_root ($GENBENCH_DATA or data/),
+trainer.epochs, trainer.max_steps, trainer.batch_size, optimizer.lr, model.width where a model has one.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 3 diverged, 4 locked, 130 / 143 interrupted.
+"""
+
+
+def help_text() -> str:
+    """Usage and every choice that the shipped configuration offers. Imports no PyTorch."""
+    lines = [HELP]
+    for group in GROUPS:
+        names = sorted(path.stem for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
+        if group == "experiment":
+            lines.append("experiment=")
+            lines += [f"  {name:<20} {_description(name)}".rstrip() for name in sorted(names, key=_natural)]
+        else:
+            lines.append(f"{group}= {', '.join(names)}")
+    return "\n".join(lines)
+
+
+def _description(experiment: str) -> str:
+    """The first comment of an experiment's YAML."""
+    with (CONFIG_DIRECTORY / "experiment" / f"{experiment}.yaml").open(encoding="utf-8") as file:
+        comments = (line[1:].strip() for line in file if line.startswith("#") and "@package" not in line)
+        return next(comments, "")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """dirac-w1-2 before dirac-w1-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split("-")]
+
+
+def add_plugin_search_path() -> None:
+    """Let Hydra find the `conf/` directories of plug-in packages."""
+    from importlib.metadata import entry_points
+
+    if not entry_points(group="genbench.plugins"):
+        return  # without plug-ins there is no reason to import components, and PyTorch with them, yet
+
+    from genbench.registry import plugin_config_directories
+
+    class PluginSearchPath(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for directory in plugin_config_directories():
+                search_path.append("genbench.plugins", f"file://{directory}")
+
+    Plugins.instance().register(PluginSearchPath)
+
+
+def check(arguments: list[str]) -> None:
+    """Compose and validate every job that the command line asks for. Raises ConfigError; writes nothing."""
+    options = _parse(arguments)
+    with _composer():
+        loader = GlobalHydra.instance().config_loader()
+        overrides = _parse_overrides(options.overrides, loader)
+        for job in _jobs(overrides, options.multirun):
+            _check_job(job, loader)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]}", "see genbench --help")
+    return known
+
+
+@contextmanager
+def _composer() -> Iterator[None]:
+    with initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
+        yield
+
+
+def _parse_overrides(words: list[str], loader: ConfigLoader) -> list[Override]:
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = []
+    for word in words:
+        try:
+            overrides += parser.parse_overrides([word])
+        except HydraException as error:
+            raise ConfigError(
+                f"{word!r} is not of the form KEY=VALUE: {str(error).splitlines()[0]}"
+            ) from error
+    return overrides
+
+
+def _jobs(overrides: list[Override], multirun: bool) -> list[list[Override]]:
+    """The overrides of every single job."""
+    swept = [override for override in overrides if override.is_sweep_override()]
+    if not multirun:
+        if swept:
+            raise ConfigError(
+                f"{swept[0].key_or_group} has several values: {swept[0].get_value_string()}",
+                "add -m to run one job for each",
+            )
+        return [overrides]
+    if any(override.key_or_group == "hydra/sweeper" for override in overrides):
+        return []  # another sweeper finds its values as it goes; each job is checked when it starts
+    job_words = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    if not job_words:
+        raise ConfigError("the sweep is empty: " + " ".join(override.input_line or "" for override in swept))
+    loader = GlobalHydra.instance().config_loader()
+    # A sweep's Hydra settings (launcher and so on) hold for all its jobs; BasicSweeper leaves them in each.
+    return [_parse_overrides(list(words), loader) for words in job_words]
+
+
+def _check_job(job: list[Override], loader: ConfigLoader) -> None:
+    _check_groups(job, loader)
+    words = [override.input_line for override in job if override.input_line]
+    try:
+        composed = compose("train", overrides=words)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(job, error) from error
+    validate(composed)
+
+
+def validate(composed: DictConfig) -> Any:
+    """The typed configuration of a composed one. Raises ConfigError."""
+    from genbench import config
+
+    try:
+        OmegaConf.resolve(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    return config.read(composed)
+
+
+def _check_groups(job: list[Override], loader: ConfigLoader) -> None:
+    from genbench.registry import closest
+
+    for override in job:
+        group = override.key_or_group
+        if group not in GROUPS or override.is_delete():
+            continue
+        options = loader.get_group_options(group, ObjectType.CONFIG)
+        choice = override.value()
+        if choice not in options:
+            shown = sorted(options, key=_natural)
+            raise ConfigError(
+                f"unknown {group} {choice!r}{closest(str(choice), options)}", f"known: {', '.join(shown)}"
+            )
+
+
+def _explained(job: list[Override], error: Exception) -> ConfigError:
+    """Hydra's complaint, with the closest key where a key is unknown."""
+    from genbench.registry import closest
+
+    groups = [
+        override for override in job if override.key_or_group in GROUPS or "@" in (override.input_line or "")
+    ]
+    try:
+        base = compose("train", overrides=[override.input_line or "" for override in groups])
+    except (HydraException, OmegaConfBaseException):
+        return ConfigError(str(error).splitlines()[0])
+    keys = _dotted(OmegaConf.to_container(base))
+    for override in job:
+        key = override.key_or_group
+        if override in groups or override.is_add() or override.is_force_add() or key.startswith("hydra"):
+            continue
+        if key not in keys:
+            return ConfigError(
+                f"unknown key {key!r}{closest(key, [*keys, *GROUPS])}", "see --cfg job for all keys"
+            )
+    return ConfigError(str(error).splitlines()[0])
+
+
+def _dotted(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    return [
+        name for key, value in node.items() for name in (prefix + key, *_dotted(value, f"{prefix}{key}."))
+    ]
+
+
+def sweep_table(outcomes: list[Outcome]) -> str:
+    """One line a job."""
+    width = max(len(str(outcome.directory)) for outcome in outcomes)
+    rows = [
+        f"{str(outcome.directory):<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes
+    ]
+    done = sum(outcome.exit_code == 0 for outcome in outcomes)
+    return "\n".join([f"sweep: {done} of {len(outcomes)} jobs done", *rows])

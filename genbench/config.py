@@ -1,0 +1,210 @@
+"""The typed schema of a run: unknown keys, wrong types and values out of range fail before anything runs.
+
+`Config` and `TrainerConfig` describe what every run has. The schema of a component (model, loss …) is the
+signature of its constructor (see `genbench.registry`), so it is written once, beside the code that uses it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from genbench import registry
+from genbench.errors import ConfigError
+from genbench.registry import PositiveInt, Range
+
+__all__ = ["COMPONENTS", "Config", "Reference", "TrainerConfig", "fingerprint", "read", "to_dict"]
+
+COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "critic_optimizer")
+"""Keys of the configuration that hold a component; `critic_optimizer` may be null."""
+
+# What a run is named and where it lies says nothing about what it computes, so a run keeps its identity when
+# a path moves or a published figure is corrected.
+NOT_IDENTITY = ("data_root", "output_root", "reference")
+
+
+@dataclass
+class TrainerConfig:
+    """How long to train and what to do in between; every interval counts training steps."""
+
+    batch_size: PositiveInt = 64
+    epochs: PositiveInt | None = None  # passes over the training set
+    max_steps: PositiveInt | None = None  # with `epochs` too, whichever ends first
+    drop_last: bool = False  # leave out an epoch's last, smaller batch
+    log_every: PositiveInt = 100
+    evaluate_every: PositiveInt | None = None  # null: once an epoch
+    checkpoint_every: PositiveInt | None = None  # null: at every evaluation
+    keep_checkpoints: PositiveInt = 2
+    threads: PositiveInt | None = None  # CPU threads within an operation; null: PyTorch's choice
+
+
+@dataclass
+class Reference:
+    """A published figure that a measurement is set beside."""
+
+    metric: str
+    value: float
+    source: str
+    at: str = "final"  # or "best"
+    tolerance: Annotated[float, Range(minimum=0)] = 0.0
+    better: str = "higher"  # or "lower"
+
+
+@dataclass
+class Config:
+    """A whole run, components as plain dictionaries with their `name`."""
+
+    name: str
+    seed: Annotated[int, Range(minimum=0, below=2**32)]
+    device: str
+    deterministic: bool
+    data_root: str
+    output_root: str
+    task: dict[str, Any]
+    model: dict[str, Any]
+    loss: dict[str, Any]
+    regularizer: dict[str, Any]
+    dataset: dict[str, Any]
+    optimizer: dict[str, Any]
+    critic_optimizer: dict[str, Any] | None
+    trainer: TrainerConfig
+    reference: list[Reference] = field(default_factory=list)
+
+
+def read(composed: DictConfig) -> Config:
+    """Check a composed configuration against the schema and return it typed.
+
+    Raises ConfigError, naming the key and what would be right.
+    """
+    fields = {f.name for f in dataclasses.fields(Config)}
+    for key in composed:
+        if str(key) not in fields:
+            raise ConfigError(f"unknown key {key!r}{registry.closest(str(key), fields)}")
+    values = {str(key): composed[key] for key in composed}
+    for key in COMPONENTS:
+        values[key] = _component(key, values.get(key))
+    trainer = _typed(TrainerConfig, values["trainer"], "trainer")
+    if trainer.epochs is None and trainer.max_steps is None:
+        raise ConfigError("no end to the training", "set trainer.epochs or trainer.max_steps")
+    references = [
+        _typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(values["reference"] or [])
+    ]
+    for i, reference in enumerate(references):
+        _choice(reference.at, ("final", "best"), f"reference[{i}].at")
+        _choice(reference.better, ("higher", "lower"), f"reference[{i}].better")
+    plain = {
+        key: values.get(key)
+        for key in ("name", "seed", "device", "deterministic", "data_root", "output_root")
+    }
+    if not plain["name"] or "/" in str(plain["name"]):
+        raise ConfigError("name: the run needs a name without '/'", "choose experiment=NAME or set name=NAME")
+    scalars = dataclasses.make_dataclass("Config", [(key, get_type_hints(Config)[key]) for key in plain])
+    checked = _typed(scalars, plain, "", get_type_hints(Config, include_extras=True))
+    return Config(
+        **{key: getattr(checked, key) for key in plain},
+        **{key: values[key] for key in COMPONENTS},
+        trainer=trainer,
+        reference=references,
+    )
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain dictionaries, lists and scalars."""
+    return dataclasses.asdict(config)
+
+
+def fingerprint(config: Config) -> str:
+    """Eight hexadecimal digits that change when anything that is computed changes."""
+    identity = {key: value for key, value in to_dict(config).items() if key not in NOT_IDENTITY}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _component(key: str, node: DictConfig | None) -> dict[str, Any] | None:
+    if node is None:
+        if key == "critic_optimizer":
+            return None
+        raise ConfigError(f"no {key} chosen", f"add {key}=NAME; known: {', '.join(registry.known(key))}")
+    group = "optimizer" if key == "critic_optimizer" else key
+    name = node.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{key}.name is missing", f"known: {', '.join(registry.known(group))}")
+    taken = registry.parameters(registry.lookup(group, name))
+    hints = {parameter.name: parameter.annotation for parameter in taken.values()}
+    fields = []
+    for parameter in taken.values():
+        default = parameter.default
+        if isinstance(default, (list, tuple)):
+            default_field: Any = dataclasses.field(default_factory=lambda value=default: list(value))  # type: ignore[misc]
+        elif default is parameter.empty:
+            default_field = dataclasses.field()
+        else:
+            default_field = dataclasses.field(default=default)
+        fields.append((parameter.name, _strip(parameter.annotation), default_field))
+    schema = dataclasses.make_dataclass(name, fields, kw_only=True)
+    given = {str(k): v for k, v in node.items() if k != "name"}
+    typed = _typed(schema, given, key, hints)
+    return {"name": name, **dataclasses.asdict(typed)}
+
+
+def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None = None) -> Any:
+    """`values` as an instance of the dataclass `schema`, types and ranges checked."""
+    hints = hints or get_type_hints(schema, include_extras=True)
+    dotted = f"{prefix}." if prefix else ""
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(schema), values or {})
+        result = OmegaConf.to_object(node)
+    except ConfigKeyError as error:
+        word = str(error.key)
+        known = [f.name for f in dataclasses.fields(schema)]
+        raise ConfigError(
+            f"unknown key '{dotted}{word}'{registry.closest(word, known)}",
+            f"known: {', '.join(known) or 'none'}",
+        ) from error
+    except ValidationError as error:
+        raise ConfigError(f"{dotted}{error.full_key or error.key}: {_first_line(error)}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{dotted}{error.full_key or ''}: {_first_line(error)}") from error
+    for f in dataclasses.fields(schema):
+        value = getattr(result, f.name)
+        for bounds in _ranges(hints[f.name]):
+            for number in value if isinstance(value, list) else [value]:
+                if number is not None and number not in bounds:
+                    raise ConfigError(f"{dotted}{f.name} must be {bounds}, not {number}")
+    return result
+
+
+def _choice(value: str, choices: tuple[str, ...], key: str) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _ranges(hint: Any) -> Iterator[Range]:
+    """The Range marks in a (possibly optional or list) annotation."""
+    yield from (mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Range))
+    for part in get_args(hint):
+        if not isinstance(part, Range):
+            yield from _ranges(part)
+
+
+def _strip(hint: Any) -> Any:
+    """An annotation without its Annotated[…] marks: what OmegaConf understands."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _strip(get_args(hint)[0])
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_strip(part) for part in get_args(hint))]  # noqa: UP007
+    if origin is list:
+        return list[_strip(get_args(hint)[0])]  # type: ignore[misc]
+    return hint

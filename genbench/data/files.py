@@ -1,0 +1,114 @@
+"""Data files: found and verified, else downloaded; what was parsed from them is kept compactly."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torchvision.datasets.utils import download_url
+
+from genbench.errors import DataError
+
+__all__ = ["DataFile", "cached", "ensure"]
+
+Arrays = dict[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of a data set: where it lies under the data root, its published address and md5."""
+
+    path: str
+    url: str
+    md5: str
+
+
+def ensure(root: Path, file: DataFile) -> Path:
+    """The path of the verified file, downloaded if it is missing.
+
+    Raises DataError, naming file, address and target path, if it is missing and cannot be downloaded, or damaged.
+    """
+    path = root / file.path
+    if not path.is_file():
+        _download(path, file)
+    found = _md5(path)
+    if found != file.md5:
+        raise DataError(
+            f"{path} is damaged: its md5 checksum is {found}, not {file.md5}\n"
+            f"  delete it; it is downloaded anew from {file.url}"
+        )
+    return path
+
+
+def _download(path: Path, file: DataFile) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        download_url(file.url, str(part.parent), part.name, file.md5)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # no network, no such address, no space, a wrong checksum
+        raise DataError(
+            f"{path.name} is not at {path} and cannot be downloaded from {file.url}: {error}\n"
+            f"  download it elsewhere and put it at {path}, or set data_root (or $GENBENCH_DATA) to where it lies"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def cached(root: Path, name: str, sources: list[Path], parse: Callable[[], Arrays]) -> Arrays:
+    """`parse()`, or what it returned the last time if the `sources` have not changed since.
+
+    A root that cannot be written to and a damaged cache are no errors: then `parse` runs again.
+    """
+    path = root / ".cache" / f"{name}.npz"
+    stamp = np.array([number for source in sources for number in _stamp(source)], dtype=np.int64)
+    try:
+        with np.load(path) as stored:
+            if np.array_equal(stored["stamp"], stamp):
+                keys = [key for key in stored.files if f"{key}:shape" in stored.files]
+                return {key: _unpack(stored, key) for key in keys}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    arrays = parse()
+    _store(path, stamp, arrays)
+    return arrays
+
+
+def _stamp(source: Path) -> tuple[int, int]:
+    status = source.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _store(path: Path, stamp: NDArray[np.int64], arrays: Arrays) -> None:
+    packed = {"stamp": stamp}
+    for key, array in arrays.items():
+        packed[f"{key}:shape"] = np.array(array.shape)
+        packed[key] = np.packbits(array) if array.max(initial=0) <= 1 else array  # type: ignore[assignment]
+    part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(part, **packed)  # type: ignore[arg-type]
+        part.replace(path)
+    except OSError:
+        pass
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _unpack(stored: np.lib.npyio.NpzFile, key: str) -> NDArray[np.uint8]:
+    shape, array = tuple(stored[f"{key}:shape"]), stored[key]
+    return array if array.shape == shape else np.unpackbits(array, count=int(np.prod(shape))).reshape(shape)
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

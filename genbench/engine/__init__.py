@@ -1,0 +1,1 @@
+"""Trainer, run directory, checkpoints, averages, devices: knows no family."""

@@ -1,0 +1,178 @@
+"""Everything a run logs: `metrics.jsonl`, TensorBoard events, and the final and best of every metric."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+from torchvision.utils import save_image
+
+from genbench.engine.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+__all__ = ["Logbook"]
+
+
+class Logbook:
+    """Append-only logs that can be rewound to a position, so that a resumed run repeats nothing.
+
+    `directions` maps a metric to "higher" or "lower", `references` to (source, value) pairs; `settings` is the
+    configuration, for TensorBoard's HParams tab.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        title: str,
+        directions: dict[str, str],
+        references: dict[str, list[tuple[str, float]]],
+        settings: dict[str, Any],
+    ) -> None:
+        self.run = run
+        self.title = title
+        self.final: dict[str, dict[str, float]] = {}
+        self.best: dict[str, dict[str, float]] = {}
+        self._directions = directions
+        self._references = references
+        self._settings = settings
+        self._curves: dict[str, list[tuple[float, float]]] = {}
+        self._rows: Any = None
+        self._writer: SummaryWriter | None = None
+
+    # What pictures may ask (engine.task.Record)
+
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        return self._curves.get(metric, [])
+
+    def references(self, metric: str) -> list[tuple[str, float]]:
+        return self._references.get(metric, [])
+
+    # Opening, closing, rewinding
+
+    def open(self, positions: dict[str, int] | None = None) -> None:
+        """Drop what was logged after `positions` (everything, without them) and append from there on."""
+        self._rewind(positions or {})
+        self.read()
+        self._rows = self.run.metrics.open("a", encoding="utf-8")
+        self._writer = SummaryWriter(str(self.run.tensorboard))
+
+    def close(self) -> None:
+        if self._rows:
+            self._rows.close()
+        if self._writer:
+            self._writer.close()
+        self._rows = self._writer = None
+
+    def positions(self) -> dict[str, int]:
+        """The length of every log file, all of it on disk."""
+        assert self._rows and self._writer, "the logbook is not open"
+        self._rows.flush()
+        os.fsync(self._rows.fileno())
+        self._writer.flush()
+        return {str(path.relative_to(self.run.path)): path.stat().st_size for path in self._files()}
+
+    def _files(self) -> list[Path]:
+        return [path for path in (self.run.metrics, *self.run.tensorboard.glob("events.*")) if path.exists()]
+
+    def _rewind(self, positions: dict[str, int]) -> None:
+        for path in self._files():
+            length = positions.get(str(path.relative_to(self.run.path)))
+            if length is None:
+                path.unlink()
+            elif length < path.stat().st_size:
+                os.truncate(path, length)
+
+    def read(self) -> None:
+        """Take up what `metrics.jsonl` holds."""
+        self.final, self.best, self._curves = {}, {}, {}
+        if self.run.metrics.exists():
+            with self.run.metrics.open(encoding="utf-8") as rows:
+                for line in rows:
+                    row = json.loads(line)
+                    self._remember(row["metric"], row["value"], row["step"], row["epoch"])
+
+    # Logging
+
+    def scalars(self, values: dict[str, float], step: int, epoch: float, seconds: float) -> None:
+        assert self._rows and self._writer, "the logbook is not open"
+        for metric, value in values.items():
+            number = float(value) if math.isfinite(value) else None
+            row = {
+                "step": step,
+                "epoch": round(epoch, 6),
+                "time": round(seconds, 3),
+                "metric": metric,
+                "value": number,
+            }
+            self._rows.write(json.dumps(row) + "\n")
+            self._writer.add_scalar(metric, value, step)
+            self._remember(metric, number, step, row["epoch"])
+        self._rows.flush()
+
+    def _remember(self, metric: str, value: float | None, step: int, epoch: float) -> None:
+        self._curves.setdefault(metric, []).append((epoch, math.nan if value is None else value))
+        entry: dict[str, Any] = {"value": value, "step": step}
+        self.final[metric] = entry
+        direction = self._directions.get(metric)
+        if direction is None or value is None:
+            return
+        best = self.best.get(metric)
+        if best is None or (value > best["value"] if direction == "higher" else value < best["value"]):
+            self.best[metric] = entry
+
+    def figure(self, name: str, figure: Figure, stage: str, step: int) -> None:
+        """A picture as `figures/<name>-<stage>.png` and in TensorBoard."""
+        assert self._writer, "the logbook is not open"
+        self.save_figure(name, figure, stage)
+        self._writer.add_figure(f"figures/{name}", figure, step, close=False)
+
+    def save_figure(self, name: str, figure: Figure, stage: str) -> Path:
+        self.run.figures.mkdir(exist_ok=True)
+        path = self.run.figures / f"{name}-{stage}.png"
+        figure.savefig(path, dpi=150, bbox_inches="tight")
+        return path
+
+    def image(self, name: str, image: Tensor, stage: str, step: int) -> None:
+        """A raw grid [C, H, W] as `samples/<name>-<stage>.png` and in TensorBoard."""
+        assert self._writer, "the logbook is not open"
+        self.run.samples.mkdir(exist_ok=True)
+        save_image(image, self.run.samples / f"{name}-{stage}.png")
+        self._writer.add_image(f"samples/{name}", image, step)
+
+    def charts(self, charts: dict[str, list[str]]) -> None:
+        """TensorBoard's custom-scalars layout: contrasting curves on one chart."""
+        assert self._writer, "the logbook is not open"
+        if charts:
+            self._writer.add_custom_scalars(
+                {self.title: {title: ["Multiline", tags] for title, tags in charts.items()}}
+            )
+
+    def hyperparameters(self, metrics: list[str]) -> None:
+        """The HParams tab: settings beside the final value of `metrics`, in this very run.
+
+        (`SummaryWriter.add_hparams` would start a second run directory.)
+        """
+        assert self._writer, "the logbook is not open"
+        finals = {name: self.final[name]["value"] for name in metrics if name in self.final}
+        for summary in hparams(dict(_flatten(self._settings)), finals):
+            self._writer.file_writer.add_summary(summary)
+
+
+def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, bool | float | str]]:
+    rows: list[tuple[str, bool | float | str]] = []
+    for key, value in config.items():
+        if isinstance(value, dict):
+            rows += _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, (bool, int, float, str)):
+            rows.append((prefix + key, value))
+        elif value is not None:
+            rows.append((prefix + key, json.dumps(value)))
+    return rows

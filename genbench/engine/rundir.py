@@ -1,0 +1,89 @@
+"""A run's directory: what it holds, who may write to it, and how far the run is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from genbench.engine.checkpoint import write_atomically
+from genbench.errors import RunLocked
+
+__all__ = ["FINISHED", "RunDirectory", "to_json"]
+
+FINISHED = ("done", "diverged")
+"""Statuses that starting the same run again does not change."""
+
+
+class RunDirectory:
+    """`outputs/<experiment>/<run>/`: the same directory means the same run.
+
+    Use as a context manager: inside, this process alone writes to it; RunLocked if another one does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.figures = path / "figures"
+        self.samples = path / "samples"
+        self.tensorboard = path / "tensorboard"
+        self.metrics = path / "metrics.jsonl"
+        self._lock = FileLock(path / ".lock", timeout=0)
+
+    def __enter__(self) -> RunDirectory:
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise RunLocked(
+                f"{self.path}: another process is training this run\n  wait for it, or change the seed or a setting"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @property
+    def status(self) -> str | None:
+        """running | done | failed | diverged | interrupted, or None before the first start."""
+        try:
+            return json.loads((self.path / "status.json").read_text())["status"]
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+
+    def set_status(self, status: str, step: int, **details: Any) -> None:
+        row = {
+            "status": status,
+            "step": step,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "pid": os.getpid(),
+        }
+        write_atomically(self.path / "status.json", to_json(row | details))
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_atomically(self.path / "summary.json", to_json(summary))
+
+    def read_summary(self) -> dict[str, Any]:
+        return json.loads((self.path / "summary.json").read_text())
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON: a number that is not finite becomes null."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,58 @@
+"""What the engine sees of a family of models, and what a family sees of the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+__all__ = ["Record", "Stage", "Task"]
+
+Stage = Literal["start", "middle", "end"]
+
+
+class Record(Protocol):
+    """What a run has logged so far, for pictures."""
+
+    title: str
+
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        """(epoch, value) of every logged value, in order."""
+
+    def references(self, metric: str) -> list[tuple[str, float]]:
+        """(source, published value) pairs."""
+
+
+class Task(Protocol):
+    """How a family learns and what it is judged by."""
+
+    batches_per_step: int
+    """Fresh batches that one training step consumes; they arrive concatenated."""
+
+    directions: dict[str, str]
+    """Metric name → "higher" or "lower": which way is better. Other metrics have no best value."""
+
+    charts: dict[str, list[str]]
+    """Title → metrics that belong on one TensorBoard chart."""
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        """One update of every player. Returns detached device scalars; never waits for the device."""
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Judge the networks on "valid" (during training) or "test" (once, at the end).
+
+        Leaves the global random state as it found it.
+        """
+
+    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
+        """Pictures by name."""
+
+    def images(self, stage: Stage) -> dict[str, Tensor]:
+        """Sample grids by name, [C, H, W] in [0, 1]."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that must survive a crash."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -1,0 +1,213 @@
+"""The training loop: steps, and what is due between them. Knows no family of models."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from genbench.config import TrainerConfig
+from genbench.engine import checkpoint
+from genbench.engine.batches import Batches
+from genbench.engine.console import Reporter
+from genbench.engine.device import rng_state, set_rng_state
+from genbench.engine.interrupts import Interrupted, Interrupts
+from genbench.engine.logbook import Logbook
+from genbench.engine.meters import Meters
+from genbench.engine.rundir import RunDirectory
+from genbench.engine.task import Stage, Task
+
+__all__ = ["Diverged", "Progress", "Trainer"]
+
+
+class Diverged(Exception):
+    """A loss or a parameter is NaN or infinite."""
+
+
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    seconds: float = 0.0  # spent in training steps
+    wall_seconds: float = 0.0  # with evaluation and pictures; both count all sessions of the run together
+
+
+class Trainer:
+    """Trains a task in a run directory; continues where the newest good checkpoint left off.
+
+    Between steps it does what is due, in this order: log, evaluate, draw, save. What was done at which step is
+    part of the checkpoint, so a run that is stopped anywhere goes on without leaving out or repeating anything.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batches: Batches,
+        run: RunDirectory,
+        logbook: Logbook,
+        config: TrainerConfig,
+        device: torch.device,
+    ) -> None:
+        self.task, self.batches, self.run, self.logbook = task, batches, run, logbook
+        self.config, self.device = config, device
+        self.progress = Progress()
+        limits = (config.max_steps, config.epochs and config.epochs * batches.steps_per_epoch)
+        self.total_steps = min(limit for limit in limits if limit)
+        evaluate = config.evaluate_every or batches.steps_per_epoch
+        self.intervals = {
+            "log": config.log_every,
+            "valid": evaluate,
+            "save": config.checkpoint_every or max(evaluate, self.total_steps // 100),
+        }
+        self.stages: dict[int, Stage] = {0: "start", self.total_steps // 2: "middle", self.total_steps: "end"}
+        self._done = {"log": 0, "valid": 0, "draw": -1, "save": 0, "test": -1}
+        self._meters = Meters()
+        self._clock = time.perf_counter()
+
+    def fit(self) -> None:
+        """Run to the end. Raises Diverged or Interrupted, in both cases with the run fit to be looked at."""
+        with Interrupts() as interrupts, Reporter(self.logbook.title, self.total_steps) as reporter:
+            self._interrupts, self._reporter = interrupts, reporter
+            self._restore()
+            self.run.set_status("running", self.progress.step)
+            try:
+                while True:
+                    self._between_steps()
+                    if self.progress.step >= self.total_steps:
+                        break
+                    self._train(self._next_stop())
+                self.logbook.hyperparameters(list(self.task.directions))
+                self._tick()
+            except Interrupted:
+                with interrupts.hold():
+                    self._save()
+                raise
+            finally:
+                self.logbook.close()
+
+    def _train(self, stop: int) -> None:
+        """Training steps up to step `stop`, without waiting for the device."""
+        begin = time.perf_counter()
+        training_step, next_batch, add = self.task.training_step, self.batches.next, self._meters.add
+        with self._interrupts.hold():
+            while self.progress.step < stop and self._interrupts.pending is None:
+                add(training_step(next_batch()))
+                self.progress.step += 1
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.progress.seconds += time.perf_counter() - begin
+
+    def _next_stop(self) -> int:
+        """The next step at which something is due."""
+        step = self.progress.step
+        due = [(step // interval + 1) * interval for interval in self.intervals.values()]
+        return min([self.total_steps, *due, *(stage for stage in self.stages if stage > step)])
+
+    def _between_steps(self) -> None:
+        if self._is_due("log"):
+            self._log()
+        if self._is_due("valid"):
+            self._evaluate("valid")
+        if self.progress.step in self.stages and self._done["draw"] < self.progress.step:
+            self._draw(self.stages[self.progress.step])
+        if self._is_due("save"):
+            self._save()
+        if self.progress.step == self.total_steps and self._done["test"] < self.progress.step:
+            self._evaluate("test")
+
+    def _is_due(self, event: str) -> bool:
+        step = self.progress.step
+        return self._done[event] < step and (step % self.intervals[event] == 0 or step == self.total_steps)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.progress.wall_seconds += now - self._clock
+        self._clock = now
+
+    @property
+    def epoch(self) -> float:
+        return self.progress.step / self.batches.steps_per_epoch
+
+    @property
+    def steps_per_second(self) -> float:
+        return self.progress.step / self.progress.seconds if self.progress.seconds else 0.0
+
+    # What is measured or drawn can be broken off; writing it down and noting that it is done go together.
+
+    def _log(self) -> None:
+        with self._interrupts.hold():
+            values = self._meters.read()
+            self._write(values)
+            self._done["log"] = self.progress.step
+        self._reporter.advance(self.progress.step, values, self.steps_per_second)
+
+    def _evaluate(self, split: str) -> None:
+        values = self.task.evaluate(split)
+        with self._interrupts.hold():
+            self._write(values)
+            self._done[split] = self.progress.step
+        self._reporter.measured(self.progress.step, self.epoch, values)
+
+    def _write(self, values: dict[str, float]) -> None:
+        self.logbook.scalars(values, self.progress.step, self.epoch, self.progress.seconds)
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} is {value} at step {self.progress.step}")
+
+    def _draw(self, stage: Stage) -> None:
+        figures, images = self.task.figures(stage, self.logbook), self.task.images(stage)
+        with self._interrupts.hold():
+            for name, figure in figures.items():
+                self.logbook.figure(name, figure, stage, self.progress.step)
+            for name, image in images.items():
+                self.logbook.image(name, image, stage, self.progress.step)
+            self._done["draw"] = self.progress.step
+
+    def _save(self) -> None:
+        """Save everything, unless a parameter is not finite: the last good checkpoint is worth more."""
+        step, task = self.progress.step, self.task.state_dict()
+        if not _all_finite(task):
+            raise Diverged(f"a parameter is not finite at step {step}")
+        self._done["save"] = step
+        self._tick()
+        state = {
+            "progress": asdict(self.progress),
+            "done": dict(self._done),
+            "meters": self._meters.state_dict(),
+            "task": task,
+            "batches": self.batches.state_dict(),
+            "rng": rng_state(),
+            "logs": self.logbook.positions(),
+        }
+        checkpoint.save(self.run.checkpoints, step, state, self.config.keep_checkpoints)
+
+    def _restore(self) -> None:
+        state, damaged = checkpoint.load_newest(self.run.checkpoints, self.device)
+        for path in damaged:
+            self._reporter.say(f"checkpoint {path} is damaged; going back to an older one")
+        if state is None:
+            self.logbook.open()
+            self.logbook.charts(self.task.charts)
+            return
+        self.progress = Progress(**state["progress"])
+        self._done = state["done"]
+        self._meters.load_state_dict(state["meters"], self.device)
+        self.task.load_state_dict(state["task"])
+        self.batches.load_state_dict(state["batches"])
+        set_rng_state(state["rng"])
+        self.logbook.open(state["logs"])
+        self._reporter.say(f"{self.logbook.title}  goes on from step {self.progress.step}")
+
+
+def _all_finite(state: Any) -> bool:
+    if isinstance(state, torch.Tensor):
+        return not state.is_floating_point() or bool(torch.isfinite(state).all())
+    if isinstance(state, dict):
+        return all(_all_finite(value) for value in state.values())
+    if isinstance(state, (list, tuple)):
+        return all(_all_finite(value) for value in state)
+    return True

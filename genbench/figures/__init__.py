@@ -1,0 +1,1 @@
+"""One function per picture: data in, matplotlib Figure out."""

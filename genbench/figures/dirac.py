@@ -1,0 +1,259 @@
+"""Trajectories of the Dirac-GAN: the critic C(x) = ψ0·x + ψ1 against a generator that puts one point at θ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.animation import PillowWriter
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
+from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
+from numpy.typing import ArrayLike, NDArray
+
+from genbench.figures.style import (
+    BLACK,
+    GREEN,
+    GREY,
+    LABEL_SIZE,
+    ORANGE,
+    TICK_SIZE,
+    TITLE_SIZE,
+    VERMILLION,
+    new_figure,
+)
+
+__all__ = ["Equilibrium", "Pair", "animate", "pairs", "pairs_page", "trajectory"]
+
+Equilibrium = Literal["point", "line"]
+"""Where the game rests: (0, 0, 0), as with JSD, or ψ0 = θ = 0 with any ψ1, as with W1."""
+
+COLOURS = colormaps["viridis"]
+
+
+class Pair(NamedTuple):
+    """One game without and with an exponential moving average of the generator.
+
+    title: of the row.
+    left, right: [T, 3], (ψ0, ψ1, θ) and (ψ0, ψ1, θ averaged) after every generator step.
+    loss: name of the metric that is played for.
+    equilibrium: "point" or "line".
+    """
+
+    title: str
+    left: ArrayLike
+    right: ArrayLike
+    loss: str
+    equilibrium: Equilibrium
+
+
+def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibrium, ema: bool) -> Figure:
+    """One game as a curve in (ψ0, ψ1, θ), coloured by generator step.
+
+    The start, the end, the plane θ = 0 where the generator meets the data and the equilibrium are drawn too.
+
+    Args:
+        points: [T, 3], (ψ0, ψ1, θ) after every generator step.
+        loss: name of the metric that is played for.
+        title: of the picture.
+        equilibrium: "point" or "line".
+        ema: whether θ is its exponential moving average.
+    """
+    array = _finite(points)
+    figure = new_figure(6.2, 5.3, title)
+    axes = _cube(figure, (0.0, 0.08, 0.84, 0.86), _limit(array), ema)
+    _draw_scene(axes, equilibrium, loss)
+    _draw_path(axes, array, len(array))
+    _draw_legend(figure)
+    _draw_colour_bar(figure, (0.865, 0.22, 0.022, 0.56), len(array))
+    return figure
+
+
+def pairs(left: ArrayLike, right: ArrayLike, loss: str, title: str, equilibrium: Equilibrium) -> Figure:
+    """The same game without (left) and with (right) the generator's moving average, on equal axes.
+
+    Args:
+        left, right: [T, 3], (ψ0, ψ1, θ) and (ψ0, ψ1, θ averaged) after every generator step.
+        loss, title, equilibrium: as for `trajectory`.
+    """
+    return pairs_page([Pair(title, left, right, loss, equilibrium)])
+
+
+def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
+    """Several games, one to a row, without and with the generator's moving average.
+
+    Both pictures of a row have the same limits; all share the colours of generator steps.
+
+    Args:
+        rows: at least one pair.
+        title: of the page.
+    """
+    row_height, header, footer = 4.1, 0.45 if title else 0.1, 0.45
+    height = header + row_height * len(rows) + footer
+    figure = new_figure(9.4, height)
+    if title:
+        figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=TITLE_SIZE + 1, color=BLACK)
+    curves = [(_finite(row.left), _finite(row.right)) for row in rows]
+    steps = max(len(array) for both in curves for array in both)
+    for k, (row, both) in enumerate(zip(rows, curves, strict=True)):
+        base = footer + row_height * (len(rows) - 1 - k)
+        limit = max(_limit(array) for array in both)
+        for side, array in enumerate(both):
+            box = (0.015 + 0.445 * side, base / height, 0.43, (row_height - 0.3) / height)
+            axes = _cube(figure, box, limit, ema=bool(side))
+            _draw_scene(axes, row.equilibrium, row.loss)
+            _draw_path(axes, array, steps)
+            name = f"{row.title}, {'with EMA of the generator' if side else 'without EMA'}"
+            x, y = box[0] + box[2] / 2, (base + row_height - 0.05) / height
+            figure.text(x, y, name, fontsize=TITLE_SIZE, color=BLACK, ha="center", va="top")
+    _draw_legend(figure)
+    bar = min(0.62 * row_height * len(rows), 6.0)
+    middle = footer + row_height * len(rows) / 2
+    _draw_colour_bar(figure, (0.915, (middle - bar / 2) / height, 0.014, bar / height), steps)
+    return figure
+
+
+def animate(
+    points: ArrayLike,
+    path: str | Path,
+    loss: str,
+    title: str,
+    equilibrium: Equilibrium,
+    ema: bool,
+    frames: int = 100,
+) -> None:
+    """Writes a GIF in which the trajectory grows.
+
+    Frame k of K shows the first T·(k/K)² steps: a damped game is over early, and an undamped one would seem
+    to stand still if frames were as far apart as its turns.
+
+    Args:
+        points, loss, title, equilibrium, ema: as for `trajectory`.
+        path: of the GIF, overwritten.
+        frames: number of frames, at most one per step.
+    """
+    array = _finite(points)
+    total = len(array)
+    frames = min(frames, total)
+    shown = np.maximum(np.round(total * (np.arange(1, frames + 1) / frames) ** 2).astype(int), 1)
+    figure = new_figure(5.2, 4.9)
+    axes = _cube(figure, (0.02, 0.08, 0.92, 0.86), _limit(array), ema)
+    _draw_scene(axes, equilibrium, loss)
+    curve, end = _draw_path(axes, array, total)
+    _draw_legend(figure)
+    caption = figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
+    segments = _segments(array)
+    writer = PillowWriter(fps=15)
+    with writer.saving(figure, str(path), dpi=90):
+        for count in shown:
+            curve.set_segments(segments[: max(count - 1, 1)])
+            end.set_data_3d(*array[count - 1 : count].T)
+            caption.set_text(f"{title}, generator step {count - 1}")
+            writer.grab_frame()
+
+
+def _finite(points: ArrayLike) -> NDArray[np.float64]:
+    """A diverged game is drawn as far as its numbers go."""
+    array = np.asarray(points, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 3 or len(array) < 2:
+        raise ValueError(f"need a trajectory [T ≥ 2, 3] of (ψ0, ψ1, θ), got shape {array.shape}")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    return array[: bad[0]] if bad.size else array
+
+
+def _limit(points: NDArray[np.float64]) -> float:
+    return 1.08 * max(float(np.abs(points).max()), 1e-6)
+
+
+def _segments(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[T, 3] → [T − 1, 2, 3], from each point to the next."""
+    return np.stack([points[:-1], points[1:]], axis=1)
+
+
+def _cube(figure: Figure, box: tuple[float, float, float, float], limit: float, ema: bool) -> Axes3D:
+    """Equal axes from −limit to limit, so that a rotation looks like one."""
+    axes: Any = figure.add_axes(box, projection="3d")
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
+    axes.set_box_aspect((1, 1, 1), zoom=1.12)
+    tick = 0.75 * limit
+    tick -= tick % 10 ** np.floor(np.log10(tick))  # one significant digit, away from the corners
+    axes.view_init(elev=22, azim=-62)
+    labels = ("critic slope ψ0", "critic bias ψ1", "generator θ, EMA" if ema else "generator θ")
+    for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), labels, strict=True):
+        axis.set_ticks([-tick, 0, tick], [f"−{tick:g}", "0", f"{tick:g}"])
+        axis.set_label_text(label, fontsize=LABEL_SIZE, color=BLACK)
+        axis.labelpad = -2
+        axis.set_pane_color((1, 1, 1, 0))
+        axis.line.set_color(GREY)
+        axis._axinfo["grid"].update(color="#E4E4E4", linewidth=0.5)
+    axes.tick_params(labelsize=TICK_SIZE - 1, pad=0, labelcolor=BLACK)
+    return axes
+
+
+def _draw_scene(axes: Axes3D, equilibrium: Equilibrium, loss: str) -> None:
+    """The plane on which the generator meets the data, and the equilibrium."""
+    _, limit = axes.get_xlim()
+    corners = [(-limit, -limit, 0.0), (limit, -limit, 0.0), (limit, limit, 0.0), (-limit, limit, 0.0)]
+    plane = Poly3DCollection([corners], facecolor=GREEN, alpha=0.10, edgecolor="none", label="data: θ = 0")
+    axes.add_collection3d(plane, autolim=False)
+    marks: dict[str, Any] = {"color": VERMILLION, "zorder": 8}
+    if equilibrium == "line":
+        name = f"equilibria of {loss}: ψ0 = θ = 0"
+        axes.plot([0, 0], [-limit, limit], [0, 0], linewidth=1.6, label=name, **marks)
+    elif equilibrium == "point":
+        name = f"equilibrium of {loss}: 0"
+        axes.plot([0], [0], [0], linestyle="none", marker="*", markersize=11, label=name, **marks)
+    else:
+        raise ValueError(f"equilibrium must be 'point' or 'line', got {equilibrium!r}")
+
+
+def _draw_path(axes: Axes3D, points: NDArray[np.float64], steps: int) -> tuple[Line3DCollection, Any]:
+    """The curve with its two ends; returns the curve and the mark at its end."""
+    curve = Line3DCollection(
+        _segments(points), cmap=COLOURS, norm=_norm(steps), array=np.arange(len(points) - 1), zorder=5
+    )
+    # Many turns on top of each other want a thinner line.
+    curve.set_linewidth(1.3 if len(points) <= 1000 else 0.9)
+    axes.add_collection3d(curve, autolim=False)
+    ends: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.8}
+    axes.plot(*points[:1].T, marker="o", markersize=7, color=BLACK, label="start", zorder=9, **ends)
+    (end,) = axes.plot(*points[-1:].T, marker="D", markersize=6, color=ORANGE, label="end", zorder=10, **ends)
+    return curve, end
+
+
+def _norm(steps: int) -> PowerNorm:
+    """Square root of the step: most of a damped game happens in its first few hundred."""
+    return PowerNorm(0.5, vmin=0, vmax=max(steps - 1, 1))
+
+
+def _draw_legend(figure: Figure) -> None:
+    """One legend for all panels; panels with different equilibria contribute both."""
+    entries = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries.update(zip(labels, handles, strict=True))
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="lower center",
+        ncols=len(entries),
+        fontsize=TICK_SIZE,
+        frameon=False,
+        handletextpad=0.4,
+        columnspacing=1.3,
+    )
+
+
+def _draw_colour_bar(figure: Figure, box: tuple[float, float, float, float], steps: int) -> None:
+    last = max(steps - 1, 1)
+    ticks = [round(last * share) for share in (0, 0.05, 0.2, 0.5, 1)]
+    bar = figure.colorbar(ScalarMappable(_norm(steps), COLOURS), cax=figure.add_axes(box), ticks=ticks)
+    bar.ax.minorticks_off()
+    bar.set_label("generator step", fontsize=LABEL_SIZE, color=BLACK)
+    bar.ax.tick_params(labelsize=TICK_SIZE, color=GREY, labelcolor=BLACK)
+    bar.outline.set_visible(False)

@@ -1,0 +1,1 @@
+"""One small class per formulation, headed by its equation and paper; never touches an optimizer."""

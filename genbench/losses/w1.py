@@ -1,0 +1,34 @@
+"""Wasserstein-1 distance in its Kantorovich–Rubinstein dual form.
+
+    W1(P, Q) = max_{‖C‖_Lip ≤ 1}  E_p C(x) − E_q C(x)
+
+Arjovsky, Chintala & Bottou 2017 (arXiv 1701.07875), eq. 2. The Lipschitz bound is a regularizer's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from genbench.registry import register
+
+__all__ = ["Wasserstein1"]
+
+
+@register("loss", "w1")
+@dataclass(kw_only=True)
+class Wasserstein1:
+    """The critic maximizes the difference of means, the generator minimizes it."""
+
+    symbol: ClassVar[str] = "w1"
+
+    def metric(self, real: Tensor, fake: Tensor) -> Tensor:
+        return real.mean() - fake.mean()
+
+    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return -self.metric(real, fake)
+
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return self.metric(real, fake)

@@ -1,0 +1,1 @@
+"""Optimizers as registered constructors over torch.optim."""

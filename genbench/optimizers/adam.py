@@ -1,0 +1,27 @@
+"""Adam (Kingma & Ba 2015, arXiv 1412.6980) through torch.optim, fused into one kernel per step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from genbench.registry import NonNegativeFloat, PositiveFloat, register
+
+__all__ = ["adam"]
+
+
+@register("optimizer", "adam")
+def adam(
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: PositiveFloat = 1e-3,
+    beta1: NonNegativeFloat = 0.9,
+    beta2: NonNegativeFloat = 0.999,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
+) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True
+    )

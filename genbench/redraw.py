@@ -1,0 +1,129 @@
+"""`genbench-figures`: pictures of finished runs, from their checkpoints, without training.
+
+genbench-figures redraw outputs/vae-mnist5k/seed1-…          every final picture again
+genbench-figures animate outputs/dirac-w1-3/seed1-…          the trajectory as a GIF
+genbench-figures dirac-pairs outputs                         all Dirac-GANs, without and with averaging
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from genbench import cli
+from genbench.config import Config
+from genbench.engine import checkpoint
+from genbench.engine.device import resolve
+from genbench.engine.rundir import RunDirectory
+from genbench.errors import ConfigError, GenbenchError
+from genbench.figures.dirac import Pair, pairs_page
+from genbench.run import build_task, make_logbook
+
+__all__ = ["main"]
+
+DIRAC_CONFIGURATIONS = 5  # dirac-*-1 … 5 without averaging, 6 … 10 the same with it
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of `genbench-figures`."""
+    parser = argparse.ArgumentParser(
+        "genbench-figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command, action, help_ in (
+        ("redraw", _redraw, "draw every final picture of a run again"),
+        ("animate", _animate, "write the trajectory of a Dirac-GAN as figures/trajectory.gif"),
+    ):
+        sub = commands.add_parser(command, help=help_)
+        sub.add_argument("run", type=Path, help="a run directory")
+        sub.set_defaults(action=action)
+    pairs = commands.add_parser(
+        "dirac-pairs", help="pairs of Dirac-GANs without and with averaging, side by side"
+    )
+    pairs.add_argument("outputs", type=Path, help="the directory of all experiments")
+    pairs.add_argument(
+        "--out", type=Path, help="where to write dirac-jsd.png and dirac-w1.png (default: outputs)"
+    )
+    pairs.set_defaults(action=_dirac_pairs)
+    options = parser.parse_args(arguments)
+    try:
+        options.action(options)
+    except GenbenchError as error:
+        print(f"genbench-figures: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def _load(path: Path) -> tuple[Config, RunDirectory, Any]:
+    """A run's configuration, directory and task with the state of its newest checkpoint."""
+    if not (path / "config.yaml").is_file():
+        raise ConfigError(f"{path} is not a run directory", "name one like outputs/<experiment>/<run>")
+    config = cli.validate(OmegaConf.load(path / "config.yaml"))
+    run_dir = RunDirectory(path)
+    device = resolve("auto")
+    state, _ = checkpoint.load_newest(run_dir.checkpoints, device)
+    if state is None:
+        raise ConfigError(f"{path} has no good checkpoint", "train the run first")
+    task = build_task(config, device)
+    task.load_state_dict(state["task"])
+    return config, run_dir, task
+
+
+def _redraw(options: argparse.Namespace) -> None:
+    config, run_dir, task = _load(options.run)
+    logbook = make_logbook(config, run_dir, task)
+    logbook.read()
+    for name, figure in task.figures("end", logbook).items():
+        print(logbook.save_figure(name, figure, "end"))
+
+
+def _animate(options: argparse.Namespace) -> None:
+    config, run_dir, task = _load(options.run)
+    if not hasattr(task, "animate"):
+        raise ConfigError(f"{config.name} has no animation", "choose a Dirac-GAN")
+    run_dir.figures.mkdir(exist_ok=True)
+    path = run_dir.figures / "trajectory.gif"
+    task.animate(path, config.name)
+    print(path)
+
+
+def _dirac_pairs(options: argparse.Namespace) -> None:
+    out = options.out or options.outputs
+    drawn = False
+    for loss in ("jsd", "w1"):
+        rows = [
+            row
+            for number in range(1, DIRAC_CONFIGURATIONS + 1)
+            if (row := _pair(options.outputs, loss, number))
+        ]
+        if rows:
+            out.mkdir(parents=True, exist_ok=True)
+            path = out / f"dirac-{loss}.png"
+            pairs_page(rows, f"Dirac-GAN, {loss.upper()}").savefig(path, dpi=110)
+            print(path)
+            drawn = True
+    if not drawn:
+        raise ConfigError(
+            f"no pairs of finished Dirac-GANs in {options.outputs}",
+            "run: genbench -m 'experiment=glob(dirac-*)'",
+        )
+
+
+def _pair(outputs: Path, loss: str, number: int) -> Pair | None:
+    """Experiment `number` and its averaged twin, of the first seed that both have finished."""
+    plain, averaged = (
+        sorted((outputs / f"dirac-{loss}-{n}").glob("seed*")) for n in (number, number + DIRAC_CONFIGURATIONS)
+    )
+    seeds = [path.name.split("-")[0] for path in averaged]
+    for path in plain:
+        seed = path.name.split("-")[0]
+        if seed in seeds:
+            config, _, left = _load(path)
+            _, _, right = _load(averaged[seeds.index(seed)])
+            regularizer, coefficient = config.regularizer["name"], config.regularizer.get("coefficient")
+            name = "no regularizer" if coefficient is None else f"{regularizer.upper()} {coefficient:g}"
+            return Pair(f"{loss.upper()}, {name}", left.shown, right.shown, loss, left.equilibrium)
+    return None

@@ -1,0 +1,163 @@
+"""Components by group and name, and the configuration that each of them takes.
+
+A component is a callable registered under `(group, name)`. Its keyword-only parameters *are* its
+configuration schema: name, type, default and admissible range are written once, in the signature.
+Its positional parameters are what the bench hands in (a data set's shape, parameters to optimize …).
+
+    @register("regularizer", "r1")
+    @dataclass(kw_only=True)
+    class R1:
+        coefficient: NonNegativeFloat = 0.0
+
+A plug-in package announces a module under the entry-point group `genbench.plugins`; importing the
+module registers its components, and a `conf/` directory beside the module joins the configuration search path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, TypeVar
+
+from genbench.errors import ConfigError
+
+__all__ = [
+    "NonNegativeFloat",
+    "OpenUnitFloat",
+    "PositiveFloat",
+    "PositiveInt",
+    "Range",
+    "build",
+    "closest",
+    "known",
+    "load_components",
+    "lookup",
+    "parameters",
+    "plugin_config_directories",
+    "register",
+]
+
+GROUPS = ("model", "loss", "regularizer", "dataset", "optimizer", "task")
+PACKAGES = ("models", "losses", "regularizers", "data", "optimizers", "tasks")
+
+_components: dict[tuple[str, str], Callable[..., Any]] = {}
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Range:
+    """An admissible interval, written in an annotation: `Annotated[float, Range(above=0, below=1)]`."""
+
+    def __init__(
+        self,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        above: float | None = None,
+        below: float | None = None,
+    ) -> None:
+        self.bounds = [
+            (symbol, bound, holds)
+            for symbol, bound, holds in (
+                ("≥", minimum, lambda x, b: x >= b),
+                (">", above, lambda x, b: x > b),
+                ("≤", maximum, lambda x, b: x <= b),
+                ("<", below, lambda x, b: x < b),
+            )
+            if bound is not None
+        ]
+
+    def __contains__(self, value: float) -> bool:
+        return all(holds(value, bound) for _, bound, holds in self.bounds)
+
+    def __str__(self) -> str:
+        return " and ".join(f"{symbol} {bound:g}" for symbol, bound, _ in self.bounds)
+
+
+PositiveInt = Annotated[int, Range(minimum=1)]
+PositiveFloat = Annotated[float, Range(above=0)]
+NonNegativeFloat = Annotated[float, Range(minimum=0)]
+OpenUnitFloat = Annotated[float, Range(above=0, below=1)]
+
+
+def register(group: str, name: str) -> Callable[[C], C]:
+    """Class or function decorator: makes a component known as `name` in `group`.
+
+    Raises ValueError for an unknown group or a name that is already taken by another component.
+    """
+    if group not in GROUPS:
+        raise ValueError(f"unknown group {group!r}; groups: {', '.join(GROUPS)}")
+
+    def remember(component: C) -> C:
+        taken = _components.setdefault((group, name), component)
+        if (taken.__module__, taken.__qualname__) != (component.__module__, component.__qualname__):
+            raise ValueError(f"{group} {name!r} is already registered by {taken.__module__}")
+        return component
+
+    return remember
+
+
+@cache
+def load_components() -> None:
+    """Import every module of the component packages and every plug-in, so that all have registered."""
+    for package_name in PACKAGES:
+        package = importlib.import_module(f"genbench.{package_name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    plugin_modules()
+
+
+@cache
+def plugin_modules() -> tuple[ModuleType, ...]:
+    """The imported modules that installed packages announce under `genbench.plugins`."""
+    modules = []
+    for entry in sorted(entry_points(group="genbench.plugins")):
+        try:
+            modules.append(entry.load())
+        except Exception as error:  # somebody else's code: whatever it raises, name the culprit
+            raise ConfigError(f"plug-in {entry.name} ({entry.value}) cannot be imported: {error}") from error
+    return tuple(modules)
+
+
+def plugin_config_directories() -> list[Path]:
+    """The `conf/` directories that lie beside plug-in modules."""
+    candidates = [Path(module.__file__).parent / "conf" for module in plugin_modules() if module.__file__]
+    return [directory for directory in candidates if directory.is_dir()]
+
+
+def known(group: str) -> list[str]:
+    load_components()
+    return sorted(name for (g, name) in _components if g == group)
+
+
+def lookup(group: str, name: str) -> Callable[..., Any]:
+    """The component `name` of `group`. Raises ConfigError with the known names and the closest one."""
+    load_components()
+    if (group, name) not in _components:
+        raise ConfigError(
+            f"unknown {group} {name!r}{closest(name, known(group))}", f"known: {', '.join(known(group))}"
+        )
+    return _components[group, name]
+
+
+def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a component, annotations resolved: its configuration schema."""
+    signature = inspect.signature(component, eval_str=True)
+    return {p.name: p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+def build(group: str, config: dict[str, Any], *context: Any) -> Any:
+    """Call the component that `config["name"]` names with the bench's `context` and the other keys."""
+    options = {key: value for key, value in config.items() if key != "name"}
+    return lookup(group, config["name"])(*context, **options)
+
+
+def closest(word: str, words: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"`, or nothing where no word is near."""
+    match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,1 @@
+"""Penalties on the critic, headed by their equation and paper."""

@@ -1,0 +1,241 @@
+"""One run: build the components, train, measure, remember."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import shlex
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+import genbench
+from genbench import cli, registry
+from genbench.config import Config, Reference, fingerprint, to_dict
+from genbench.engine import device as devices
+from genbench.engine.batches import Batches
+from genbench.engine.interrupts import Interrupted
+from genbench.engine.logbook import Logbook
+from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.trainer import Diverged, Trainer
+from genbench.errors import GenbenchError
+from genbench.tasks.base import Parts
+
+__all__ = ["Outcome", "build_task", "make_logbook", "run", "run_directory"]
+
+EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    directory: Path
+    status: str
+    exit_code: int
+    headline: str = ""
+    objective: float = (
+        math.nan
+    )  # for sweepers that optimize: the first reference's metric, else the first metric
+
+    @property
+    def interrupted(self) -> bool:
+        return self.status == "interrupted"
+
+
+def run(composed: DictConfig) -> Outcome:
+    """Train and measure one composed configuration; every way it can end is an Outcome."""
+    directory = Path(composed.output_root)
+    try:
+        config = cli.validate(composed)
+        directory = run_directory(config)
+        return _run(config, RunDirectory(directory))
+    except GenbenchError as error:
+        print(f"genbench: {error}", file=sys.stderr)
+        return Outcome(directory, "failed", error.exit_code, str(error).splitlines()[0])
+
+
+def run_directory(config: Config) -> Path:
+    """`<output_root>/<name>/seed<seed>-<fingerprint>`."""
+    return Path(config.output_root) / config.name / f"seed{config.seed}-{fingerprint(config)}"
+
+
+def build_task(config: Config, device: torch.device) -> Any:
+    """The task with all its components on `device`, seeded. Raises ConfigError and DataError."""
+    devices.seed_everything(config.seed, config.deterministic)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    dataset = registry.build("dataset", config.dataset, Path(config.data_root)).to(device)
+    model = registry.build("model", config.model, dataset.shape).to(device)
+    critic_optimizer = config.critic_optimizer or config.optimizer
+    parts = Parts(
+        model=model,
+        loss=registry.build("loss", config.loss),
+        regularizer=registry.build("regularizer", config.regularizer),
+        dataset=dataset,
+        make_optimizer=lambda parameters: registry.build("optimizer", config.optimizer, parameters),
+        make_critic_optimizer=lambda parameters: registry.build("optimizer", critic_optimizer, parameters),
+        device=device,
+        seed=config.seed,
+    )
+    return registry.build("task", config.task, parts)
+
+
+def make_logbook(config: Config, run_dir: RunDirectory, task: Any) -> Logbook:
+    published: dict[str, list[tuple[str, float]]] = {}
+    for reference in config.reference:
+        published.setdefault(reference.metric, []).append((reference.source, reference.value))
+    return Logbook(run_dir, f"{config.name} seed {config.seed}", task.directions, published, to_dict(config))
+
+
+def _run(config: Config, run_dir: RunDirectory) -> Outcome:
+    if run_dir.status in FINISHED:
+        return _already_finished(config, run_dir)
+    device = devices.resolve(config.device)
+    threads = torch.get_num_threads()
+    try:
+        task = build_task(config, device)
+        with run_dir:
+            run_dir.write_config(to_dict(config))
+            return _train(config, run_dir, task, device)
+    finally:
+        torch.set_num_threads(threads)  # the next job of a sweep may not ask for any number
+
+
+def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.device) -> Outcome:
+    batches = Batches(
+        task.dataset.train,
+        config.trainer.batch_size * task.batches_per_step,
+        config.seed,
+        config.trainer.drop_last,
+    )
+    logbook = make_logbook(config, run_dir, task)
+    trainer = Trainer(task, batches, run_dir, logbook, config.trainer, device)
+    status, note = "done", ""
+    try:
+        trainer.fit()
+    except Interrupted as signal:
+        run_dir.set_status("interrupted", trainer.progress.step, signal=str(signal))
+        print(
+            f"genbench: interrupted; the same command goes on from step {trainer.progress.step}",
+            file=sys.stderr,
+        )
+        return Outcome(run_dir.path, "interrupted", signal.exit_code)
+    except Diverged as error:
+        status, note = "diverged", str(error)
+    except GenbenchError as error:
+        run_dir.set_status("failed", trainer.progress.step, error=str(error))
+        raise
+    except (
+        Exception
+    ) as error:  # a bug, or the machine's fault: the next job of a sweep must not suffer from it
+        run_dir.set_status("failed", trainer.progress.step, error=traceback.format_exc())
+        traceback.print_exc()
+        return Outcome(run_dir.path, "failed", EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
+    summary = _summary(config, task, trainer, status, note, device)
+    run_dir.write_summary(summary)
+    run_dir.set_status(status, trainer.progress.step, **({"error": note} if note else {}))
+    outcome = _outcome(config, run_dir, status, summary)
+    print(f"{config.name} seed {config.seed}: {status}. {note or outcome.headline}")
+    print(f"  pictures     {run_dir.figures}\n  TensorBoard  tensorboard --logdir {run_dir.tensorboard}")
+    return outcome
+
+
+def _already_finished(config: Config, run_dir: RunDirectory) -> Outcome:
+    outcome = _outcome(config, run_dir, str(run_dir.status), run_dir.read_summary())
+    print(f"{run_dir.path} is {outcome.status} already: {outcome.headline}\n  remove it to run it again")
+    return outcome
+
+
+def _outcome(config: Config, run_dir: RunDirectory, status: str, summary: dict[str, Any]) -> Outcome:
+    finals = {name: entry["final"]["value"] for name, entry in summary["metrics"].items()}
+    shown = [reference.metric for reference in config.reference] or [
+        n for n in finals if n.startswith(("valid", "eval"))
+    ]
+    headline = "  ".join(
+        f"{name} {finals[name]:.6g}" for name in dict.fromkeys(shown) if finals.get(name) is not None
+    )
+    objective = finals.get(shown[0]) if shown else None
+    return Outcome(
+        run_dir.path, status, EXIT_CODES[status], headline, math.nan if objective is None else objective
+    )
+
+
+def _summary(
+    config: Config, task: Any, trainer: Trainer, status: str, note: str, device: torch.device
+) -> dict[str, Any]:
+    logbook, progress = trainer.logbook, trainer.progress
+    metrics = {
+        name: {"final": entry} | ({"best": logbook.best[name]} if name in logbook.best else {})
+        for name, entry in logbook.final.items()
+    }
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "status": status,
+        "note": note,
+        "step": progress.step,
+        "epoch": trainer.epoch,
+        "metrics": metrics,
+        "reference": [_compare(reference, metrics) for reference in config.reference],
+        "protocol": {"dataset": task.dataset.name, **task.dataset.protocol, **task.protocol},
+        "parameters": sum(parameter.numel() for parameter in task.parts.model.parameters()),
+        "steps_per_second": trainer.steps_per_second,
+        "training_seconds": progress.seconds,
+        "wall_seconds": progress.wall_seconds,
+        "peak_memory_mib": devices.peak_memory_mib(device),
+        "device": devices.describe(device),
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+        "command": shlex.join(["genbench", *sys.argv[1:]]),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _compare(reference: Reference, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The published value beside the measured one; `reached` if it is as good, within the tolerance."""
+    row = dataclasses.asdict(reference)
+    measured = metrics.get(reference.metric, {}).get(reference.at, {}).get("value")
+    if measured is None:
+        return row | {"measured": None, "verdict": "not measured"}
+    difference = measured - reference.value
+    shortfall = -difference if reference.better == "higher" else difference
+    verdict = "reached" if shortfall <= reference.tolerance else "missed"
+    return row | {"measured": measured, "difference": difference, "verdict": verdict}
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": platform.python_version()}
+    for package in ("genbench", "torch", "torchvision", "numpy", "hydra-core"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            versions[package] = "not installed"
+    return versions
+
+
+def _git_commit() -> str | None:
+    """The commit of this code, `+` if the checkout has changes; None where it is not a checkout."""
+    where = Path(genbench.__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(where), *words], capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip() + (
+            "+" if git("status", "--porcelain", "-uno", ".").strip() else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,1 @@
+"""How a family learns and what it is judged by."""

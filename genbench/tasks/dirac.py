@@ -1,0 +1,178 @@
+"""The Dirac-GAN: the adversarial game of three parameters, recorded step by step and held against its theory."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genbench.engine.task import Record, Stage
+from genbench.errors import ConfigError
+from genbench.figures.dirac import Equilibrium, animate
+from genbench.figures.dirac import trajectory as draw_trajectory
+from genbench.metrics import dirac as theory
+from genbench.registry import OpenUnitFloat, PositiveInt, register
+from genbench.tasks.adversarial import Adversarial
+from genbench.tasks.base import Parts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["DiracGame"]
+
+PROBE_START = (1e-4, 0.0, 1.5e-4)  # (ψ0, ψ1, θ): near enough to the equilibrium for the game to be linear
+PROBE_STEPS = 40
+
+
+@register("task", "dirac")
+class DiracGame(Adversarial):
+    """Records (ψ0, ψ1, θ, θ̃) after every round; θ̃ is the averaged generator, or θ itself without averaging."""
+
+    directions = {"eval/distance": "lower", "eval/multiplier_error": "lower"}
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        critic_steps: PositiveInt = 1,
+        updates: str = "alternating",
+        ema: OpenUnitFloat | None = None,
+    ) -> None:
+        super().__init__(parts, critic_steps=critic_steps, updates=updates, ema=ema)
+        if not (hasattr(self.critic, "psi") and hasattr(self.generator, "theta")):
+            raise ConfigError(
+                "task=dirac plays with model=dirac-gan", "choose model=dirac-gan or task=adversarial"
+            )
+        self.charts = {
+            "critic slope ψ0 beside generator θ": ["state/psi0", "state/theta"],
+            "divergence beside distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
+        }
+        self._points = [self._point()]
+
+    def _point(self) -> Tensor:
+        average = self.average.network if self.average else self.generator
+        return torch.cat([self.critic.psi, self.generator.theta, average.theta]).detach()
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        values = super().training_step(batch)
+        self._points.append(self._point())
+        return values
+
+    @property
+    def trajectory(self) -> NDArray[np.float64]:
+        """[steps + 1, 4]: ψ0, ψ1, θ, θ̃ at the start and after every round."""
+        return torch.stack(self._points).double().cpu().numpy()
+
+    @property
+    def shown(self) -> NDArray[np.float64]:
+        """[steps + 1, 3]: ψ0, ψ1 and the generator that is judged, θ̃ with averaging and θ without."""
+        return self.trajectory[:, [0, 1, 3]]
+
+    def distance(self, point: NDArray[np.float64]) -> float:
+        """From the players (ψ0, ψ1, θ, θ̃), averaging aside, to the equilibrium set."""
+        moving = [0, 1, 2] if self.equilibrium == "point" else [0, 2]
+        return float(np.linalg.norm(point[moving]))
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        point = self._point().double().cpu().numpy()
+        psi0, psi1, _, theta = point.tolist()
+        values = {
+            "state/psi0": psi0,
+            "state/psi1": psi1,
+            "state/theta": theta,
+            "eval/distance": self.distance(point),
+        }
+        return values | (self._judge() if split == "test" else {})
+
+    def _judge(self) -> dict[str, float]:
+        """What the theory predicts beside what is measured: on the run itself and on the linearized game."""
+        trajectory = self.trajectory
+        values = {"eval/distance_ratio": self.distance(trajectory[-1]) / self.distance(trajectory[0])}
+        regularizer, coefficient = self.parts.regularizer, self.regularizer.coefficient
+        name = type(regularizer).__name__
+        if name in ("NoRegularizer", "R1"):
+            values |= self._multipliers(coefficient)
+        if name == "GradientPenalty":
+            predicted = theory.gp_limit_cycle(self.loss.symbol, coefficient)
+            measured = theory.crossing_amplitude(trajectory[:, :3])
+            values |= _present({"theory/limit_cycle": predicted, "eval/limit_cycle": measured})
+        if name == "NoRegularizer" and self.loss.symbol == "w1" and self.updates == "alternating":
+            conserved = theory.conserved_quantity(trajectory[:, :3], self._learning_rates()[0])
+            values["eval/conserved_drift"] = float(np.abs(conserved / conserved[0] - 1).max())
+        return values
+
+    def _multipliers(self, coefficient: float) -> dict[str, float]:
+        critic_rate, generator_rate = self._learning_rates()
+        predicted = theory.multipliers(
+            self.loss.symbol,
+            coefficient,
+            critic_rate,
+            generator_rate,
+            self.batches_per_step,
+            self.updates == "simultaneous",
+        )
+        measured = theory.fit_multipliers(self.probe()[:, [0, 2]])
+        return {
+            "theory/multiplier_real": predicted[-1].real,
+            "theory/multiplier_imag": predicted[-1].imag,
+            "theory/multiplier_modulus": abs(predicted[-1]),
+            "eval/multiplier_real": measured[-1].real,
+            "eval/multiplier_imag": measured[-1].imag,
+            "eval/multiplier_modulus": abs(measured[-1]),
+            "eval/multiplier_error": max(abs(p - m) for p, m in zip(predicted, measured, strict=True)),
+        }
+
+    def _learning_rates(self) -> tuple[float, float]:
+        return self.critic_optimizer.param_groups[0]["lr"], self.generator_optimizer.param_groups[0]["lr"]
+
+    def probe(self) -> NDArray[np.float64]:
+        """The same game in float64 from a point near the equilibrium: its trajectory [PROBE_STEPS + 1, 3]."""
+        model = copy.deepcopy(self.parts.model).double().requires_grad_(True)
+        dataset = replace(self.dataset, train=self.dataset.train.double())
+        game = DiracGame(
+            replace(self.parts, model=model, dataset=dataset),
+            critic_steps=self.batches_per_step,
+            updates=self.updates,
+        )
+        start = torch.tensor(PROBE_START, dtype=torch.float64, device=self.parts.device)
+        with torch.no_grad():
+            model.critic.psi.copy_(start[:2])
+            model.generator.theta.copy_(start[2:])
+        game._points = [game._point()]
+        for _ in range(PROBE_STEPS):
+            game.training_step(dataset.train.repeat(self.batches_per_step, 1))
+        return game.trajectory[:, :3]
+
+    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
+        return {"trajectory": self.draw(record.title)} if stage == "end" else {}
+
+    @property
+    def equilibrium(self) -> Equilibrium:
+        """Zero for JSD; for W1 the bias ψ1 is free."""
+        return "point" if self.loss.symbol == "jsd" else "line"
+
+    def draw(self, title: str) -> Figure:
+        return draw_trajectory(
+            self.shown, self.loss.symbol, title, self.equilibrium, self.average is not None
+        )
+
+    def animate(self, path: Path, title: str) -> None:
+        """Write the trajectory's animation as a GIF."""
+        animate(self.shown, path, self.loss.symbol, title, self.equilibrium, self.average is not None)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"trajectory": torch.stack(self._points)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._points = list(state["trajectory"].to(self.parts.device))
+
+
+def _present(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,71 @@
+"""The one entry point: compose → validate → build from the registry → Trainer.fit → final evaluation.
+
+    genbench experiment=vae-mnist5k
+    genbench -m 'experiment=glob(dirac-*)'
+
+Exit codes: 0 done (or done before), 1 failed, 2 bad input, 3 diverged, 4 the run is locked by another process,
+130 and 143 interrupted by SIGINT and SIGTERM. A sweep runs all its jobs and exits with the largest code.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from genbench.errors import GenbenchError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from genbench.run import Outcome
+
+__all__ = ["main"]
+
+# Flags with which Hydra prints something instead of running a job.
+INFORMATION = ("--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of `genbench`; always leaves through SystemExit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    from genbench import cli
+
+    if not arguments or set(arguments) & {"-h", "--help"}:
+        print(cli.help_text())
+        raise SystemExit(0 if arguments else 2)
+    try:
+        cli.add_plugin_search_path()
+        if not any(argument.split("=")[0] in INFORMATION for argument in arguments):
+            cli.check(arguments)
+    except GenbenchError as error:
+        print(f"genbench: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    raise SystemExit(_run_jobs(arguments))
+
+
+def _run_jobs(arguments: list[str]) -> int:
+    """Let Hydra run one job, or all jobs of a sweep. Returns the largest exit code."""
+    import hydra
+
+    from genbench import cli
+
+    outcomes: list[Outcome] = []
+
+    def job(config: DictConfig) -> float:
+        from genbench.run import run
+
+        outcome = run(config)
+        outcomes.append(outcome)
+        if outcome.interrupted:
+            raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop
+        return outcome.objective
+
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(config_path=str(cli.CONFIG_DIRECTORY), config_name="train", version_base="1.3")(job)()
+    if len(outcomes) > 1:
+        print(cli.sweep_table(outcomes))
+    return max((outcome.exit_code for outcome in outcomes), default=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Batches, averages, meters, interrupts, devices: the small parts of the engine."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from genbench.engine import device as devices
+from genbench.engine.batches import Batches
+from genbench.engine.ema import ExponentialMovingAverage
+from genbench.engine.interrupts import Interrupted, Interrupts
+from genbench.engine.meters import Meters
+from genbench.errors import ConfigError
+
+
+@pytest.mark.parametrize(("drop_last", "steps", "last"), [(False, 4, 1), (True, 3, 3)])
+def test_an_epoch_holds_every_row_once(drop_last: bool, steps: int, last: int) -> None:
+    batches = Batches(torch.arange(10), 3, seed=0, drop_last=drop_last)
+    assert batches.steps_per_epoch == steps
+    for _ in range(3):
+        drawn = [batches.next() for _ in range(steps)]
+        assert [len(batch) for batch in drawn] == [3] * (steps - 1) + [last]
+        rows = torch.cat(drawn).tolist()
+        assert len(set(rows)) == len(rows)
+        assert drop_last or sorted(rows) == list(range(10))
+
+
+def test_epochs_differ_and_the_seed_decides() -> None:
+    def order(seed: int) -> list[int]:
+        batches = Batches(torch.arange(100), 10, seed)
+        return torch.cat([batches.next() for _ in range(20)]).tolist()
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+    assert order(1)[:100] != order(1)[100:]
+
+
+@pytest.mark.parametrize("position", [0, 1, 3, 4, 6])
+def test_the_stream_goes_on_from_its_state(position: int) -> None:
+    batches = Batches(torch.arange(10), 3, seed=0)
+    for _ in range(position):
+        batches.next()
+    saved = batches.state_dict()
+    expected = [batches.next().tolist() for _ in range(9)]
+    other = Batches(torch.arange(10), 3, seed=77)
+    other.load_state_dict(saved)
+    assert [other.next().tolist() for _ in range(9)] == expected
+
+
+def test_the_average_is_the_geometric_sum_of_the_past() -> None:
+    network = nn.Linear(2, 1, bias=False).double()
+    history = [network.weight.detach().clone()]
+    average = ExponentialMovingAverage(network, decay=0.9)
+    for _ in range(5):
+        with torch.no_grad():
+            network.weight += torch.randn_like(network.weight)
+        history.append(network.weight.detach().clone())
+        average.update()
+    expected = 0.9**5 * history[0] + sum(0.1 * 0.9 ** (5 - t) * history[t] for t in range(1, 6))
+    torch.testing.assert_close(average.network.weight, expected, rtol=1e-12, atol=1e-12)
+    assert not any(p.requires_grad for p in average.network.parameters())
+
+
+def test_the_average_copies_buffers() -> None:
+    network = nn.BatchNorm1d(3)
+    average = ExponentialMovingAverage(network, decay=0.5)
+    network(torch.randn(8, 3))
+    average.update()
+    assert torch.equal(average.network.running_mean, network.running_mean)
+    assert average.network.num_batches_tracked == 1
+
+
+def test_meters_average_since_the_last_reading() -> None:
+    meters = Meters()
+    assert meters.read() == {}
+    for value in (1.0, 2.0, 6.0):
+        meters.add({"a": torch.tensor(value), "b": torch.tensor(-value)})
+    assert meters.read() == {"a": 3.0, "b": -3.0}
+    assert meters.read() == {}
+    meters.add({"a": torch.tensor(float("nan")), "b": torch.tensor(0.0)})
+    meters.add({"a": torch.tensor(1.0), "b": torch.tensor(0.0)})
+    assert np.isnan(meters.read()["a"])
+
+
+def test_meters_do_not_alter_what_they_are_given() -> None:
+    value = torch.tensor(1.0)
+    meters = Meters()
+    meters.add({"a": value})
+    meters.add({"a": value})
+    assert value == 1
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_waits_for_the_end_of_the_step(signum: int, code: int) -> None:
+    before = signal.getsignal(signum)
+    reached = False
+    with pytest.raises(Interrupted) as stop, Interrupts() as interrupts, interrupts.hold():
+        os.kill(os.getpid(), signum)
+        reached = True
+    assert reached
+    assert stop.value.exit_code == code
+    assert signal.getsignal(signum) is before
+
+
+def test_a_signal_between_steps_stops_at_once() -> None:
+    with pytest.raises(Interrupted), Interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal did not raise")
+
+
+def test_a_second_interrupt_ends_the_process_as_python_would() -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.hold():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_rng_state_round_trip() -> None:
+    devices.seed_everything(3, deterministic=False)
+    saved = devices.rng_state()
+    expected = (random.random(), np.random.rand(), torch.rand(3))  # noqa: NPY002
+    devices.set_rng_state(saved)
+    assert random.random() == expected[0]
+    assert np.random.rand() == expected[1]  # noqa: NPY002
+    assert torch.equal(torch.rand(3), expected[2])
+
+
+def test_measuring_does_not_disturb_training() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(4)
+    torch.manual_seed(0)
+    with devices.isolated_rng(5, torch.device("cpu")):
+        torch.rand(100)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_devices() -> None:
+    assert devices.resolve("cpu").type == "cpu"
+    assert devices.resolve("auto").type in ("cpu", "cuda")
+    with pytest.raises(ConfigError, match="not available"):
+        devices.resolve("cuda:99")
+    with pytest.raises(ConfigError, match="not a device"):
+        devices.resolve("toaster")
