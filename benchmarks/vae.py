@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from genbench import cli
@@ -53,9 +52,7 @@ def plain_steps(model: torch.nn.Module, images: np.ndarray, batch_size: int, lr:
             mu, logvar = model.encode(x)  # type: ignore[operator]
             z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
             mean = torch.sigmoid(model.decode(z))  # type: ignore[operator]
-            log_likelihood = (
-                (x * torch.log(mean + 1e-8) + (1 - x) * torch.log(1 - mean + 1e-8)).flatten(1).sum(1)
-            )
+            log_likelihood = (x * torch.log(mean + 1e-8) + (1 - x) * torch.log(1 - mean + 1e-8)).flatten(1).sum(1)
             kl = 0.5 * (mu**2 + torch.exp(logvar) - 1 - logvar).sum(1)
             loss = (kl - log_likelihood).mean()
             loss.backward()
@@ -84,9 +81,7 @@ def peak_mib(work: Callable[[], object]) -> float:
     try:
         Path("/proc/self/clear_refs").write_text("5")
         work()
-        line = next(
-            line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-        )
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     except OSError:
         work()
@@ -107,8 +102,7 @@ def where_time_goes(steps: Iterator[None], count: int = 200) -> list[tuple[str, 
     rows = profile.key_averages()
     total = sum(row.self_cpu_time_total for row in rows)
     shares = [
-        (kind, sum(r.self_cpu_time_total for r in rows if r.key in keys) / total)
-        for kind, keys in kinds.items()
+        (kind, sum(r.self_cpu_time_total for r in rows if r.key in keys) / total) for kind, keys in kinds.items()
     ]
     return [*shares, ("likelihood, KL, autograd and Python", 1 - sum(share for _, share in shares))]
 
@@ -139,9 +133,7 @@ def main() -> None:
             times[name].append(seconds(steps, options.steps) / options.steps)
     ratios = [plain / ours for plain, ours in zip(times["plain loop"], times["genbench"], strict=True)]
 
-    table = Table(
-        title=f"{config.name} on {task.dataset.name}, batch {size}, {torch.get_num_threads()} threads, CPU"
-    )
+    table = Table(title=f"{config.name} on {task.dataset.name}, batch {size}, {torch.get_num_threads()} threads, CPU")
     for column in (
         "",
         "steps/s (median)",
@@ -156,9 +148,7 @@ def main() -> None:
         memory = peak_mib(lambda steps=steps: seconds(steps, 100))  # type: ignore[misc]
         epochs = EPOCHS * batches.steps_per_epoch * median
         cells = (1 / median, min(times[name]) * 1e3, epochs, warm_up[name], memory)
-        table.add_row(
-            name, *(f"{cell:.{digits}f}" for cell, digits in zip(cells, (0, 2, 0, 2, 0), strict=True))
-        )
+        table.add_row(name, *(f"{cell:.{digits}f}" for cell, digits in zip(cells, (0, 2, 0, 2, 0), strict=True)))
     console.print(table)
     quartiles = statistics.quantiles(ratios, n=4)
     console.print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,9 +130,7 @@ def _parse_overrides(words: list[str], loader: ConfigLoader) -> list[Override]:
         try:
             overrides += parser.parse_overrides([word])
         except HydraException as error:
-            raise ConfigError(
-                f"{word!r} is not of the form KEY=VALUE: {str(error).splitlines()[0]}"
-            ) from error
+            raise ConfigError(f"{word!r} is not of the form KEY=VALUE: {str(error).splitlines()[0]}") from error
     return overrides
 
 
@@ -163,18 +161,19 @@ def _check_job(job: list[Override], loader: ConfigLoader) -> None:
         composed = compose("train", overrides=words)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(job, error) from error
-    validate(composed)
+    validate(composed, words)
 
 
-def validate(composed: DictConfig) -> Any:
-    """The typed configuration of a composed one. Raises ConfigError."""
+def validate(composed: DictConfig, words: Sequence[str] = ()) -> Any:
+    """The typed configuration of what was composed with the overrides `words`. Raises ConfigError."""
     from genbench import config
 
     try:
         OmegaConf.resolve(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    return config.read(composed)
+    keys = {word.lstrip("+~").split("=")[0].split("@")[-1] for word in words}
+    return config.read(composed, keys)
 
 
 def _check_groups(job: list[Override], loader: ConfigLoader) -> None:
@@ -197,9 +196,7 @@ def _explained(job: list[Override], error: Exception) -> ConfigError:
     """Hydra's complaint, with the closest key where a key is unknown."""
     from genbench.registry import closest
 
-    groups = [
-        override for override in job if override.key_or_group in GROUPS or "@" in (override.input_line or "")
-    ]
+    groups = [override for override in job if override.key_or_group in GROUPS or "@" in (override.input_line or "")]
     try:
         base = compose("train", overrides=[override.input_line or "" for override in groups])
     except (HydraException, OmegaConfBaseException):
@@ -210,25 +207,19 @@ def _explained(job: list[Override], error: Exception) -> ConfigError:
         if override in groups or override.is_add() or override.is_force_add() or key.startswith("hydra"):
             continue
         if key not in keys:
-            return ConfigError(
-                f"unknown key {key!r}{closest(key, [*keys, *GROUPS])}", "see --cfg job for all keys"
-            )
+            return ConfigError(f"unknown key {key!r}{closest(key, [*keys, *GROUPS])}", "see --cfg job for all keys")
     return ConfigError(str(error).splitlines()[0])
 
 
 def _dotted(node: Any, prefix: str = "") -> list[str]:
     if not isinstance(node, dict):
         return []
-    return [
-        name for key, value in node.items() for name in (prefix + key, *_dotted(value, f"{prefix}{key}."))
-    ]
+    return [name for key, value in node.items() for name in (prefix + key, *_dotted(value, f"{prefix}{key}."))]
 
 
 def sweep_table(outcomes: list[Outcome]) -> str:
     """One line a job."""
     width = max(len(str(outcome.directory)) for outcome in outcomes)
-    rows = [
-        f"{str(outcome.directory):<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes
-    ]
+    rows = [f"{outcome.directory!s:<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes]
     done = sum(outcome.exit_code == 0 for outcome in outcomes)
     return "\n".join([f"sweep: {done} of {len(outcomes)} jobs done", *rows])

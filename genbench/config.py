@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -19,7 +20,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 from genbench import registry
 from genbench.errors import ConfigError
-from genbench.registry import PositiveInt, Range
+from genbench.registry import OneOf, PositiveInt, Range
 
 __all__ = ["COMPONENTS", "Config", "Reference", "TrainerConfig", "fingerprint", "read", "to_dict"]
 
@@ -53,9 +54,9 @@ class Reference:
     metric: str
     value: float
     source: str
-    at: str = "final"  # or "best"
+    at: Annotated[str, OneOf("final", "best")] = "final"
     tolerance: Annotated[float, Range(minimum=0)] = 0.0
-    better: str = "higher"  # or "lower"
+    better: Annotated[str, OneOf("higher", "lower")] = "higher"
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Config:
     """A whole run, components as plain dictionaries with their `name`."""
 
     name: str
-    seed: Annotated[int, Range(minimum=0, below=2**32)]
+    seed: Annotated[int, Range(minimum=0, maximum=2**32 - 1)]
     device: str
     deterministic: bool
     data_root: str
@@ -79,8 +80,11 @@ class Config:
     reference: list[Reference] = field(default_factory=list)
 
 
-def read(composed: DictConfig) -> Config:
+def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     """Check a composed configuration against the schema and return it typed.
+
+    `overridden` are the keys of the command line. Where it replaces an experiment's component by another one, what
+    the experiment had set for the first and the second does not know is dropped: `regularizer=none` just works.
 
     Raises ConfigError, naming the key and what would be right.
     """
@@ -90,20 +94,12 @@ def read(composed: DictConfig) -> Config:
             raise ConfigError(f"unknown key {key!r}{registry.closest(str(key), fields)}")
     values = {str(key): composed[key] for key in composed}
     for key in COMPONENTS:
-        values[key] = _component(key, values.get(key))
+        values[key] = _component(key, values.get(key), overridden)
     trainer = _typed(TrainerConfig, values["trainer"], "trainer")
     if trainer.epochs is None and trainer.max_steps is None:
         raise ConfigError("no end to the training", "set trainer.epochs or trainer.max_steps")
-    references = [
-        _typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(values["reference"] or [])
-    ]
-    for i, reference in enumerate(references):
-        _choice(reference.at, ("final", "best"), f"reference[{i}].at")
-        _choice(reference.better, ("higher", "lower"), f"reference[{i}].better")
-    plain = {
-        key: values.get(key)
-        for key in ("name", "seed", "device", "deterministic", "data_root", "output_root")
-    }
+    references = [_typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(values["reference"] or [])]
+    plain = {key: values.get(key) for key in ("name", "seed", "device", "deterministic", "data_root", "output_root")}
     if not plain["name"] or "/" in str(plain["name"]):
         raise ConfigError("name: the run needs a name without '/'", "choose experiment=NAME or set name=NAME")
     scalars = dataclasses.make_dataclass("Config", [(key, get_type_hints(Config)[key]) for key in plain])
@@ -127,7 +123,7 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _component(key: str, node: DictConfig | None) -> dict[str, Any] | None:
+def _component(key: str, node: DictConfig | None, overridden: Collection[str]) -> dict[str, Any] | None:
     if node is None:
         if key == "critic_optimizer":
             return None
@@ -136,10 +132,19 @@ def _component(key: str, node: DictConfig | None) -> dict[str, Any] | None:
     name = node.get("name")
     if not isinstance(name, str):
         raise ConfigError(f"{key}.name is missing", f"known: {', '.join(registry.known(group))}")
-    taken = registry.parameters(registry.lookup(group, name))
-    hints = {parameter.name: parameter.annotation for parameter in taken.values()}
+    parameters = registry.parameters(registry.lookup(group, name))
+    given = {str(k): v for k, v in node.items() if k != "name"}
+    if key in overridden:
+        given = {k: v for k, v in given.items() if k in parameters or f"{key}.{k}" in overridden}
+    hints = {parameter.name: parameter.annotation for parameter in parameters.values()}
+    typed = _typed(_schema(name, parameters.values()), given, key, hints)
+    return {"name": name, **dataclasses.asdict(typed)}
+
+
+def _schema(name: str, parameters: Iterable[inspect.Parameter]) -> type:
+    """A dataclass with a constructor's parameters as its fields."""
     fields = []
-    for parameter in taken.values():
+    for parameter in parameters:
         default = parameter.default
         if isinstance(default, (list, tuple)):
             default_field: Any = dataclasses.field(default_factory=lambda value=default: list(value))  # type: ignore[misc]
@@ -148,10 +153,7 @@ def _component(key: str, node: DictConfig | None) -> dict[str, Any] | None:
         else:
             default_field = dataclasses.field(default=default)
         fields.append((parameter.name, _strip(parameter.annotation), default_field))
-    schema = dataclasses.make_dataclass(name, fields, kw_only=True)
-    given = {str(k): v for k, v in node.items() if k != "name"}
-    typed = _typed(schema, given, key, hints)
-    return {"name": name, **dataclasses.asdict(typed)}
+    return dataclasses.make_dataclass(name, fields, kw_only=True)
 
 
 def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None = None) -> Any:
@@ -174,28 +176,24 @@ def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None 
         raise ConfigError(f"{dotted}{error.full_key or ''}: {_first_line(error)}") from error
     for f in dataclasses.fields(schema):
         value = getattr(result, f.name)
-        for bounds in _ranges(hints[f.name]):
-            for number in value if isinstance(value, list) else [value]:
-                if number is not None and number not in bounds:
-                    raise ConfigError(f"{dotted}{f.name} must be {bounds}, not {number}")
+        for admissible in _marks(hints[f.name]):
+            for entry in value if isinstance(value, list) else [value]:
+                if entry is not None and entry not in admissible:
+                    raise ConfigError(f"{dotted}{f.name} must be {admissible}, not {entry}")
     return result
-
-
-def _choice(value: str, choices: tuple[str, ...], key: str) -> None:
-    if value not in choices:
-        raise ConfigError(f"{key} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _ranges(hint: Any) -> Iterator[Range]:
-    """The Range marks in a (possibly optional or list) annotation."""
-    yield from (mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Range))
-    for part in get_args(hint):
-        if not isinstance(part, Range):
-            yield from _ranges(part)
+def _marks(hint: Any) -> Iterator[Range | OneOf]:
+    """The Range and OneOf marks in a (possibly optional or list) annotation."""
+    for part in (*getattr(hint, "__metadata__", ()), *get_args(hint)):
+        if isinstance(part, (Range, OneOf)):
+            yield part
+        else:
+            yield from _marks(part)
 
 
 def _strip(hint: Any) -> Any:

@@ -6,6 +6,7 @@ Shapes follow the reports: a batch [B, …] becomes one value per sample, [B].
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -117,8 +118,7 @@ def kl_gaussian_gaussian_mc(
     """
     batch = len(mu_q)
     mu_q, logvar_q, mu_p, logvar_p = (
-        statistic.flatten(1).repeat_interleave(num_samples, dim=0)
-        for statistic in (mu_q, logvar_q, mu_p, logvar_p)
+        statistic.flatten(1).repeat_interleave(num_samples, dim=0) for statistic in (mu_q, logvar_q, mu_p, logvar_p)
     )
     z = sample_gaussian(mu_q, logvar_q)
     log_ratio = log_likelihood_normal(mu_q, logvar_q, z) - log_likelihood_normal(mu_p, logvar_p, z)

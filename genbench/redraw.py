@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from genbench import cli
@@ -41,13 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
         sub = commands.add_parser(command, help=help_)
         sub.add_argument("run", type=Path, help="a run directory")
         sub.set_defaults(action=action)
-    pairs = commands.add_parser(
-        "dirac-pairs", help="pairs of Dirac-GANs without and with averaging, side by side"
-    )
+    pairs = commands.add_parser("dirac-pairs", help="pairs of Dirac-GANs without and with averaging, side by side")
     pairs.add_argument("outputs", type=Path, help="the directory of all experiments")
-    pairs.add_argument(
-        "--out", type=Path, help="where to write dirac-jsd.png and dirac-w1.png (default: outputs)"
-    )
+    pairs.add_argument("--out", type=Path, help="where to write dirac-jsd.png and dirac-w1.png (default: outputs)")
     pairs.set_defaults(action=_dirac_pairs)
     options = parser.parse_args(arguments)
     try:
@@ -61,7 +58,7 @@ def _load(path: Path) -> tuple[Config, RunDirectory, Any]:
     """A run's configuration, directory and task with the state of its newest checkpoint."""
     if not (path / "config.yaml").is_file():
         raise ConfigError(f"{path} is not a run directory", "name one like outputs/<experiment>/<run>")
-    config = cli.validate(OmegaConf.load(path / "config.yaml"))
+    config = cli.validate(OmegaConf.create(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))))
     run_dir = RunDirectory(path)
     device = resolve("auto")
     state, _ = checkpoint.load_newest(run_dir.checkpoints, device)
@@ -94,15 +91,11 @@ def _dirac_pairs(options: argparse.Namespace) -> None:
     out = options.out or options.outputs
     drawn = False
     for loss in ("jsd", "w1"):
-        rows = [
-            row
-            for number in range(1, DIRAC_CONFIGURATIONS + 1)
-            if (row := _pair(options.outputs, loss, number))
-        ]
+        rows = [row for number in range(1, DIRAC_CONFIGURATIONS + 1) if (row := _pair(options.outputs, loss, number))]
         if rows:
             out.mkdir(parents=True, exist_ok=True)
             path = out / f"dirac-{loss}.png"
-            pairs_page(rows, f"Dirac-GAN, {loss.upper()}").savefig(path, dpi=110)
+            pairs_page(rows, f"Dirac-GAN, {loss.upper()}").savefig(path)
             print(path)
             drawn = True
     if not drawn:
@@ -125,5 +118,9 @@ def _pair(outputs: Path, loss: str, number: int) -> Pair | None:
             _, _, right = _load(averaged[seeds.index(seed)])
             regularizer, coefficient = config.regularizer["name"], config.regularizer.get("coefficient")
             name = "no regularizer" if coefficient is None else f"{regularizer.upper()} {coefficient:g}"
-            return Pair(f"{loss.upper()}, {name}", left.shown, right.shown, loss, left.equilibrium)
+            return Pair(f"{loss.upper()}, {name}", left.shown, right.shown, loss.upper(), left.equilibrium)
     return None
+
+
+if __name__ == "__main__":
+    main()

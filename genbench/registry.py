@@ -30,6 +30,7 @@ from genbench.errors import ConfigError
 
 __all__ = [
     "NonNegativeFloat",
+    "OneOf",
     "OpenUnitFloat",
     "PositiveFloat",
     "PositiveInt",
@@ -76,7 +77,20 @@ class Range:
         return all(holds(value, bound) for _, bound, holds in self.bounds)
 
     def __str__(self) -> str:
-        return " and ".join(f"{symbol} {bound:g}" for symbol, bound, _ in self.bounds)
+        return " and ".join(f"{symbol} {bound:.10g}" for symbol, bound, _ in self.bounds)
+
+
+class OneOf:
+    """The admissible words, written in an annotation: `Annotated[str, OneOf("analytic", "mc")]`."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __contains__(self, value: str) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
 
 
 PositiveInt = Annotated[int, Range(minimum=1)]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,20 +43,18 @@ class Outcome:
     status: str
     exit_code: int
     headline: str = ""
-    objective: float = (
-        math.nan
-    )  # for sweepers that optimize: the first reference's metric, else the first metric
+    objective: float = math.nan  # for sweepers that optimize: the first reference's metric, else the first metric
 
     @property
     def interrupted(self) -> bool:
         return self.status == "interrupted"
 
 
-def run(composed: DictConfig) -> Outcome:
-    """Train and measure one composed configuration; every way it can end is an Outcome."""
+def run(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
+    """Train and measure what was composed with the overrides `words`; every way it can end is an Outcome."""
     directory = Path(composed.output_root)
     try:
-        config = cli.validate(composed)
+        config = cli.validate(composed, words)
         directory = run_directory(config)
         return _run(config, RunDirectory(directory))
     except GenbenchError as error:
@@ -134,9 +133,7 @@ def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.devic
     except GenbenchError as error:
         run_dir.set_status("failed", trainer.progress.step, error=str(error))
         raise
-    except (
-        Exception
-    ) as error:  # a bug, or the machine's fault: the next job of a sweep must not suffer from it
+    except Exception as error:  # a bug, or the machine's fault: the next job of a sweep must not suffer from it
         run_dir.set_status("failed", trainer.progress.step, error=traceback.format_exc())
         traceback.print_exc()
         return Outcome(run_dir.path, "failed", EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
@@ -164,9 +161,7 @@ def _outcome(config: Config, run_dir: RunDirectory, status: str, summary: dict[s
         f"{name} {finals[name]:.6g}" for name in dict.fromkeys(shown) if finals.get(name) is not None
     )
     objective = finals.get(shown[0]) if shown else None
-    return Outcome(
-        run_dir.path, status, EXIT_CODES[status], headline, math.nan if objective is None else objective
-    )
+    return Outcome(run_dir.path, status, EXIT_CODES[status], headline, math.nan if objective is None else objective)
 
 
 def _summary(
@@ -229,13 +224,9 @@ def _git_commit() -> str | None:
     where = Path(genbench.__file__).parent
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(where), *words], capture_output=True, text=True, check=True
-        ).stdout
+        return subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True).stdout
 
     try:
-        return git("rev-parse", "HEAD").strip() + (
-            "+" if git("status", "--porcelain", "-uno", ".").strip() else ""
-        )
+        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno", ".").strip() else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -52,9 +52,11 @@ def _run_jobs(arguments: list[str]) -> int:
     outcomes: list[Outcome] = []
 
     def job(config: DictConfig) -> float:
+        from hydra.core.hydra_config import HydraConfig
+
         from genbench.run import run
 
-        outcome = run(config)
+        outcome = run(config, HydraConfig.get().overrides.task)
         outcomes.append(outcome)
         if outcome.interrupted:
             raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from genbench.data import binmnist
 from genbench.train import main
 
 
@@ -40,3 +44,18 @@ def genbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_root: Path) -
         return int(stop.value.code or 0)
 
     return call
+
+
+@pytest.fixture
+def tiny_binmnist(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty random binary images in each of the three `.amat` files that the data set expects."""
+    files = {}
+    for split, file in binmnist.FILES.items():
+        rows = np.random.RandomState(len(split)).randint(0, 2, (20, 784))
+        text = "".join(" ".join(map(str, row)) + " \n" for row in rows)
+        path = data_root / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():  # written anew, it would only invalidate the cache
+            path.write_text(text)
+        files[split] = replace(file, md5=hashlib.md5(text.encode()).hexdigest())
+    monkeypatch.setattr(binmnist, "FILES", files)

@@ -43,7 +43,9 @@ def binarized_mnist(root: Path) -> Dataset:
     sizes = "/".join(str(len(arrays[split])) for split in ("train", "valid", "test"))
     return Dataset(
         name="binmnist",
-        **{split: torch.from_numpy(arrays[split]) for split in ("train", "valid", "test")},
+        train=torch.from_numpy(arrays["train"]),
+        valid=torch.from_numpy(arrays["valid"]),
+        test=torch.from_numpy(arrays["test"]),
         to_float=to_float32,
         binary=True,
         protocol={"binarization": "fixed (Larochelle)", "split": sizes},

@@ -6,7 +6,6 @@ import gzip
 import shutil
 from pathlib import Path
 
-import torch
 from torchvision.datasets.mnist import MNIST, read_image_file, read_label_file
 
 from genbench.data.dataset import Dataset, unit_interval

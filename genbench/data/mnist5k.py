@@ -34,7 +34,9 @@ def mnist5k(root: Path) -> Dataset:
     arrays = cached(root, "mnist5k", [source], lambda: _read(source))
     return Dataset(
         name="mnist5k",
-        **{split: torch.from_numpy(arrays[split]) for split in SPLITS},
+        train=torch.from_numpy(arrays["train"]),
+        valid=torch.from_numpy(arrays["valid"]),
+        test=torch.from_numpy(arrays["test"]),
         to_float=to_float32,
         binary=True,
         protocol={"binarization": f"fixed (RandomState({SEED}))", "split": "4000/500/500, stratified"},
@@ -56,7 +58,7 @@ def _read(source: Path) -> dict[str, NDArray[np.uint8]]:
     table = np.genfromtxt(source, delimiter=",", dtype=np.uint8)
     grey, classes = table[:, :-1], table[:, -1]
     # RandomState's stream is frozen for ever (NEP 19), unlike that of newer generators.
-    random = np.random.RandomState(SEED)  # noqa: NPY002
+    random = np.random.RandomState(SEED)
     pixels = (random.random_sample(grey.shape) < grey / 255).astype(np.uint8).reshape(-1, 1, 28, 28)
     arrays = {}
     for split, (first, last) in SPLITS.items():

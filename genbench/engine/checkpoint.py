@@ -30,13 +30,11 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
 
 def load_newest(directory: Path, device: torch.device) -> tuple[dict[str, Any] | None, list[Path]]:
     """The newest good checkpoint's state (None where there is none), and the damaged ones passed over."""
-    damaged = []
+    damaged: list[Path] = []
     for path in _newest_first(directory):
         if _is_whole(path):
             # RNG states must stay on the CPU; `load_state_dict` copies everything else to where it belongs.
-            return torch.load(
-                path, map_location="cpu" if device.type != "cpu" else None, weights_only=True
-            ), damaged
+            return torch.load(path, map_location="cpu" if device.type != "cpu" else None, weights_only=True), damaged
         damaged.append(path)
     return None, damaged
 

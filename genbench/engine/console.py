@@ -49,9 +49,7 @@ class Reporter:
 
     def measured(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """An evaluation: a line, but no flood of them."""
-        self._now_and_then(
-            f"{self._title}  step {step}  epoch {epoch:.4g}  {_shown(values)}", step == self._total
-        )
+        self._now_and_then(f"{self._title}  step {step}  epoch {epoch:.4g}  {_shown(values)}", step == self._total)
 
     def _now_and_then(self, line: str, always: bool = False) -> None:
         if always or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:

@@ -58,20 +58,23 @@ def seed_everything(seed: int, deterministic: bool) -> None:
 def rng_state() -> dict[str, Any]:
     """The state of every global generator, in types that `torch.load(weights_only=True)` accepts."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    mersenne = np.random.get_state(legacy=False)  # noqa: NPY002
+    key = torch.from_numpy(mersenne["state"]["key"].astype(np.int64))
     return {
         "python": [version, list(words), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],  # type: ignore[union-attr]
+        "numpy": {**mersenne, "state": {**mersenne["state"], "key": key}},
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
+    """Put back what `rng_state` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    mersenne = state["numpy"]
+    key = mersenne["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**mersenne, "state": {**mersenne["state"], "key": key}})  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -23,7 +23,8 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        averages, values = list(self.network.parameters()), list(self._source.parameters())
+        averages: list[torch.Tensor] = list(self.network.parameters())
+        values: list[torch.Tensor] = list(self._source.parameters())
         torch._foreach_lerp_(averages, values, 1 - self.decay)
         for average, value in zip(self.network.buffers(), self._source.buffers(), strict=True):
             average.copy_(value)

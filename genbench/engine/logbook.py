@@ -105,7 +105,7 @@ class Logbook:
         assert self._rows and self._writer, "the logbook is not open"
         for metric, value in values.items():
             number = float(value) if math.isfinite(value) else None
-            row = {
+            row: dict[str, Any] = {
                 "step": step,
                 "epoch": round(epoch, 6),
                 "time": round(seconds, 3),
@@ -137,7 +137,7 @@ class Logbook:
     def save_figure(self, name: str, figure: Figure, stage: str) -> Path:
         self.run.figures.mkdir(exist_ok=True)
         path = self.run.figures / f"{name}-{stage}.png"
-        figure.savefig(path, dpi=150, bbox_inches="tight")
+        figure.savefig(path)
         return path
 
     def image(self, name: str, image: Tensor, stage: str, step: int) -> None:
@@ -163,7 +163,7 @@ class Logbook:
         assert self._writer, "the logbook is not open"
         finals = {name: self.final[name]["value"] for name in metrics if name in self.final}
         for summary in hparams(dict(_flatten(self._settings)), finals):
-            self._writer.file_writer.add_summary(summary)
+            self._writer._get_file_writer().add_summary(summary)
 
 
 def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, bool | float | str]]:

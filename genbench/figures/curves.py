@@ -56,7 +56,7 @@ def elbo_curves(
     for _, value in references:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
     _write_margin(axes, margin)
-    if axes.lines:
+    if train or valid:
         axes.legend(loc="lower right", fontsize=TICK_SIZE, framealpha=0.9, edgecolor="#DDDDDD")
     return figure
 
@@ -88,11 +88,9 @@ def _mark_hidden(
             if value < shown:
                 hidden.append(value)
                 place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "linestyle": "none"}
-                axes.plot(
-                    [epoch], [0.025], marker="v", color=colour, markersize=size, label="_hidden", **place
-                )
+                axes.plot([epoch], [0.025], marker="v", color=colour, markersize=size, label="_hidden", **place)
     if hidden:
-        text = f"▼ {len(hidden)} points below the\n    range, lowest {_minus(min(hidden))}"
+        text = f"▼ {len(hidden)} point{'s' * (len(hidden) > 1)} below the\n    range, lowest {_minus(min(hidden))}"
         axes.text(1.02, 0.0, text, transform=axes.transAxes, fontsize=TICK_SIZE, color=GREY, va="bottom")
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.animation import PillowWriter
+from matplotlib.artist import Artist
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -66,7 +67,7 @@ def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibriu
     """
     array = _finite(points)
     figure = new_figure(6.2, 5.3, title)
-    axes = _cube(figure, (0.0, 0.08, 0.84, 0.86), _limit(array), ema)
+    axes = _cube(figure, (-0.01, 0.115, 0.84, 0.86), _limit(array), ema)
     _draw_scene(axes, equilibrium, loss)
     _draw_path(axes, array, len(array))
     _draw_legend(figure)
@@ -104,17 +105,17 @@ def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
         base = footer + row_height * (len(rows) - 1 - k)
         limit = max(_limit(array) for array in both)
         for side, array in enumerate(both):
-            box = (0.015 + 0.445 * side, base / height, 0.43, (row_height - 0.3) / height)
+            box = (0.005 + 0.435 * side, (base + 0.3) / height, 0.43, (row_height - 0.4) / height)
             axes = _cube(figure, box, limit, ema=bool(side))
             _draw_scene(axes, row.equilibrium, row.loss)
             _draw_path(axes, array, steps)
             name = f"{row.title}, {'with EMA of the generator' if side else 'without EMA'}"
-            x, y = box[0] + box[2] / 2, (base + row_height - 0.05) / height
+            x, y = box[0] + box[2] / 2, (base + row_height - 0.12) / height
             figure.text(x, y, name, fontsize=TITLE_SIZE, color=BLACK, ha="center", va="top")
     _draw_legend(figure)
     bar = min(0.62 * row_height * len(rows), 6.0)
     middle = footer + row_height * len(rows) / 2
-    _draw_colour_bar(figure, (0.915, (middle - bar / 2) / height, 0.014, bar / height), steps)
+    _draw_colour_bar(figure, (0.905, (middle - bar / 2) / height, 0.014, bar / height), steps)
     return figure
 
 
@@ -142,9 +143,10 @@ def animate(
     frames = min(frames, total)
     shown = np.maximum(np.round(total * (np.arange(1, frames + 1) / frames) ** 2).astype(int), 1)
     figure = new_figure(5.2, 4.9)
-    axes = _cube(figure, (0.02, 0.08, 0.92, 0.86), _limit(array), ema)
+    axes = _cube(figure, (0.02, 0.115, 0.92, 0.86), _limit(array), ema)
     _draw_scene(axes, equilibrium, loss)
     curve, end = _draw_path(axes, array, total)
+    end.set_label("now")
     _draw_legend(figure)
     caption = figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
     segments = _segments(array)
@@ -179,7 +181,7 @@ def _cube(figure: Figure, box: tuple[float, float, float, float], limit: float, 
     """Equal axes from −limit to limit, so that a rotation looks like one."""
     axes: Any = figure.add_axes(box, projection="3d")
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
-    axes.set_box_aspect((1, 1, 1), zoom=1.12)
+    axes.set_box_aspect((1, 1, 1), zoom=1.05)
     tick = 0.75 * limit
     tick -= tick % 10 ** np.floor(np.log10(tick))  # one significant digit, away from the corners
     axes.view_init(elev=22, azim=-62)
@@ -187,11 +189,12 @@ def _cube(figure: Figure, box: tuple[float, float, float, float], limit: float, 
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), labels, strict=True):
         axis.set_ticks([-tick, 0, tick], [f"−{tick:g}", "0", f"{tick:g}"])
         axis.set_label_text(label, fontsize=LABEL_SIZE, color=BLACK)
-        axis.labelpad = -2
+        axis.labelpad = -1
         axis.set_pane_color((1, 1, 1, 0))
         axis.line.set_color(GREY)
         axis._axinfo["grid"].update(color="#E4E4E4", linewidth=0.5)
-    axes.tick_params(labelsize=TICK_SIZE - 1, pad=0, labelcolor=BLACK)
+    axes.tick_params(labelsize=TICK_SIZE - 0.5, pad=0, labelcolor=BLACK)
+    axes.zaxis.set_tick_params(pad=4)
     return axes
 
 
@@ -233,13 +236,13 @@ def _norm(steps: int) -> PowerNorm:
 
 def _draw_legend(figure: Figure) -> None:
     """One legend for all panels; panels with different equilibria contribute both."""
-    entries = {}
+    entries: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))
     figure.legend(
-        entries.values(),
-        entries.keys(),
+        list(entries.values()),
+        list(entries),
         loc="lower center",
         ncols=len(entries),
         fontsize=TICK_SIZE,

@@ -51,9 +51,7 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, title: str =
     pairs = math.ceil(len(above) / columns)
     # Rows of originals and reconstructions alternate.
     strips = [
-        _tile(part[k * columns : (k + 1) * columns], 1, columns, GAP)
-        for k in range(pairs)
-        for part in (above, below)
+        _tile(part[k * columns : (k + 1) * columns], 1, columns, GAP) for k in range(pairs) for part in (above, below)
     ]
     # Shared borders: a strip ends with the gap that the next one starts with, and pairs stand further apart.
     parts: list[NDArray[np.float64]] = []
@@ -96,7 +94,8 @@ def latent_manifold(images: ArrayLike, n: int, title: str = "") -> Figure:
     _show(axes, canvas)
     quantiles = manifold_quantiles(n)
     # About six ticks, mirrored, so that every −z has its z.
-    lower = np.linspace(0, (n - 1) / 2, 4 if n % 2 else 3, endpoint=bool(n % 2)).round().astype(int)
+    ticks = 6 + n % 2
+    lower = np.linspace(0, n - 1, ticks)[: (ticks + 1) // 2].round().astype(int)
     chosen = np.unique([*lower, *(n - 1 - lower)])
     labels = [f"{quantiles[k]:.2f}".replace("-", "−") for k in chosen]
     axes.set_xticks([(k + 0.5) * width - 0.5 for k in chosen], labels)

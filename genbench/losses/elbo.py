@@ -8,14 +8,13 @@ Kingma & Welling 2014 (arXiv 1312.6114), eq. 3, estimated with one sample of z p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from genbench.errors import ConfigError
 from genbench.functional import kl_gaussian_gaussian_analytic, log_likelihood_normal
-from genbench.registry import register
+from genbench.registry import OneOf, register
 
 __all__ = ["ELBO", "ElboTerms"]
 
@@ -36,11 +35,7 @@ class ElboTerms(NamedTuple):
 class ELBO:
     """KL term in closed form (`analytic`) or from the sample itself (`mc`)."""
 
-    kl: str = "analytic"
-
-    def __post_init__(self) -> None:
-        if self.kl not in ("analytic", "mc"):
-            raise ConfigError(f"loss.kl must be analytic or mc, not {self.kl!r}")
+    kl: Annotated[str, OneOf("analytic", "mc")] = "analytic"
 
     def terms(self, log_likelihood: Tensor, mu: Tensor, logvar: Tensor, z: Tensor) -> ElboTerms:
         """`log_likelihood` log p(x|z) [B]; posterior mean and log variance, and its sample, [B, L]."""

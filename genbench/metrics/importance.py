@@ -46,9 +46,7 @@ def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -
     z = mu + (0.5 * logvar).exp() * noise  # [B, K, L]
     latents = z.flatten(0, 1)
     zeros = torch.zeros_like(latents)
-    log_posterior = log_likelihood_normal(
-        mu.expand_as(z).flatten(0, 1), logvar.expand_as(z).flatten(0, 1), latents
-    )
+    log_posterior = log_likelihood_normal(mu.expand_as(z).flatten(0, 1), logvar.expand_as(z).flatten(0, 1), latents)
     log_ratio = log_likelihood_normal(zeros, zeros, latents) - log_posterior
     owners = torch.arange(len(x), device=x.device).repeat_interleave(num_samples)
     log_likelihood = torch.cat(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from genbench.errors import ConfigError
-from genbench.registry import PositiveInt, register
+from genbench.registry import OneOf, PositiveInt, register
 
 __all__ = ["MlpVae"]
 
@@ -32,19 +32,19 @@ class MlpVae(nn.Module):
         latent_dim: PositiveInt = 100,
         width: PositiveInt = 300,
         depth: PositiveInt = 2,
-        activation: str = "elu",
+        activation: Annotated[str, OneOf(*ACTIVATIONS)] = "elu",
         logit_offset: float = 0.0,
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ConfigError(f"model.activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
         self.latent_dim = latent_dim
         self.shape = tuple(shape)
         pixels, hidden = math.prod(shape), [width] * depth
         self.encoder = _mlp([pixels, *hidden, 2 * latent_dim], ACTIVATIONS[activation])
         self.decoder = _mlp([latent_dim, *hidden, pixels], ACTIVATIONS[activation])
-        with torch.no_grad():  # as an initial bias it costs nothing per step, and training may move it
-            self.decoder[-1].bias += logit_offset
+        last = self.decoder[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():  # as an initial bias it costs nothing per step
+            last.bias.add_(logit_offset)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images [B, C, H, W] → mean and log variance of the posterior, each [B, L]."""

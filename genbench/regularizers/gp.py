@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genbench.regularizers.base import Critic, gradient_norms
 from genbench.registry import NonNegativeFloat, register
+from genbench.regularizers.base import Critic, gradient_norms
 
 __all__ = ["GradientPenalty", "interpolate"]
 

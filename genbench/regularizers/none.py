@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from genbench.regularizers.base import Critic
 from genbench.registry import register
+from genbench.regularizers.base import Critic
 
 __all__ = ["NoRegularizer"]
 

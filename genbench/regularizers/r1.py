@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from genbench.regularizers.base import Critic, gradients
 from genbench.registry import NonNegativeFloat, register
+from genbench.regularizers.base import Critic, gradients
 
 __all__ = ["R1"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -10,13 +10,15 @@ from torch import Tensor
 from genbench.engine.ema import ExponentialMovingAverage
 from genbench.engine.task import Record, Stage
 from genbench.errors import ConfigError
-from genbench.registry import OpenUnitFloat, PositiveInt, register
+from genbench.registry import OneOf, OpenUnitFloat, PositiveInt, register
 from genbench.tasks.base import Parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Adversarial"]
+__all__ = ["Adversarial", "Updates"]
+
+Updates = Annotated[str, OneOf("alternating", "simultaneous")]
 
 
 @register("task", "adversarial")
@@ -34,11 +36,9 @@ class Adversarial:
         parts: Parts,
         *,
         critic_steps: PositiveInt = 1,
-        updates: str = "alternating",
+        updates: Updates = "alternating",
         ema: OpenUnitFloat | None = None,
     ) -> None:
-        if updates not in ("alternating", "simultaneous"):
-            raise ConfigError(f"task.updates must be alternating or simultaneous, not {updates!r}")
         if updates == "simultaneous" and critic_steps != 1:
             raise ConfigError("simultaneous updates take one critic step", "set task.critic_steps=1")
         self.parts = parts

@@ -18,7 +18,10 @@ from genbench.figures.dirac import Equilibrium, animate
 from genbench.figures.dirac import trajectory as draw_trajectory
 from genbench.metrics import dirac as theory
 from genbench.registry import OpenUnitFloat, PositiveInt, register
-from genbench.tasks.adversarial import Adversarial
+from genbench.regularizers.gp import GradientPenalty
+from genbench.regularizers.none import NoRegularizer
+from genbench.regularizers.r1 import R1
+from genbench.tasks.adversarial import Adversarial, Updates
 from genbench.tasks.base import Parts
 
 if TYPE_CHECKING:
@@ -41,14 +44,12 @@ class DiracGame(Adversarial):
         parts: Parts,
         *,
         critic_steps: PositiveInt = 1,
-        updates: str = "alternating",
+        updates: Updates = "alternating",
         ema: OpenUnitFloat | None = None,
     ) -> None:
         super().__init__(parts, critic_steps=critic_steps, updates=updates, ema=ema)
         if not (hasattr(self.critic, "psi") and hasattr(self.generator, "theta")):
-            raise ConfigError(
-                "task=dirac plays with model=dirac-gan", "choose model=dirac-gan or task=adversarial"
-            )
+            raise ConfigError("task=dirac plays with model=dirac-gan", "choose model=dirac-gan or task=adversarial")
         self.charts = {
             "critic slope ψ0 beside generator θ": ["state/psi0", "state/theta"],
             "divergence beside distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
@@ -56,7 +57,7 @@ class DiracGame(Adversarial):
         self._points = [self._point()]
 
     def _point(self) -> Tensor:
-        average = self.average.network if self.average else self.generator
+        average: Any = self.average.network if self.average else self.generator
         return torch.cat([self.critic.psi, self.generator.theta, average.theta]).detach()
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
@@ -94,29 +95,38 @@ class DiracGame(Adversarial):
         """What the theory predicts beside what is measured: on the run itself and on the linearized game."""
         trajectory = self.trajectory
         values = {"eval/distance_ratio": self.distance(trajectory[-1]) / self.distance(trajectory[0])}
-        regularizer, coefficient = self.parts.regularizer, self.regularizer.coefficient
-        name = type(regularizer).__name__
-        if name in ("NoRegularizer", "R1"):
-            values |= self._multipliers(coefficient)
-        if name == "GradientPenalty":
-            predicted = theory.gp_limit_cycle(self.loss.symbol, coefficient)
-            measured = theory.crossing_amplitude(trajectory[:, :3])
-            values |= _present({"theory/limit_cycle": predicted, "eval/limit_cycle": measured})
-        if name == "NoRegularizer" and self.loss.symbol == "w1" and self.updates == "alternating":
-            conserved = theory.conserved_quantity(trajectory[:, :3], self._learning_rates()[0])
-            values["eval/conserved_drift"] = float(np.abs(conserved / conserved[0] - 1).max())
+        if not self._takes_plain_gradient_steps():
+            return values  # the theory knows no momentum
+        match self.regularizer:
+            case NoRegularizer():
+                values |= self._multipliers(0.0)
+                if self.average:
+                    values |= self._averaging(trajectory)
+                if self.loss.symbol == "w1" and self.updates == "alternating":
+                    values["eval/conserved_drift"] = self._conserved_drift(trajectory)
+            case R1(coefficient=coefficient):
+                values |= self._multipliers(coefficient)
+            case GradientPenalty(coefficient=coefficient):
+                predicted = theory.gp_limit_cycle(self.loss.symbol, coefficient)
+                measured = theory.crossing_amplitude(trajectory[:, :3])
+                values |= _present({"theory/limit_cycle": predicted, "eval/limit_cycle": measured})
         return values
 
-    def _multipliers(self, coefficient: float) -> dict[str, float]:
-        critic_rate, generator_rate = self._learning_rates()
-        predicted = theory.multipliers(
-            self.loss.symbol,
-            coefficient,
-            critic_rate,
-            generator_rate,
-            self.batches_per_step,
-            self.updates == "simultaneous",
+    def _takes_plain_gradient_steps(self) -> bool:
+        optimizers = (self.critic_optimizer, self.generator_optimizer)
+        return all(
+            isinstance(optimizer, torch.optim.SGD) and not group["momentum"] and not group["weight_decay"]
+            for optimizer in optimizers
+            for group in optimizer.param_groups
         )
+
+    def _conserved_drift(self, trajectory: NDArray[np.float64]) -> float:
+        """Largest relative change of the quantity that alternating steps of one size conserve."""
+        conserved = theory.conserved_quantity(trajectory[:, :3], self._learning_rates()[0])
+        return float(np.abs(conserved / conserved[0] - 1).max())
+
+    def _multipliers(self, coefficient: float) -> dict[str, float]:
+        predicted = self._predicted(coefficient)
         measured = theory.fit_multipliers(self.probe()[:, [0, 2]])
         return {
             "theory/multiplier_real": predicted[-1].real,
@@ -126,6 +136,24 @@ class DiracGame(Adversarial):
             "eval/multiplier_imag": measured[-1].imag,
             "eval/multiplier_modulus": abs(measured[-1]),
             "eval/multiplier_error": max(abs(p - m) for p, m in zip(predicted, measured, strict=True)),
+        }
+
+    def _predicted(self, coefficient: float) -> list[complex]:
+        return theory.multipliers(
+            self.loss.symbol,
+            coefficient,
+            *self._learning_rates(),
+            self.batches_per_step,
+            self.updates == "simultaneous",
+        )
+
+    def _averaging(self, trajectory: NDArray[np.float64]) -> dict[str, float]:
+        """How much of θ's oscillation the average keeps, over the last fifth of the run."""
+        late = trajectory[-max(len(trajectory) // 5, 2) :]
+        assert self.ema is not None
+        return {
+            "theory/ema_gain": theory.ema_gain(self.ema, self._predicted(0.0)[-1]),
+            "eval/ema_gain": float(late[:, 3].std() / late[:, 2].std()),
         }
 
     def _learning_rates(self) -> tuple[float, float]:
@@ -159,12 +187,12 @@ class DiracGame(Adversarial):
 
     def draw(self, title: str) -> Figure:
         return draw_trajectory(
-            self.shown, self.loss.symbol, title, self.equilibrium, self.average is not None
+            self.shown, self.loss.symbol.upper(), title, self.equilibrium, self.average is not None
         )
 
     def animate(self, path: Path, title: str) -> None:
         """Write the trajectory's animation as a GIF."""
-        animate(self.shown, path, self.loss.symbol, title, self.equilibrium, self.average is not None)
+        animate(self.shown, path, self.loss.symbol.upper(), title, self.equilibrium, self.average is not None)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"trajectory": torch.stack(self._points)}

@@ -50,9 +50,7 @@ class Variational:
         "KL divergence (nats)": ["train/kl", "valid/kl"],
     }
 
-    def __init__(
-        self, parts: Parts, *, importance_samples: PositiveInt = 200, memory_mib: PositiveInt = 256
-    ) -> None:
+    def __init__(self, parts: Parts, *, importance_samples: PositiveInt = 200, memory_mib: PositiveInt = 256) -> None:
         if not parts.dataset.binary:
             raise ConfigError(
                 f"a Bernoulli likelihood needs binary images, and those of {parts.dataset.name} are grey",

@@ -24,9 +24,7 @@ def test_jsd_is_tight_at_the_optimal_critic() -> None:
     truth = 0.5 * (P * (P / mixture).log()).sum() + 0.5 * (Q * (Q / mixture).log()).sum()
     optimal = (P / Q).log()
     loss = JensenShannon()
-    torch.testing.assert_close(
-        loss.metric(scores(optimal, P), scores(optimal, Q)), truth, rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(loss.metric(scores(optimal, P), scores(optimal, Q)), truth, rtol=1e-12, atol=1e-12)
     worse = optimal + torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     assert loss.metric(scores(worse, P), scores(worse, Q)) < truth
 

@@ -35,9 +35,7 @@ def quadrature(model: MlpVae, images: Tensor) -> Tensor:
     return (
         torch.stack(
             [
-                torch.logsumexp(
-                    log_likelihood_bernoulli_logits(logits, x.double().expand_as(logits)) + log_prior, 0
-                )
+                torch.logsumexp(log_likelihood_bernoulli_logits(logits, x.double().expand_as(logits)) + log_prior, 0)
                 for x in images
             ]
         )

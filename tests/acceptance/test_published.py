@@ -1,0 +1,98 @@
+"""Full-size runs on real data beside published figures and closed forms: `make acceptance`.
+
+The runs go to `$GENBENCH_OUTPUTS` where that is set, so that a finished one is not repeated, else to a new directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.acceptance
+
+DATA = Path(os.environ.get("GENBENCH_DATA", "data")).absolute()
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chosen = os.environ.get("GENBENCH_OUTPUTS")
+    return Path(chosen).absolute() if chosen else tmp_path_factory.mktemp("outputs")
+
+
+def genbench(outputs: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "genbench.train", *words, f"output_root={outputs}", f"data_root={DATA}"]
+    subprocess.run(command, check=True)
+
+
+def summary(outputs: Path, experiment: str) -> dict[str, Any]:
+    (path,) = (outputs / experiment).glob("seed1-*/summary.json")
+    return json.loads(path.read_text())
+
+
+def final(row: dict[str, Any], metric: str) -> float:
+    return row["metrics"][metric]["final"]["value"]
+
+
+@pytest.mark.skipif(not (DATA / "binarized_mnist").is_dir(), reason="no binarized MNIST under $GENBENCH_DATA")
+def test_vae_binmnist_l100(outputs: Path) -> None:
+    genbench(outputs, "experiment=vae-binmnist-L100")
+    row = summary(outputs, "vae-binmnist-L100")
+    assert (row["status"], row["step"]) == ("done", 20 * 782)
+    assert final(row, "valid/elbo") >= -101.5  # published −100.99 and −101.37
+    assert final(row, "test/log_likelihood") >= -96  # published −95.31 and −95.58
+    assert row["protocol"]["importance_samples"] == 200
+
+
+@pytest.fixture(scope="module")
+def dirac(outputs: Path) -> dict[str, dict[str, Any]]:
+    """The summaries of all twenty Dirac-GANs, from one sweep."""
+    genbench(outputs, "-m", "experiment=glob(dirac-*)")
+    names = [f"dirac-{loss}-{number}" for loss in ("jsd", "w1") for number in range(1, 11)]
+    return {name: summary(outputs, name) for name in names}
+
+
+def test_all_twenty_dirac_gans_finish(dirac: dict[str, dict[str, Any]]) -> None:
+    assert {row["status"] for row in dirac.values()} == {"done"}
+    assert {row["step"] for row in dirac.values()} == {5000}
+
+
+@pytest.mark.parametrize("loss", ["jsd", "w1"])
+@pytest.mark.parametrize("averaged", [0, 5], ids=["plain", "averaged"])
+class TestDirac:
+    """Numbers 1 … 5: none, R1 0.01, R1 0.1, GP 0.01, GP 0.1; 6 … 10 the same with an averaged generator."""
+
+    def test_multipliers(self, dirac: dict[str, Any], loss: str, averaged: int) -> None:
+        for number in (1, 2, 3):
+            row = dirac[f"dirac-{loss}-{number + averaged}"]
+            assert final(row, "eval/multiplier_error") <= 1e-6
+
+    def test_without_regularizer_neither_converges_nor_diverges(
+        self, dirac: dict[str, Any], loss: str, averaged: int
+    ) -> None:
+        row = dirac[f"dirac-{loss}-{1 + averaged}"]
+        assert abs(final(row, "eval/multiplier_modulus") - 1) <= 1e-6
+        assert 0.5 < final(row, "eval/distance_ratio") < 2
+
+    def test_r1_converges(self, dirac: dict[str, Any], loss: str, averaged: int) -> None:
+        assert final(dirac[f"dirac-{loss}-{3 + averaged}"], "eval/distance") <= 1e-3
+
+    def test_gp_does_not_converge(self, dirac: dict[str, Any], loss: str, averaged: int) -> None:
+        for number in (4, 5):
+            assert final(dirac[f"dirac-{loss}-{number + averaged}"], "eval/distance") > 0.1
+
+
+def test_w1_keeps_its_conserved_quantity(dirac: dict[str, Any]) -> None:
+    for number in (1, 6):
+        assert final(dirac[f"dirac-w1-{number}"], "eval/conserved_drift") <= 1e-3
+
+
+def test_pairs_are_drawn(dirac: dict[str, Any], outputs: Path) -> None:
+    subprocess.run([sys.executable, "-m", "genbench.redraw", "dirac-pairs", str(outputs)], check=True)
+    assert (outputs / "dirac-jsd.png").stat().st_size > 50_000
+    assert (outputs / "dirac-w1.png").stat().st_size > 50_000

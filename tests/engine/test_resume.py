@@ -1,0 +1,178 @@
+"""A run that is killed, stopped or damaged goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+WORDS = ["experiment=vae-mnist5k", "trainer.epochs=6", "trainer.log_every=10", "trainer.checkpoint_every=50"]
+SLOW = """
+import time
+from genbench.tasks.variational import Variational
+step = Variational.training_step
+Variational.training_step = lambda task, batch: (time.sleep(0.01), step(task, batch))[1]
+"""
+MAIN = "import sys; from genbench.train import main; main(sys.argv[1:])"
+
+
+def start(directory: Path, data_root: Path, *words: str, slow: bool = False) -> subprocess.Popen[str]:
+    environment = os.environ | {"GENBENCH_DATA": str(data_root), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", (SLOW if slow else "") + MAIN, *WORDS, *words],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(directory: Path, data_root: Path, *words: str) -> str:
+    process = start(directory, data_root, *words)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return output
+
+
+def run_of(directory: Path) -> Path:
+    (run,) = (directory / "outputs" / "vae-mnist5k").iterdir()
+    return run
+
+
+def wait_for_step(directory: Path, step: int) -> None:
+    """Until a checkpoint of at least `step` exists."""
+    for _ in range(1200):
+        steps = [int(path.stem.split("-")[1]) for path in directory.glob("outputs/*/*/checkpoints/step-*.pt")]
+        if max(steps, default=-1) >= step:
+            return
+        time.sleep(0.05)
+    pytest.fail("no checkpoint in a minute")
+
+
+def final_state(directory: Path) -> dict[str, Any]:
+    newest = max((run_of(directory) / "checkpoints").glob("*.pt"))
+    return torch.load(newest, weights_only=True)
+
+
+def rows(directory: Path) -> list[tuple[int, str, float]]:
+    lines = (run_of(directory) / "metrics.jsonl").read_text().splitlines()
+    return [(row["step"], row["metric"], row["value"]) for row in map(json.loads, lines)]
+
+
+def events(directory: Path) -> list[tuple[int, str]]:
+    """(step, tag) of everything in the TensorBoard files, duplicates included."""
+    found = []
+    for path in sorted((run_of(directory) / "tensorboard").glob("events.*")):
+        for event in EventFileLoader(str(path)).Load():
+            found += [(event.step, value.tag) for value in event.summary.value]
+    return found
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Bit for bit."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}/{index}")
+    else:
+        assert a == b, where
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
+    directory = tmp_path_factory.mktemp("undisturbed")
+    finish(directory, data_root)
+    return directory
+
+
+def assert_equal_to(undisturbed: Path, directory: Path) -> None:
+    expected, state = final_state(undisturbed), final_state(directory)
+    for key in ("task", "batches", "rng", "meters", "done"):
+        assert_same(state[key], expected[key], key)
+    assert rows(directory) == rows(undisturbed)
+    logged = events(directory)
+    assert sorted(logged) == sorted(events(undisturbed))
+    scalars = [
+        entry for entry in logged if entry[1].startswith(("train/", "valid/", "test/", "figures/", "samples/"))
+    ]
+    assert len(scalars) == len(set(scalars))
+    assert json.loads((run_of(directory) / "status.json").read_text())["status"] == "done"
+
+
+def test_a_killed_run_continues_bit_exactly(undisturbed: Path, tmp_path: Path, data_root: Path) -> None:
+    process = start(tmp_path, data_root, slow=True)
+    wait_for_step(tmp_path, 100)
+    time.sleep(0.2)  # somewhere between two checkpoints
+    process.kill()
+    process.wait()
+    assert json.loads((run_of(tmp_path) / "status.json").read_text())["status"] == "running"
+    assert "goes on from step" in finish(tmp_path, data_root)
+    assert_equal_to(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_keeps_its_last_step(
+    undisturbed: Path, tmp_path: Path, data_root: Path, signum: int, code: int
+) -> None:
+    process = start(tmp_path, data_root, slow=True)
+    wait_for_step(tmp_path, 50)
+    time.sleep(0.25)
+    process.send_signal(signum)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    status = json.loads((run_of(tmp_path) / "status.json").read_text())
+    assert status["status"] == "interrupted"
+    assert final_state(tmp_path)["progress"]["step"] == status["step"] > 50
+    finish(tmp_path, data_root)
+    assert_equal_to(undisturbed, tmp_path)
+
+
+def test_a_damaged_checkpoint_costs_only_its_steps(undisturbed: Path, tmp_path: Path, data_root: Path) -> None:
+    process = start(tmp_path, data_root, slow=True)
+    wait_for_step(tmp_path, 150)
+    process.kill()
+    process.wait()
+    newest = max((run_of(tmp_path) / "checkpoints").glob("*.pt"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    newest.write_bytes(bytes(content))
+    assert "is damaged; going back to an older one" in finish(tmp_path, data_root)
+    assert_equal_to(undisturbed, tmp_path)
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, data_root: Path) -> None:
+    words = (
+        "trainer.checkpoint_every=1",
+        "trainer.log_every=1",
+        "optimizer=sgd",
+        "optimizer.lr=30",
+        "deterministic=true",
+    )
+    process = start(tmp_path, data_root, *words)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 3, output
+    assert "Traceback" not in output
+    run = run_of(tmp_path)
+    assert json.loads((run / "status.json").read_text())["status"] == "diverged"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    state = final_state(tmp_path)
+    assert state["progress"]["step"] < summary["step"]
+    assert all(torch.isfinite(tensor).all() for tensor in state["task"]["model"].values())

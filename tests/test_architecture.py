@@ -1,0 +1,65 @@
+"""The house keeps its floors: imports point down, and light modules stay light."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import genbench
+
+ROOT = Path(genbench.__file__).parent
+
+# What a module may import of genbench, by its package (or name, at the top level). docs/architecture.md draws it.
+GROUND = {"errors", "registry", "functional"}
+ALLOWED = {
+    "errors": set(),
+    "registry": {"errors"},
+    "functional": set(),
+    "config": {"errors", "registry"},
+    "cli": {"errors", "registry", "config", "run"},
+    "bijections": GROUND,
+    "data": GROUND,
+    "figures": GROUND,
+    "engine": GROUND | {"config"},
+    "optimizers": GROUND,
+    "regularizers": GROUND,
+    "losses": GROUND,
+    "models": GROUND | {"bijections"},
+    "metrics": GROUND,
+    "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
+    "run": GROUND | {"cli", "config", "engine", "tasks"},
+    "train": {"cli", "errors", "run"},
+    "redraw": {"cli", "config", "engine", "errors", "figures", "run"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """The genbench packages that a module imports anywhere, those for type checkers included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            if parts[0] == "genbench":
+                found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("genbench.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    place = path.relative_to(ROOT)
+    package = place.parts[0] if len(place.parts) > 1 else place.stem
+    if package == "__init__":
+        assert imports(path) == set()
+        return
+    assert imports(path) - {package} <= ALLOWED[package]
+
+
+def test_the_architecture_page_names_every_package() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = {p.name for p in ROOT.iterdir() if p.is_dir() and (p / "__init__.py").exists()}
+    names |= {p.name for p in ROOT.glob("*.py") if p.stem != "__init__"}
+    assert [name for name in sorted(names) if f"`{name}" not in page] == []

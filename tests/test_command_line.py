@@ -1,0 +1,203 @@
+"""What the command line accepts, refuses, and says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from genbench import cli
+
+Genbench = Callable[..., int]
+QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["experiment=vae-binmnst-L100"], ["unknown experiment", "did you mean 'vae-binmnist-L100'"]),
+        (["experiment=dirac-w1-11"], ["unknown experiment 'dirac-w1-11'", "known: "]),
+        ([*QUICK, "loss=w2"], ["unknown loss 'w2'", "did you mean 'w1'"]),
+        ([*QUICK, "trainer.epoch=3"], ["unknown key 'trainer.epoch'", "did you mean 'trainer.epochs'"]),
+        ([*QUICK, "sed=3"], ["unknown key 'sed'", "did you mean 'seed'"]),
+        ([*QUICK, "+model.depht=3"], ["unknown key 'model.depht'", "known: init_std"]),
+        ([*QUICK, "+colour=red"], ["unknown key 'colour'"]),
+        ([*QUICK, "seed=one"], ["seed", "'one'", "could not be converted to Integer"]),
+        ([*QUICK, "seed=-1"], ["seed must be ≥ 0", "not -1"]),
+        ([*QUICK, "trainer.epochs=2.5"], ["trainer.epochs", "2.5"]),
+        ([*QUICK, "trainer.epochs=0"], ["trainer.epochs must be ≥ 1, not 0"]),
+        ([*QUICK, "trainer.batch_size=0"], ["trainer.batch_size must be ≥ 1, not 0"]),
+        ([*QUICK, "trainer.batch_size=-5"], ["trainer.batch_size must be ≥ 1, not -5"]),
+        ([*QUICK, "task.critic_steps=0"], ["task.critic_steps must be ≥ 1, not 0"]),
+        ([*QUICK, "task.ema=1"], ["task.ema must be > 0 and < 1, not 1"]),
+        ([*QUICK, "task.ema=0"], ["task.ema must be > 0 and < 1, not 0"]),
+        ([*QUICK, "task.updates=sometimes"], ["task.updates must be one of alternating, simultaneous"]),
+        ([*QUICK, "optimizer.lr=0"], ["optimizer.lr must be > 0, not 0"]),
+        (["experiment=dirac-w1-3", "regularizer.coefficient=-1"], ["regularizer.coefficient must be ≥ 0, not -1"]),
+        (["experiment=dirac-w1-3", "regularizer.coefficient=big"], ["regularizer.coefficient", "'big'"]),
+        (["experiment=vae-mnist5k", "loss.kl=exact"], ["loss.kl must be one of analytic, mc"]),
+        (["experiment=vae-mnist5k", "model.activation=tanhh"], ["model.activation must be one of"]),
+        (["experiment=vae-mnist5k", "dataset=mnist"], ["mnist"]),
+        ([*QUICK, "device=cuda:99"], ["device 'cuda:99' is not available", "device=auto"]),
+        ([*QUICK, "device=toaster"], ["'toaster' is not a device"]),
+        ([*QUICK, "seed=1,2"], ["seed has several values", "add -m"]),
+        ([*QUICK, "seed"], ["'seed' is not of the form KEY=VALUE"]),
+        ([*QUICK, "--fast"], ["unknown option --fast"]),
+        (["name=mine", "trainer.epochs=1"], ["no task chosen", "known: "]),
+        (["-m", *QUICK, "seed=1,-2"], ["seed must be ≥ 0", "not -2"]),
+        (["-m", "experiment=glob(diarc-*)"], ["the sweep is empty"]),
+        (["-m", *QUICK, "trainer.epohcs=1,2"], ["unknown key 'trainer.epohcs'", "'trainer.epochs'"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and "=" in " ".join(value) else "",
+)
+def test_bad_input(
+    genbench: Genbench, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], said: list[str]
+) -> None:
+    """Exit code 2, one message that says what would be right, nothing left behind."""
+    assert genbench(*words) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("genbench: ") == 1
+    assert "Traceback" not in output.err
+    assert len(output.err.splitlines()) <= 3
+    for part in said:
+        assert part in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_leaves_its_directory(genbench: Genbench, tmp_path: Path) -> None:
+    assert genbench(*QUICK, "seed=4") == 0
+    (run,) = (tmp_path / "outputs" / "dirac-w1-1").iterdir()
+    assert run.name.startswith("seed4-")
+    assert {path.name for path in run.iterdir()} >= {
+        "config.yaml",
+        "status.json",
+        "summary.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "figures",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+    status, summary = (json.loads((run / name).read_text()) for name in ("status.json", "summary.json"))
+    assert (status["status"], status["step"]) == ("done", 2)
+    assert summary["metrics"]["eval/distance"].keys() == {"final", "best"}
+    assert [row["verdict"] for row in summary["reference"]] == ["reached", "reached"]
+    assert summary["versions"]["torch"]
+    assert summary["device"]
+    assert summary["steps_per_second"] > 0
+    assert summary["wall_seconds"] >= summary["training_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("experiment=dirac-w1-3", "regularizer=none"),
+        ("experiment=dirac-w1-3", "regularizer=gp"),
+        ("experiment=dirac-w1-1", "loss=jsd"),
+        ("experiment=dirac-w1-1", "optimizer=adam"),
+        ("experiment=dirac-w1-1", "optimizer@critic_optimizer=sgd", "critic_optimizer.lr=0.2"),
+    ],
+)
+def test_a_component_can_be_replaced(genbench: Genbench, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """What the experiment had set for the replaced component is no stumbling block."""
+    assert genbench(*words, "trainer.max_steps=2") == 0
+    (path,) = tmp_path.glob("outputs/*/*/config.yaml")
+    group, name = words[1].split("@")[-1].split("=")
+    assert yaml.safe_load(path.read_text())[group]["name"] == name
+
+
+def test_a_finished_run_is_skipped(genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert genbench(*QUICK) == 0
+    (run,) = (tmp_path / "outputs" / "dirac-w1-1").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert genbench(*QUICK) == 0
+    assert "is done already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_the_run_directory_depends_on_what_is_computed_and_not_on_paths(genbench: Genbench, tmp_path: Path) -> None:
+    for words in ([], ["optimizer.lr=0.2"], ["output_root=elsewhere"], ["data_root=elsewhere"]):
+        assert genbench(*QUICK, *words) == 0
+    ours = {path.name for path in (tmp_path / "outputs" / "dirac-w1-1").iterdir()}
+    elsewhere = {path.name for path in (tmp_path / "elsewhere" / "dirac-w1-1").iterdir()}
+    assert len(ours) == 2
+    assert elsewhere < ours
+
+
+def test_a_sweep_goes_on_after_a_diverged_job(
+    genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("experiment=dirac-w1-3", "trainer.max_steps=400", "regularizer.coefficient=1e12,0.1")
+    assert genbench("-m", *words) == 3
+    said = capsys.readouterr().out
+    assert "sweep: 1 of 2 jobs done" in said
+    statuses = sorted(
+        json.loads(path.read_text())["status"] for path in tmp_path.glob("outputs/dirac*/*/status.json")
+    )
+    assert statuses == ["diverged", "done"]
+    assert genbench("-m", *words) == 3  # the same again: nothing is trained twice
+    assert "is diverged already" in capsys.readouterr().out
+
+
+def test_a_sweep_takes_patterns_of_experiments(genbench: Genbench, tmp_path: Path) -> None:
+    assert genbench("-m", "experiment=glob(dirac-*)", "trainer.max_steps=2") == 0
+    names = {path.name for path in (tmp_path / "outputs").iterdir() if not path.name.startswith(".")}
+    assert names == {f"dirac-{loss}-{number}" for loss in ("jsd", "w1") for number in range(1, 11)}
+
+
+def test_another_process_is_refused(genbench: Genbench, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    assert genbench(*QUICK) == 0
+    (run,) = (tmp_path / "outputs" / "dirac-w1-1").iterdir()
+    (run / "status.json").unlink()
+    hold = f"lock = FileLock({str(run / '.lock')!r}); lock.acquire()"
+    code = f"from filelock import FileLock; {hold}; print('locked', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert genbench(*QUICK) == 4
+        assert "another process is training this run" in capsys.readouterr().err
+        other.kill()
+    with FileLock(run / ".lock", timeout=5):
+        pass
+    assert genbench(*QUICK) == 0
+
+
+def test_help_is_quick_and_lists_every_choice() -> None:
+    begin = time.perf_counter()
+    result = subprocess.run([sys.executable, "-m", "genbench.train", "--help"], capture_output=True, text=True)
+    assert time.perf_counter() - begin < 2
+    assert result.returncode == 0
+    for group in cli.GROUPS:
+        for path in (cli.CONFIG_DIRECTORY / group).glob("*.yaml"):
+            assert path.stem in result.stdout
+
+
+def test_help_and_functional_import_nothing_heavy() -> None:
+    for code, heavy in (
+        ("import genbench.train as t\ntry: t.main(['--help'])\nexcept SystemExit: pass", {"torch", "tensorboard"}),
+        ("import genbench.functional", {"hydra", "omegaconf", "tensorboard", "matplotlib"}),
+    ):
+        check = f"{code}\nimport sys; print('loaded:', sorted({heavy!r} & set(sys.modules)))"
+        result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+        assert result.stdout.endswith("loaded: []\n")
+
+
+def test_the_configuration_can_be_shown(genbench: Genbench, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "genbench.train", "experiment=vae-binmnist-L100", "--cfg", "job", "--resolve"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "latent_dim: 100" in result.stdout
+    assert list(tmp_path.iterdir()) == []

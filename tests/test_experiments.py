@@ -1,0 +1,39 @@
+"""Every shipped experiment is what it says, and runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from genbench import cli, registry
+
+EXPERIMENTS = sorted(path.stem for path in (cli.CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
+CHOICES = sorted(path for group in (*registry.GROUPS,) for path in (cli.CONFIG_DIRECTORY / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_two_steps(genbench: Callable[..., int], tmp_path: Path, tiny_binmnist: None, experiment: str) -> None:
+    assert genbench(f"experiment={experiment}", "trainer.max_steps=2", "trainer.log_every=1") == 0
+    (run,) = (tmp_path / "outputs" / experiment).iterdir()  # so it bears its own name
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("done", 2)
+    assert list((run / "figures").glob("*.png"))
+    for reference in summary["reference"]:
+        assert reference["measured"] is not None, f"{reference['metric']} is never measured"
+
+
+@pytest.mark.parametrize("path", CHOICES, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_a_choice_lists_every_parameter_of_its_component(path: Path) -> None:
+    """So that each can be overridden without `+`, and the YAML shows what there is."""
+    written = yaml.safe_load(path.read_text())
+    component = registry.lookup(path.parent.name, written.pop("name"))
+    assert list(written) == list(registry.parameters(component))
+
+
+@pytest.mark.parametrize("group", registry.GROUPS)
+def test_every_component_has_a_choice(group: str) -> None:
+    assert registry.known(group) == sorted(path.stem for path in CHOICES if path.parent.name == group)

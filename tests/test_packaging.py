@@ -1,0 +1,70 @@
+"""genbench works from any directory, from an editable install and from the built wheel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from genbench import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (path,) = directory.glob("*.whl")
+    return path
+
+
+def run(directory: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "import sys, genbench; from genbench.train import main; main(sys.argv[1:])", *words],
+        cwd=directory,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_wheel_holds_the_whole_configuration(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {f"genbench/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert expected <= names
+    assert not [name for name in names if name.startswith(("tests/", "conf/", "benchmarks/"))]
+
+
+def test_the_wheel_works_from_any_directory(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    where = run(tmp_path, "--help", PYTHONPATH=str(site))
+    assert where.returncode == 0, where.stderr
+    result = run(tmp_path, "experiment=dirac-w1-3", "trainer.max_steps=2", PYTHONPATH=str(site))
+    assert result.returncode == 0, result.stderr
+    loaded = "import genbench.cli; print(genbench.cli.CONFIG_DIRECTORY)"
+    origin = subprocess.run(
+        [sys.executable, "-c", loaded], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True
+    )
+    assert Path(origin.stdout.decode().strip()) == site / "genbench" / "conf"
+
+
+def test_the_checkout_works_from_any_directory(tmp_path: Path) -> None:
+    assert cli.CONFIG_DIRECTORY == ROOT / "conf"
+    result = run(tmp_path, "experiment=dirac-w1-3", "trainer.max_steps=2")
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.glob("outputs/dirac-w1-3/*/summary.json"))
+
+
+def test_both_console_scripts_exist(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+    scripts = archive.read(name).decode()
+    assert "genbench = genbench.train:main" in scripts
+    assert "genbench-figures = genbench.redraw:main" in scripts
