@@ -1,6 +1,6 @@
 """The L = 100 VAE beside the plain loop of the reports: `make bench`.
 
-Both train the same network on the same data with the same hyperparameters in one process, in turn, a few hundred
+All train the same network on the same data with the same hyperparameters in one process, in turn, a few hundred
 steps at a time, so that a change in the machine's speed meets both. The plain loop is how the reports trained: a
 DataLoader over a NumPy array, means by sigmoid and their logarithms, Adam without fusion, `.item()` for the log.
 """
@@ -8,10 +8,11 @@ DataLoader over a NumPy array, means by sigmoid and their logarithms, Adam witho
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +23,29 @@ from torch.utils.data import DataLoader
 
 from genbench import cli
 from genbench.config import Config
+from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.meters import Meters
 from genbench.run import build_task
 
 EXPERIMENT = "vae-binmnist-L100"
 EPOCHS = 20
+PLAIN, EAGER, COMPILED = "the plain loop", "genbench", "genbench, compiled"
+LOOPS = (PLAIN, EAGER, COMPILED)
+CPU = torch.device("cpu")
+LEGEND = """ratio: steps/s over the plain loop's, pair by pair, with quartiles;
+with warm-up: of the times for all epochs, warm-up included; peak: a process with this loop alone."""
 
 
-def configuration() -> Config:
+def configuration(compiled: bool = False) -> Config:
     """The experiment; its data set where it is to be had, else the digits that need no download."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        composed = compose("train", overrides=[f"experiment={EXPERIMENT}"])
+        words = [f"experiment={EXPERIMENT}", f"task.compile={compiled}"]
+        composed = compose("train", overrides=words)
         if not (Path(composed.data_root) / "binarized_mnist").is_dir():
-            composed = compose("train", overrides=[f"experiment={EXPERIMENT}", "dataset=mnist5k"])
+            composed = compose("train", overrides=[*words, "dataset=mnist5k"])
     return cli.validate(composed)
 
 
@@ -69,6 +77,16 @@ def genbench_steps(task, batches: Batches) -> Iterator[None]:  # type: ignore[no
         yield
 
 
+def make_loop(name: str, config: Config) -> Iterator[None]:
+    """One of LOOPS."""
+    size = config.trainer.batch_size
+    task = build_task(configuration(compiled=name == COMPILED), CPU)
+    if name == PLAIN:
+        images = task.dataset.to_float(task.dataset.train).numpy()
+        return plain_steps(task.model, images, size, config.optimizer["lr"])
+    return genbench_steps(task, Batches(task.dataset.train, size, config.seed))
+
+
 def seconds(steps: Iterator[None], count: int) -> float:
     begin = time.perf_counter()
     for _ in range(count):
@@ -76,16 +94,10 @@ def seconds(steps: Iterator[None], count: int) -> float:
     return time.perf_counter() - begin
 
 
-def peak_mib(work: Callable[[], object]) -> float:
-    """Peak resident memory while `work` runs, in MiB (Linux resets the high-water mark on request)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        work()
-        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    except OSError:
-        work()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mib(name: str) -> float:
+    """Peak resident memory of a process that does nothing but train by this loop, in MiB."""
+    command = [sys.executable, "-m", "benchmarks.vae", "--memory-of", name]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def where_time_goes(steps: Iterator[None], count: int = 200) -> list[tuple[str, float]]:
@@ -112,52 +124,51 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="pairs of measurements")
     parser.add_argument("--steps", type=int, default=200, help="training steps in each")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--memory-of", choices=LOOPS, help="print one loop's peak memory, nothing else")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     config = configuration()
-    device = torch.device("cpu")
-    task = build_task(config, device)
-    size, lr = config.trainer.batch_size, config.optimizer["lr"]
-    batches = Batches(task.dataset.train, size, config.seed)
-    images = task.dataset.to_float(task.dataset.train).numpy()
-    loops = {
-        "plain loop": plain_steps(build_task(config, device).model, images, size, lr),
-        "genbench": genbench_steps(task, batches),
-    }
-    console = Console()
+    size = config.trainer.batch_size
+    loops = {name: make_loop(name, config) for name in ([options.memory_of] if options.memory_of else LOOPS)}
+    if options.memory_of:
+        seconds(loops[options.memory_of], 100)
+        print(devices.peak_memory_mib(CPU))
+        return
+    task = build_task(config, CPU)
+    epochs = EPOCHS * Batches(task.dataset.train, size, config.seed).steps_per_epoch
     warm_up = {name: seconds(steps, 30) for name, steps in loops.items()}
     times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(options.rounds):
         for name, steps in loops.items():
             times[name].append(seconds(steps, options.steps) / options.steps)
-    ratios = [plain / ours for plain, ours in zip(times["plain loop"], times["genbench"], strict=True)]
 
-    table = Table(title=f"{config.name} on {task.dataset.name}, batch {size}, {torch.get_num_threads()} threads, CPU")
-    for column in (
-        "",
-        "steps/s (median)",
-        "ms a step (fastest)",
-        f"{EPOCHS} epochs (s)",
-        "first 30 steps (s)",
-        "peak MiB",
-    ):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, steps in loops.items():
+    console = Console(width=132)
+    threads = torch.get_num_threads()
+    table = Table(title=f"{config.name} on {task.dataset.name}, batch {size}, {threads} threads, CPU")
+    columns = ("", "steps/s", "ms a step", f"{EPOCHS} epochs (s)", "warm-up (s)", "peak MiB", "ratio", "with warm-up")
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    totals = {name: warm_up[name] + epochs * statistics.median(times[name]) for name in loops}
+    for name in loops:
         median = statistics.median(times[name])
-        memory = peak_mib(lambda steps=steps: seconds(steps, 100))  # type: ignore[misc]
-        epochs = EPOCHS * batches.steps_per_epoch * median
-        cells = (1 / median, min(times[name]) * 1e3, epochs, warm_up[name], memory)
-        table.add_row(name, *(f"{cell:.{digits}f}" for cell, digits in zip(cells, (0, 2, 0, 2, 0), strict=True)))
+        ratios = [plain / own for plain, own in zip(times[PLAIN], times[name], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        table.add_row(
+            name,
+            f"{1 / median:.0f}",
+            f"{median * 1e3:.2f}",
+            f"{totals[name]:.0f}",
+            f"{warm_up[name]:.1f}",
+            f"{peak_mib(name):.0f}",
+            f"{middle:.2f} ({low:.2f} to {high:.2f})",
+            f"{totals[PLAIN] / totals[name]:.2f}",
+        )
     console.print(table)
-    quartiles = statistics.quantiles(ratios, n=4)
-    console.print(
-        f"ratio of steps/s, pair by pair: median {statistics.median(ratios):.2f}, "
-        f"quartiles {quartiles[0]:.2f} to {quartiles[2]:.2f}, {len(ratios)} pairs of {options.steps} steps"
-    )
+    console.print(f"Medians of {options.rounds} turns of {options.steps} steps. {LEGEND}")
     for name, steps in loops.items():
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in where_time_goes(steps))
-        console.print(f"where the time of the {name} goes: {shares}")
+        console.print(f"where the time of {name} goes: {shares}")
 
 
 if __name__ == "__main__":

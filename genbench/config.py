@@ -22,7 +22,7 @@ from genbench import registry
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, PositiveInt, Range
 
-__all__ = ["COMPONENTS", "Config", "Reference", "TrainerConfig", "fingerprint", "read", "to_dict"]
+__all__ = ["COMPONENTS", "Config", "Reference", "TrainerConfig", "fingerprint", "identity", "read", "to_dict"]
 
 COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "critic_optimizer")
 """Keys of the configuration that hold a component; `critic_optimizer` may be null."""
@@ -117,10 +117,14 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def identity(config: Config) -> dict[str, Any]:
+    """The part of the configuration that decides what is computed."""
+    return {key: value for key, value in to_dict(config).items() if key not in NOT_IDENTITY}
+
+
 def fingerprint(config: Config) -> str:
     """Eight hexadecimal digits that change when anything that is computed changes."""
-    identity = {key: value for key, value in to_dict(config).items() if key not in NOT_IDENTITY}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _component(key: str, node: DictConfig | None, overridden: Collection[str]) -> dict[str, Any] | None:

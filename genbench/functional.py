@@ -1,6 +1,7 @@
 """Log-likelihoods, divergences and log-mean-exp: pure tensor functions, in nats.
 
-Shapes follow the reports: a batch [B, …] becomes one value per sample, [B].
+Shapes follow the reports: a batch [B, …] becomes one value per sample, [B]. Values and gradients are finite wherever
+a network may end up, in float32 too: Bernoulli means of exactly 0 and 1, any pair of log-variances within ±50.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 __all__ = [
     "kl_gaussian_gaussian_analytic",
     "kl_gaussian_gaussian_mc",
+    "kl_gaussian_standard_normal",
     "log_likelihood_bernoulli",
     "log_likelihood_bernoulli_logits",
     "log_likelihood_normal",
@@ -28,8 +30,8 @@ def log_likelihood_bernoulli(mu: Tensor, target: Tensor) -> Tensor:
     """log p(x) = Σ_i x_i log μ_i + (1 − x_i) log(1 − μ_i), from means.
 
     Args:
-        mu: [B, …], p(x = 1) in [0, 1]. Values closer to 0 or 1 than the type resolves are moved to there, so
-            that value and gradient stay finite.
+        mu: [B, …], p(x = 1) in [0, 1]. A probability below 1e-16 counts as 1e-16, in the value and in the slope: the
+            "impossible" costs 36.8 nats, and its gradient is finite and still points away from it.
         target: [B, …], binary.
 
     Returns:
@@ -38,11 +40,7 @@ def log_likelihood_bernoulli(mu: Tensor, target: Tensor) -> Tensor:
     >>> log_likelihood_bernoulli(torch.tensor([[0.5, 0.25]]), torch.tensor([[1.0, 0.0]]))
     tensor([-0.9808])
     """
-    eps = torch.finfo(mu.dtype).eps
-    # Straight through the clamp: at 0 and 1 the gradient keeps pointing away from the impossible value.
-    clamped = mu + (mu.detach().clamp(eps, 1 - eps) - mu.detach())
-    terms = target * torch.log(clamped) + (1 - target) * torch.log1p(-clamped)
-    return terms.flatten(1).sum(dim=1)
+    return _sum_features(target * _floored_log(mu) + (1 - target) * _floored_log(1 - mu))
 
 
 def log_likelihood_bernoulli_logits(logits: Tensor, target: Tensor) -> Tensor:
@@ -54,8 +52,13 @@ def log_likelihood_bernoulli_logits(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         [B]
+
+    >>> log_likelihood_bernoulli_logits(torch.tensor([[0.0, 1000.0]]), torch.tensor([[1.0, 1.0]]))
+    tensor([-0.6931])
     """
-    return -F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1).sum(dim=1)
+    # As fast as any form tried at [64, 784] on two cores, forward and backward: 0.32 ms, x·l − softplus(l) and custom
+    # autograd functions 0.31 to 0.33 ms. Unlike softplus, which turns linear at 20, it is exact in float64.
+    return -_sum_features(F.binary_cross_entropy_with_logits(logits, target, reduction="none"))
 
 
 def log_likelihood_normal(mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
@@ -70,14 +73,15 @@ def log_likelihood_normal(mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
     >>> log_likelihood_normal(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2))
     tensor([-1.8379])
     """
-    return -0.5 * (LOG_2PI + logvar + (z - mu).square() * torch.exp(-logvar)).flatten(1).sum(dim=1)
+    return -_sum_features(0.5 * (LOG_2PI + logvar) + _half_square((z - mu) * torch.exp(-0.5 * logvar)))
 
 
 def log_mean_exp(y: Tensor) -> Tensor:
     """log 1/K Σ_k exp y_k, by the maximum taken out first.
 
     Args:
-        y: [B, K], of any size: ±1e4 neither overflows nor vanishes.
+        y: [B, K], of any size: ±1e4 neither overflows nor vanishes, −∞ is a weight of zero. A row of nothing but
+            −∞ gives −∞; its gradient is undefined.
 
     Returns:
         [B]
@@ -98,10 +102,26 @@ def kl_gaussian_gaussian_analytic(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, 
 
     Returns:
         [B]
+
+    >>> zero = torch.zeros(1, 2)
+    >>> kl_gaussian_gaussian_analytic(zero + 1, zero, zero, zero)
+    tensor([1.])
     """
-    ratio = torch.exp(logvar_q - logvar_p)
-    distance = (mu_q - mu_p).square() * torch.exp(-logvar_p)
-    return 0.5 * (logvar_p - logvar_q + ratio + distance - 1).flatten(1).sum(dim=1)
+    log_ratio = logvar_q - logvar_p
+    distance = _half_square((mu_q - mu_p) * torch.exp(-0.5 * logvar_p))
+    return _sum_features(0.5 * (_bounded_exp(log_ratio) - log_ratio - 1) + distance)
+
+
+def kl_gaussian_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(μ, diag σ²) ‖ N(0, I)) = ½ Σ_i μ_i² + σ_i² − 1 − log σ_i²: the analytic form for a VAE's usual prior.
+
+    Args:
+        mu, logvar: [B, …].
+
+    Returns:
+        [B]
+    """
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).flatten(1).sum(dim=1)
 
 
 def kl_gaussian_gaussian_mc(
@@ -111,20 +131,48 @@ def kl_gaussian_gaussian_mc(
 
     Args:
         mu_q, logvar_q, mu_p, logvar_p: [B, …].
-        num_samples: K.
+        num_samples: K. Raises ValueError if it is not positive.
 
     Returns:
         [B]
     """
-    batch = len(mu_q)
-    mu_q, logvar_q, mu_p, logvar_p = (
-        statistic.flatten(1).repeat_interleave(num_samples, dim=0) for statistic in (mu_q, logvar_q, mu_p, logvar_p)
-    )
-    z = sample_gaussian(mu_q, logvar_q)
-    log_ratio = log_likelihood_normal(mu_q, logvar_q, z) - log_likelihood_normal(mu_p, logvar_p, z)
-    return log_ratio.view(batch, num_samples).mean(dim=1)
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be positive, not {num_samples}")
+    noise = torch.randn((num_samples, *mu_q.shape), dtype=mu_q.dtype, device=mu_q.device)
+    z = mu_q + torch.exp(0.5 * logvar_q) * noise
+    # (z − μ_q)/σ_q is the noise: z − μ_q would cancel to nothing where σ_q is small beside μ_q.
+    log_q = -0.5 * (logvar_q + noise.square())
+    log_p = -0.5 * logvar_p - _half_square((z - mu_p) * torch.exp(-0.5 * logvar_p))
+    return _sum_features((log_q - log_p).mean(dim=0))
 
 
 def sample_gaussian(mu: Tensor, logvar: Tensor) -> Tensor:
     """z = μ + σ ε, ε ~ N(0, I): a reparameterized sample of N(μ, diag σ²), shaped like μ."""
     return torch.addcmul(mu, torch.exp(0.5 * logvar), torch.randn_like(mu))
+
+
+def _sum_features(terms: Tensor) -> Tensor:
+    """[B, …] → [B]."""
+    return terms.flatten(1).sum(dim=1) if terms.dim() > 1 else terms
+
+
+def _floored_log(p: Tensor) -> Tensor:
+    """log max(p, floor); below the floor with the slope 1/floor, where a clamp would have none."""
+    # 1e-16 is less than the spacing of float64 below 1, so 1 − μ meets it only at μ = 1; and the squares of 1e16
+    # over a batch of images still fit into float32, so that the norm of the gradient is finite as well.
+    floor = max(1e-16, torch.finfo(p.dtype).tiny)
+    return torch.log(p + (floor - p.detach()).clamp(min=0))
+
+
+def _bounded_exp(x: Tensor) -> Tensor:
+    """e^x, continued by its tangent where sums of it would overflow: beyond 80 in float32, 701 in float64."""
+    inside = x.clamp(max=math.log(torch.finfo(x.dtype).max) - 8)
+    power = torch.exp(inside)
+    return torch.addcmul(power, power, x - inside)
+
+
+def _half_square(x: Tensor) -> Tensor:
+    """½ x², continued by its tangent beyond |x| = 3e11 in float32 (3e92 in float64), where x² may overflow."""
+    limit = torch.finfo(x.dtype).max ** 0.3
+    inside = x.clamp(-limit, limit)
+    return inside * torch.sub(x, inside, alpha=0.5)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 import genbench
 from genbench import cli, registry
-from genbench.config import Config, Reference, fingerprint, to_dict
+from genbench.config import Config, Reference, fingerprint, identity, to_dict
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.interrupts import Interrupted
@@ -92,7 +92,7 @@ def make_logbook(config: Config, run_dir: RunDirectory, task: Any) -> Logbook:
     published: dict[str, list[tuple[str, float]]] = {}
     for reference in config.reference:
         published.setdefault(reference.metric, []).append((reference.source, reference.value))
-    return Logbook(run_dir, f"{config.name} seed {config.seed}", task.directions, published, to_dict(config))
+    return Logbook(run_dir, f"{config.name} seed {config.seed}", task.directions, published, identity(config))
 
 
 def _run(config: Config, run_dir: RunDirectory) -> Outcome:

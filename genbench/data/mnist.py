@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _unpacked(root: Path, name: str) -> Path:
     path = root / relative
     if not path.is_file():
         packed = ensure(root, DataFile(f"{relative}.gz", url, PACKED_MD5[name]))
-        part = path.with_name(f".{name}.part")
+        part = path.with_name(f".{name}.{os.getpid()}.part")
         with gzip.open(packed) as source, part.open("wb") as target:
             shutil.copyfileobj(source, target)
         part.replace(path)

@@ -148,12 +148,11 @@ class Logbook:
         self._writer.add_image(f"samples/{name}", image, step)
 
     def charts(self, charts: dict[str, list[str]]) -> None:
-        """TensorBoard's custom-scalars layout: contrasting curves on one chart."""
+        """TensorBoard's custom-scalars layout: contrasting curves on one chart, which the runs of a family share."""
         assert self._writer, "the logbook is not open"
         if charts:
-            self._writer.add_custom_scalars(
-                {self.title: {title: ["Multiline", tags] for title, tags in charts.items()}}
-            )
+            # One category for all runs: TensorBoard merges equal charts and draws every run into them.
+            self._writer.add_custom_scalars({"contrasts": {k: ["Multiline", tags] for k, tags in charts.items()}})
 
     def hyperparameters(self, metrics: list[str]) -> None:
         """The HParams tab: settings beside the final value of `metrics`, in this very run.

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from genbench.functional import kl_gaussian_gaussian_analytic, log_likelihood_normal
+from genbench.functional import kl_gaussian_standard_normal, log_likelihood_normal
 from genbench.registry import OneOf, register
 
 __all__ = ["ELBO", "ElboTerms"]
@@ -39,9 +39,9 @@ class ELBO:
 
     def terms(self, log_likelihood: Tensor, mu: Tensor, logvar: Tensor, z: Tensor) -> ElboTerms:
         """`log_likelihood` log p(x|z) [B]; posterior mean and log variance, and its sample, [B, L]."""
-        zeros = torch.zeros_like(mu)
         if self.kl == "analytic":
-            kl = kl_gaussian_gaussian_analytic(mu, logvar, zeros, zeros)
+            kl = kl_gaussian_standard_normal(mu, logvar)
         else:
+            zeros = torch.zeros_like(mu)
             kl = log_likelihood_normal(mu, logvar, z) - log_likelihood_normal(zeros, zeros, z)
         return ElboTerms(log_likelihood, kl)

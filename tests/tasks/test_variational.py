@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from genbench import cli
+from genbench.engine.batches import Batches
 from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal
 from genbench.losses.elbo import ELBO
 from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.models.vae import MlpVae
+from genbench.run import build_task
 
 
 def small_vae(latent_dim: int = 2, pixels: int = 6) -> MlpVae:
@@ -97,3 +103,18 @@ def test_analytic_and_monte_carlo_kl_agree() -> None:
 def test_logit_offset_makes_an_untrained_decoder_say_black() -> None:
     model = MlpVae((1, 28, 28), latent_dim=3, width=10, logit_offset=-5.0)
     assert model.decode(torch.zeros(1, 3)).mean().item() == pytest.approx(-5, abs=0.2)
+
+
+def test_compiled_and_eager_training_agree(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same noise, the same losses; the last, smaller batch included."""
+    if shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
+    losses = []
+    for compiled in ("false", "true"):
+        with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
+            words = ["experiment=vae-mnist5k", f"data_root={data_root}", f"task.compile={compiled}", "device=cpu"]
+            task = build_task(cli.validate(compose("train", overrides=words)), torch.device("cpu"))
+        batches = Batches(task.dataset.train, 300, seed=0)  # 13 full batches and one of 100
+        losses.append(torch.stack([task.training_step(batches.next())["train/elbo"] for _ in range(20)]))
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-3)
