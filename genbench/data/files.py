@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision.datasets.utils import download_url
 
 from genbench.errors import DataError
 
@@ -48,6 +47,8 @@ def ensure(root: Path, file: DataFile) -> Path:
 
 
 def _download(path: Path, file: DataFile) -> None:
+    from torchvision.datasets.utils import download_url  # seconds to import: only where needed
+
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""MNIST in grey (LeCun et al. 1998), the official files read and downloaded by torchvision."""
+"""MNIST in grey (LeCun et al. 1998), the official files, read by torchvision."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import gzip
 import os
 import shutil
 from pathlib import Path
-
-from torchvision.datasets.mnist import MNIST, read_image_file, read_label_file
 
 from genbench.data.dataset import Dataset, unit_interval
 from genbench.data.files import DataFile, ensure
@@ -17,14 +15,19 @@ __all__ = ["mnist"]
 
 VALIDATION = 10_000  # the last images of the official training set
 
-# md5 of the unpacked files; torchvision checks only the packed ones, while downloading.
+ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-PACKED_MD5 = {name.removesuffix(".gz"): md5 for name, md5 in MNIST.resources}
+PACKED_MD5 = {
+    "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+}
 
 
 @register("dataset", "mnist")
@@ -33,6 +36,8 @@ def mnist(root: Path) -> Dataset:
 
     Raises DataError for files that are missing or damaged.
     """
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # seconds to import: only where needed
+
     paths = {name: _unpacked(root, name) for name in MD5}
     images = read_image_file(str(paths["train-images-idx3-ubyte"])).unsqueeze(1)
     labels = read_label_file(str(paths["train-labels-idx1-ubyte"]))
@@ -56,7 +61,7 @@ def mnist(root: Path) -> Dataset:
 def _unpacked(root: Path, name: str) -> Path:
     """The verified IDX file, from the published .gz if only that is there or can be downloaded."""
     relative = f"MNIST/raw/{name}"
-    url = f"{MNIST.mirrors[0]}{name}.gz"
+    url = f"{ADDRESS}{name}.gz"
     path = root / relative
     if not path.is_file():
         packed = ensure(root, DataFile(f"{relative}.gz", url, PACKED_MD5[name]))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
-from torchvision.utils import save_image
 
 from genbench.engine.rundir import RunDirectory
 
@@ -142,6 +141,8 @@ class Logbook:
 
     def image(self, name: str, image: Tensor, stage: str, step: int) -> None:
         """A raw grid [C, H, W] as `samples/<name>-<stage>.png` and in TensorBoard."""
+        from torchvision.utils import save_image  # seconds to import: only where images are drawn
+
         assert self._writer, "the logbook is not open"
         self.run.samples.mkdir(exist_ok=True)
         save_image(image, self.run.samples / f"{name}-{stage}.png")

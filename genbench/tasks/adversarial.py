@@ -11,7 +11,7 @@ from genbench.engine.ema import ExponentialMovingAverage
 from genbench.engine.task import Record, Stage
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, OpenUnitFloat, PositiveInt, register
-from genbench.tasks.base import Parts
+from genbench.tasks.base import Parts, require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +41,8 @@ class Adversarial:
     ) -> None:
         if updates == "simultaneous" and critic_steps != 1:
             raise ConfigError("simultaneous updates take one critic step", "set task.critic_steps=1")
+        require(parts.model, "model", "adversarial", "generator", "critic", "sample_latent")
+        require(parts.loss, "loss", "adversarial", "metric", "critic_loss", "generator_loss")
         self.parts = parts
         self.generator, self.critic = parts.model.generator, parts.model.critic
         self.loss, self.regularizer, self.dataset = parts.loss, parts.regularizer, parts.dataset
@@ -51,6 +53,10 @@ class Adversarial:
         self.updates, self.ema = updates, ema
         self.protocol: dict[str, Any] = {"updates": updates, "critic_steps": critic_steps, "ema": ema}
         self.charts = {"divergence and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
+        self._begin()
+
+    def _begin(self) -> None:
+        """For special games: called when the players stand ready."""
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         batches = self.dataset.to_float(batch).chunk(self.batches_per_step)

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from genbench.data.dataset import Dataset
+from genbench.errors import ConfigError
 
-__all__ = ["MakeOptimizer", "Parts"]
+__all__ = ["MakeOptimizer", "Parts", "require"]
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -28,3 +29,13 @@ class Parts:
     make_critic_optimizer: MakeOptimizer
     device: torch.device
     seed: int
+
+
+def require(component: Any, group: str, task: str, *names: str) -> None:
+    """Raise ConfigError if a component lacks what a task needs of it: they do not belong together."""
+    missing = [name for name in names if not hasattr(component, name)]
+    if missing:
+        raise ConfigError(
+            f"task={task} cannot use this {group}: {type(component).__name__} has no {', '.join(missing)}",
+            f"choose another {group}, or another task",
+        )

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genbench.engine.task import Record, Stage
-from genbench.errors import ConfigError
 from genbench.figures.dirac import Equilibrium, animate
 from genbench.figures.dirac import trajectory as draw_trajectory
 from genbench.metrics import dirac as theory
-from genbench.registry import OpenUnitFloat, PositiveInt, register
+from genbench.registry import register
 from genbench.regularizers.gp import GradientPenalty
 from genbench.regularizers.none import NoRegularizer
 from genbench.regularizers.r1 import R1
-from genbench.tasks.adversarial import Adversarial, Updates
-from genbench.tasks.base import Parts
+from genbench.tasks.adversarial import Adversarial
+from genbench.tasks.base import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,17 +38,9 @@ class DiracGame(Adversarial):
 
     directions = {"eval/distance": "lower", "eval/multiplier_error": "lower"}
 
-    def __init__(
-        self,
-        parts: Parts,
-        *,
-        critic_steps: PositiveInt = 1,
-        updates: Updates = "alternating",
-        ema: OpenUnitFloat | None = None,
-    ) -> None:
-        super().__init__(parts, critic_steps=critic_steps, updates=updates, ema=ema)
-        if not (hasattr(self.critic, "psi") and hasattr(self.generator, "theta")):
-            raise ConfigError("task=dirac plays with model=dirac-gan", "choose model=dirac-gan or task=adversarial")
+    def _begin(self) -> None:
+        require(self.critic, "model", "dirac", "psi")
+        require(self.generator, "model", "dirac", "theta")
         self.charts = {
             "critic slope ψ0 beside generator θ": ["state/psi0", "state/theta"],
             "divergence beside distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
@@ -149,12 +140,10 @@ class DiracGame(Adversarial):
 
     def _averaging(self, trajectory: NDArray[np.float64]) -> dict[str, float]:
         """How much of θ's oscillation the average keeps, over the last fifth of the run."""
-        late = trajectory[-max(len(trajectory) // 5, 2) :]
         assert self.ema is not None
-        return {
-            "theory/ema_gain": theory.ema_gain(self.ema, self._predicted(0.0)[-1]),
-            "eval/ema_gain": float(late[:, 3].std() / late[:, 2].std()),
-        }
+        theta, average = trajectory[-max(len(trajectory) // 5, 2) :, 2:].std(axis=0)
+        predicted = theory.ema_gain(self.ema, self._predicted(0.0)[-1])
+        return {"theory/ema_gain": predicted} | ({"eval/ema_gain": float(average / theta)} if theta else {})
 
     def _learning_rates(self) -> tuple[float, float]:
         return self.critic_optimizer.param_groups[0]["lr"], self.generator_optimizer.param_groups[0]["lr"]

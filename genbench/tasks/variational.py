@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from genbench.engine.device import isolated_rng
 from genbench.engine.task import Record, Stage
@@ -18,7 +17,7 @@ from genbench.functional import log_likelihood_bernoulli_logits, sample_gaussian
 from genbench.losses.elbo import ElboTerms
 from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.registry import PositiveInt, register
-from genbench.tasks.base import Parts
+from genbench.tasks.base import Parts, require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +58,8 @@ class Variational:
         memory_mib: PositiveInt = 256,
         compile: bool = False,
     ) -> None:
+        require(parts.model, "model", "variational", "encode", "decode", "latent_dim")
+        require(parts.loss, "loss", "variational", "terms")
         if not parts.dataset.binary:
             raise ConfigError(
                 f"a Bernoulli likelihood needs binary images, and those of {parts.dataset.name} are grey",
@@ -155,6 +156,8 @@ class Variational:
         return latent_manifold(self._decode(torch.stack([z1, z2], dim=-1).view(-1, 2)), MANIFOLD_SIDE, title)
 
     def images(self, stage: Stage) -> dict[str, Tensor]:
+        from torchvision.utils import make_grid  # seconds to import: only where images are drawn
+
         return {"prior": make_grid(self._samples[stage], nrow=math.isqrt(SAMPLES), padding=1, pad_value=0.5)}
 
     def state_dict(self) -> dict[str, Any]:

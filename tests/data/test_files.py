@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genbench.data import files
 from genbench.data.files import DataFile, cached, ensure
 from genbench.errors import DataError
 
@@ -64,7 +63,7 @@ class TestEnsure:
     def test_a_file_that_is_there_and_right_is_not_downloaded(
         self, tmp_path: Path, present: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(files, "download_url", no_download)
+        monkeypatch.setattr("torchvision.datasets.utils.download_url", no_download)
         assert ensure(tmp_path, FILE) == present
 
     def test_a_missing_file_is_downloaded_under_a_temporary_name(
@@ -75,7 +74,7 @@ class TestEnsure:
             assert filename != "digits.amat"  # else a crash would leave half a file there
             (Path(root) / filename).write_bytes(CONTENT)
 
-        monkeypatch.setattr(files, "download_url", download)
+        monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
         path = ensure(tmp_path / "new root", FILE)
         assert path == tmp_path / "new root" / "set" / "digits.amat"
         assert path.read_bytes() == CONTENT
@@ -85,7 +84,7 @@ class TestEnsure:
     def test_a_damaged_file_is_refused_and_kept(
         self, damage: bytes, tmp_path: Path, present: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(files, "download_url", no_download)
+        monkeypatch.setattr("torchvision.datasets.utils.download_url", no_download)
         present.write_bytes(damage)
         with pytest.raises(DataError, match="checksum") as error:
             ensure(tmp_path, FILE)
@@ -99,7 +98,7 @@ class TestEnsure:
         def download(*_: object) -> None:
             raise urllib.error.URLError("Name or service not known")
 
-        monkeypatch.setattr(files, "download_url", download)
+        monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
         with pytest.raises(DataError) as error:
             ensure(tmp_path, FILE)
         for word in ("digits.amat", URL, str(tmp_path / FILE.path), "Name or service not known", "GENBENCH_DATA"):
@@ -113,7 +112,7 @@ class TestEnsure:
             (Path(root) / filename).write_bytes(CONTENT[:3])
             raise interruption(b"")
 
-        monkeypatch.setattr(files, "download_url", download)
+        monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
         with pytest.raises(KeyboardInterrupt if interruption is KeyboardInterrupt else DataError):
             ensure(tmp_path, FILE)
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -120,7 +120,7 @@ class TestBinarizedMnist:
         def download(*_: object) -> None:
             raise OSError("no network")
 
-        monkeypatch.setattr("genbench.data.files.download_url", download)
+        monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
         with pytest.raises(DataError) as error:
             load("binmnist", tmp_path)
         target = tmp_path / "binarized_mnist" / "binarized_mnist_train.amat"
@@ -197,7 +197,7 @@ class TestMnist:
         def download(*_: object) -> None:
             raise OSError("no network")
 
-        monkeypatch.setattr("genbench.data.files.download_url", download)
+        monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
         with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz.*cannot be downloaded from http"):
             load("mnist", tmp_path)
 

@@ -1,0 +1,118 @@
+"""The adversarial task, on the one game whose every step can be written by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from genbench import cli
+from genbench.metrics import dirac as theory
+from genbench.run import build_task
+from genbench.tasks.dirac import DiracGame
+
+
+def game(*words: str) -> DiracGame:
+    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
+        overrides = [*words, "device=cpu"]
+        return build_task(cli.validate(compose("train", overrides=overrides), overrides), torch.device("cpu"))
+
+
+def play(task: DiracGame, steps: int) -> np.ndarray:
+    for _ in range(steps):
+        task.training_step(task.dataset.train.repeat(task.batches_per_step, 1))
+    return task.trajectory
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def by_hand(start: np.ndarray, loss: str, c: float, steps: int, critic_steps: int, simultaneous: bool) -> np.ndarray:
+    """Gradient steps of size 0.1 with the derivatives written out; R1 = ψ0²."""
+    psi0, psi1, theta = (float(value) for value in start)
+    points = [(psi0, psi1, theta)]
+    for _ in range(steps):
+        old = (psi0, psi1)
+        for _ in range(critic_steps):
+            real, fake = psi1, psi0 * theta + psi1
+            if loss == "w1":  # metric = C(0) − C(θ)
+                d0, d1 = -theta, 0.0
+            else:  # metric = ½ (log σ(C(0)) + log σ(−C(θ)) + log 4)
+                d0, d1 = -0.5 * sigmoid(fake) * theta, 0.5 * (sigmoid(-real) - sigmoid(fake))
+            psi0, psi1 = psi0 + 0.1 * (d0 - 2 * c * psi0), psi1 + 0.1 * d1
+        slope, bias = old if simultaneous else (psi0, psi1)
+        theta -= 0.1 * (-slope if loss == "w1" else -0.5 * sigmoid(slope * theta + bias) * slope)
+        points.append((psi0, psi1, theta))
+    return np.array(points)
+
+
+@pytest.mark.parametrize("loss", ["jsd", "w1"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(("critic_steps", "updates"), [(1, "alternating"), (3, "alternating"), (1, "simultaneous")])
+def test_the_trajectory_is_the_one_by_hand(loss: str, number: int, critic_steps: int, updates: str) -> None:
+    settings = (f"task.critic_steps={critic_steps}", f"task.updates={updates}")
+    task = game(f"experiment=dirac-{loss}-{number}", *settings)
+    trajectory = play(task, 100)
+    c = (0.0, 0.01, 0.1)[number - 1]
+    expected = by_hand(trajectory[0, :3], loss, c, 100, critic_steps, updates == "simultaneous")
+    np.testing.assert_allclose(trajectory[:, :3], expected, atol=2e-6)
+    assert np.array_equal(trajectory[:, 2], trajectory[:, 3])  # no averaging
+
+
+@pytest.mark.parametrize("loss", ["jsd", "w1"])
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("task.critic_steps=4",),
+        ("task.updates=simultaneous",),
+        ("optimizer@critic_optimizer=sgd", "critic_optimizer.lr=0.05"),
+        ("task.ema=0.9",),
+    ],
+    ids=" ".join,
+)
+def test_fitted_multipliers_are_the_predicted_ones(loss: str, number: int, settings: tuple[str, ...]) -> None:
+    task = game(f"experiment=dirac-{loss}-{number}", *settings)
+    values = task.evaluate("test")
+    assert values["eval/multiplier_error"] < 1e-6
+    predicted = theory.multipliers(
+        loss,
+        0.1 if number == 3 else 0.0,
+        0.05 if "critic_optimizer.lr=0.05" in settings else 0.1,
+        0.1,
+        4 if "task.critic_steps=4" in settings else 1,
+        "task.updates=simultaneous" in settings,
+    )
+    measured = complex(values["eval/multiplier_real"], values["eval/multiplier_imag"])
+    assert min(abs(measured - mu) for mu in predicted) < 1e-6
+
+
+def test_judging_leaves_the_game_alone() -> None:
+    task = game("experiment=dirac-w1-8")
+    before = play(task, 5)
+    task.evaluate("test")
+    assert np.array_equal(task.trajectory, before)
+    assert np.array_equal(play(task, 5)[:11, :3], play(game("experiment=dirac-w1-8"), 10)[:, :3])
+
+
+def test_the_average_follows_theta() -> None:
+    trajectory = play(game("experiment=dirac-w1-6"), 50)
+    average = trajectory[0, 2]
+    for theta, recorded in trajectory[1:, 2:]:
+        average = 0.998 * average + 0.002 * theta
+        assert recorded == pytest.approx(average, abs=1e-6)
+
+
+def test_no_theory_is_claimed_for_other_optimizers() -> None:
+    values = game("experiment=dirac-w1-1", "optimizer=adam").evaluate("test")
+    assert not [name for name in values if name.startswith("theory/")]
+
+
+def test_the_dirac_task_wants_dirac_players() -> None:
+    with pytest.raises(ValueError, match="MlpVae has no generator, critic, sample_latent"):
+        game("experiment=dirac-w1-1", "model=mlp-vae")

@@ -1,0 +1,54 @@
+"""`genbench-figures`: pictures of finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from genbench.redraw import main
+
+Genbench = Callable[..., int]
+
+
+def run_of(directory: Path, experiment: str) -> Path:
+    (run,) = (directory / "outputs" / experiment).iterdir()
+    return run
+
+
+def test_redraw_makes_the_same_pictures(genbench: Genbench, tmp_path: Path) -> None:
+    assert genbench("experiment=vae-mnist5k", "trainer.epochs=2", "trainer.max_steps=70") == 0
+    figures = run_of(tmp_path, "vae-mnist5k") / "figures"
+    before = {path.name: path.read_bytes() for path in figures.glob("*-end.png")}
+    assert {"elbo-end.png", "samples-end.png", "reconstructions-end.png", "stages-end.png"} <= set(before)
+    for path in figures.iterdir():
+        path.unlink()
+    main(["redraw", str(run_of(tmp_path, "vae-mnist5k"))])
+    after = {path.name: path.read_bytes() for path in figures.iterdir()}
+    assert after == before
+
+
+def test_animate(genbench: Genbench, tmp_path: Path) -> None:
+    assert genbench("experiment=dirac-w1-3", "trainer.max_steps=20") == 0
+    main(["animate", str(run_of(tmp_path, "dirac-w1-3"))])
+    with Image.open(run_of(tmp_path, "dirac-w1-3") / "figures" / "trajectory.gif") as animation:
+        assert animation.n_frames > 1
+
+
+def test_dirac_pairs(genbench: Genbench, tmp_path: Path) -> None:
+    assert genbench("-m", "experiment=dirac-w1-1,dirac-w1-6,dirac-jsd-2", "trainer.max_steps=20") == 0
+    main(["dirac-pairs", "outputs"])
+    assert (tmp_path / "outputs" / "dirac-w1.png").is_file()
+    assert not (tmp_path / "outputs" / "dirac-jsd.png").exists()  # its twin is missing
+
+
+@pytest.mark.parametrize("words", [["redraw", "nowhere"], ["animate", "nowhere"], ["dirac-pairs", "nowhere"]])
+def test_bad_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("genbench-figures: ")
+    assert list(tmp_path.iterdir()) == []
