@@ -60,6 +60,9 @@ def run(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
     except GenbenchError as error:
         print(f"genbench: {error}", file=sys.stderr)
         return Outcome(directory, "failed", error.exit_code, str(error).splitlines()[0])
+    except Exception as error:  # a bug, or the machine's fault: the next job of a sweep must not suffer from it
+        traceback.print_exc()
+        return Outcome(directory, "failed", EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
 
 
 def run_directory(config: Config) -> Path:
@@ -130,13 +133,10 @@ def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.devic
         return Outcome(run_dir.path, "interrupted", signal.exit_code)
     except Diverged as error:
         status, note = "diverged", str(error)
-    except GenbenchError as error:
-        run_dir.set_status("failed", trainer.progress.step, error=str(error))
+    except Exception as error:
+        known = isinstance(error, GenbenchError)
+        run_dir.set_status("failed", trainer.progress.step, error=str(error) if known else traceback.format_exc())
         raise
-    except Exception as error:  # a bug, or the machine's fault: the next job of a sweep must not suffer from it
-        run_dir.set_status("failed", trainer.progress.step, error=traceback.format_exc())
-        traceback.print_exc()
-        return Outcome(run_dir.path, "failed", EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
     summary = _summary(config, task, trainer, status, note, device)
     run_dir.write_summary(summary)
     run_dir.set_status(status, trainer.progress.step, **({"error": note} if note else {}))

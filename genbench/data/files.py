@@ -50,6 +50,7 @@ def _download(path: Path, file: DataFile) -> None:
     from torchvision.datasets.utils import download_url  # seconds to import: only where needed
 
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    new = [directory for directory in path.parents if not directory.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         download_url(file.url, str(part.parent), part.name, file.md5)
@@ -61,8 +62,10 @@ def _download(path: Path, file: DataFile) -> None:
             f"  download it elsewhere and put it at {path}, or set data_root (or $GENBENCH_DATA) to where it lies"
         ) from error
     finally:
-        with contextlib.suppress(OSError):  # no such directory
-            part.unlink()
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+            for directory in new:  # removed again if nothing came into it
+                directory.rmdir()
 
 
 def cached(root: Path, name: str, sources: list[Path], parse: Callable[[], Arrays]) -> Arrays:

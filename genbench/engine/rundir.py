@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from genbench.engine.checkpoint import write_atomically
-from genbench.errors import RunLocked
+from genbench.errors import ConfigError, RunLocked
 
 __all__ = ["FINISHED", "RunDirectory", "to_json"]
 
@@ -37,7 +37,10 @@ class RunDirectory:
         self._lock = FileLock(path / ".lock", timeout=0)
 
     def __enter__(self) -> RunDirectory:
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be created: {error}", "choose another output_root") from None
         try:
             self._lock.acquire()
         except Timeout:
