@@ -61,7 +61,7 @@ def _load(path: Path) -> tuple[Config, RunDirectory, Any]:
     config = cli.validate(OmegaConf.create(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))))
     run_dir = RunDirectory(path)
     device = resolve("auto")
-    state, _ = checkpoint.load_newest(run_dir.checkpoints, device)
+    state, _ = checkpoint.load_newest(run_dir.checkpoints)
     if state is None:
         raise ConfigError(f"{path} has no good checkpoint", "train the run first")
     task = build_task(config, device)

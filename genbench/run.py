@@ -102,43 +102,46 @@ def _run(config: Config, run_dir: RunDirectory) -> Outcome:
     if run_dir.status in FINISHED:
         return _already_finished(config, run_dir)
     device = devices.resolve(config.device)
+    devices.reset_peak_memory(device)
     threads = torch.get_num_threads()
     try:
         task = build_task(config, device)
         with run_dir:
-            run_dir.write_config(to_dict(config))
+            if run_dir.status in FINISHED:  # by another process, while this one was building
+                return _already_finished(config, run_dir)
             return _train(config, run_dir, task, device)
     finally:
         torch.set_num_threads(threads)  # the next job of a sweep may not ask for any number
 
 
 def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.device) -> Outcome:
+    run_dir.write_config(to_dict(config))
+    trainer_config = config.trainer
     batches = Batches(
-        task.dataset.train,
-        config.trainer.batch_size * task.batches_per_step,
+        task.parts.dataset.train,
+        trainer_config.batch_size,
         config.seed,
-        config.trainer.drop_last,
+        trainer_config.drop_last,
+        task.batches_per_step,
     )
     logbook = make_logbook(config, run_dir, task)
-    trainer = Trainer(task, batches, run_dir, logbook, config.trainer, device)
+    trainer = Trainer(task, batches, run_dir, logbook, trainer_config, device)
     status, note = "done", ""
     try:
-        trainer.fit()
+        try:
+            trainer.fit()
+        except Diverged as error:
+            status, note = "diverged", str(error)
+        summary = _summary(config, task, trainer, status, note, device)
+        run_dir.write_summary(summary)
     except Interrupted as signal:
         run_dir.set_status("interrupted", trainer.progress.step, signal=str(signal))
-        print(
-            f"genbench: interrupted; the same command goes on from step {trainer.progress.step}",
-            file=sys.stderr,
-        )
+        print(f"genbench: interrupted; the same command goes on from step {trainer.progress.step}", file=sys.stderr)
         return Outcome(run_dir.path, "interrupted", signal.exit_code)
-    except Diverged as error:
-        status, note = "diverged", str(error)
     except Exception as error:
         known = isinstance(error, GenbenchError)
         run_dir.set_status("failed", trainer.progress.step, error=str(error) if known else traceback.format_exc())
         raise
-    summary = _summary(config, task, trainer, status, note, device)
-    run_dir.write_summary(summary)
     run_dir.set_status(status, trainer.progress.step, **({"error": note} if note else {}))
     outcome = _outcome(config, run_dir, status, summary)
     print(f"{config.name} seed {config.seed}: {status}. {note or outcome.headline}")
@@ -147,7 +150,12 @@ def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.devic
 
 
 def _already_finished(config: Config, run_dir: RunDirectory) -> Outcome:
-    outcome = _outcome(config, run_dir, str(run_dir.status), run_dir.read_summary())
+    try:
+        outcome = _outcome(config, run_dir, str(run_dir.status), run_dir.read_summary())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GenbenchError(
+            f"{run_dir.path}/summary.json is damaged ({error!r})\n  remove the run to repeat it"
+        ) from None
     print(f"{run_dir.path} is {outcome.status} already: {outcome.headline}\n  remove it to run it again")
     return outcome
 
@@ -181,7 +189,7 @@ def _summary(
         "epoch": trainer.epoch,
         "metrics": metrics,
         "reference": [_compare(reference, metrics) for reference in config.reference],
-        "protocol": {"dataset": task.dataset.name, **task.dataset.protocol, **task.protocol},
+        "protocol": {"dataset": task.parts.dataset.name, **task.parts.dataset.protocol, **task.protocol},
         "parameters": sum(parameter.numel() for parameter in task.parts.model.parameters()),
         "steps_per_second": trainer.steps_per_second,
         "training_seconds": progress.seconds,

@@ -4,7 +4,8 @@
     genbench -m 'experiment=glob(dirac-*)'
 
 Exit codes: 0 done (or done before), 1 failed, 2 bad input, 3 diverged, 4 the run is locked by another process,
-130 and 143 interrupted by SIGINT and SIGTERM. A sweep runs all its jobs and exits with the largest code.
+130 and 143 interrupted by SIGINT and SIGTERM. A sweep runs all its jobs and exits with the largest code; where
+another launcher runs them in other processes, a job that is not done is that launcher's error.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def _run_jobs(arguments: list[str]) -> int:
         outcomes.append(outcome)
         if outcome.interrupted:
             raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop
+        if outcome.exit_code and HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
+            raise RuntimeError(f"{outcome.directory}: {outcome.status}. {outcome.headline}")
         return outcome.objective
 
     sys.argv = [sys.argv[0], *arguments]

@@ -38,6 +38,7 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         ([*QUICK, "task.ema=1"], ["task.ema must be > 0 and < 1, not 1"]),
         ([*QUICK, "task.ema=0"], ["task.ema must be > 0 and < 1, not 0"]),
         ([*QUICK, "task.updates=sometimes"], ["task.updates must be one of alternating, simultaneous"]),
+        ([*QUICK, "optimizer=adam", "optimizer.beta2=1"], ["optimizer.beta2 must be ≥ 0 and < 1"]),
         ([*QUICK, "optimizer.lr=0"], ["optimizer.lr must be > 0, not 0"]),
         (["experiment=dirac-w1-3", "regularizer.coefficient=-1"], ["regularizer.coefficient must be ≥ 0, not -1"]),
         (["experiment=dirac-w1-3", "regularizer.coefficient=big"], ["regularizer.coefficient", "'big'"]),

@@ -14,24 +14,32 @@ class Batches:
     """An endless stream of batches from a tensor [N, …], each row once per epoch in fresh random order.
 
     The order comes from a generator of its own, so it depends on the seed alone, and the position within
-    the data is part of the state.
+    the data is part of the state. A training step that wants several batches draws them concatenated (`per_step`).
     """
 
-    def __init__(self, data: Tensor, size: int, seed: int, drop_last: bool = False) -> None:
+    def __init__(self, data: Tensor, size: int, seed: int, drop_last: bool = False, per_step: int = 1) -> None:
         rows = len(data)
         self.data = data
         self.size = min(size, rows) if drop_last else size
-        self.steps_per_epoch = rows // self.size if drop_last else -(-rows // size)
-        self._generator = torch.Generator(device=data.device).manual_seed(seed)
+        self._per_epoch = rows // self.size if drop_last else -(-rows // size)
+        self._per_step = per_step
+        self.steps_per_epoch = -(-self._per_epoch // per_step)
+        self._generator = torch.Generator().manual_seed(seed)  # on the CPU: the same order on every device
         self._start_epoch()
 
     def _start_epoch(self) -> None:
         self._epoch_state = self._generator.get_state()
-        self._order = torch.randperm(len(self.data), generator=self._generator, device=self.data.device)
+        self._order = torch.randperm(len(self.data), generator=self._generator).to(self.data.device)
         self._position = 0
 
     def next(self) -> Tensor:
-        if self._position == self.steps_per_epoch:
+        """What one training step consumes."""
+        if self._per_step == 1:
+            return self._next_batch()
+        return torch.cat([self._next_batch() for _ in range(self._per_step)])
+
+    def _next_batch(self) -> Tensor:
+        if self._position == self._per_epoch:
             self._start_epoch()
         start = self._position * self.size
         self._position += 1
@@ -41,6 +49,6 @@ class Batches:
         return {"generator": self._epoch_state, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._generator.set_state(state["generator"].cpu())
+        self._generator.set_state(state["generator"])
         self._start_epoch()
         self._position = state["position"]

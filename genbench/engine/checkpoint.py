@@ -28,13 +28,15 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     return path
 
 
-def load_newest(directory: Path, device: torch.device) -> tuple[dict[str, Any] | None, list[Path]]:
-    """The newest good checkpoint's state (None where there is none), and the damaged ones passed over."""
+def load_newest(directory: Path) -> tuple[dict[str, Any] | None, list[Path]]:
+    """The newest good checkpoint's state on the CPU (None where there is none), and the damaged ones passed over.
+
+    `load_state_dict` copies everything to where it belongs, so a run may go on on another device.
+    """
     damaged: list[Path] = []
     for path in _newest_first(directory):
         if _is_whole(path):
-            # RNG states must stay on the CPU; `load_state_dict` copies everything else to where it belongs.
-            return torch.load(path, map_location="cpu" if device.type != "cpu" else None, weights_only=True), damaged
+            return torch.load(path, map_location="cpu", weights_only=True), damaged
         damaged.append(path)
     return None, damaged
 
@@ -58,7 +60,7 @@ def _is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError):
+    except Exception:  # a flipped bit in a header can raise anything, zlib.error and NotImplementedError included
         return False
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "describe",
     "isolated_rng",
     "peak_memory_mib",
+    "reset_peak_memory",
     "resolve",
     "rng_state",
     "seed_everything",
@@ -33,13 +34,8 @@ def resolve(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device {name!r} is not a device", "use auto, cpu, cuda, cuda:N or mps") from error
-    present = {
-        "cpu": lambda: 1,
-        "cuda": torch.cuda.device_count,
-        "mps": lambda: int(torch.backends.mps.is_available()),
-    }
-    count = present.get(device.type, lambda: 0)()
+        raise ConfigError(f"device {name!r} is not a device", "use auto, cpu, cuda or cuda:N") from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
     if (device.index or 0) >= count:
         raise ConfigError(f"device {name!r} is not available here", "use device=auto or device=cpu")
     return device
@@ -56,8 +52,11 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def rng_state() -> dict[str, Any]:
-    """The state of every global generator, in types that `torch.load(weights_only=True)` accepts."""
+def rng_state(device: torch.device) -> dict[str, Any]:
+    """The state of every global generator that a run on `device` draws from.
+
+    Only types that `torch.load(weights_only=True)` accepts.
+    """
     version, words, gauss = random.getstate()
     mersenne = np.random.get_state(legacy=False)  # noqa: NPY002
     key = torch.from_numpy(mersenne["state"]["key"].astype(np.int64))
@@ -65,20 +64,20 @@ def rng_state() -> dict[str, Any]:
         "python": [version, list(words), gauss],
         "numpy": {**mersenne, "state": {**mersenne["state"], "key": key}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
 
 
-def set_rng_state(state: dict[str, Any]) -> None:
-    """Put back what `rng_state` returned."""
+def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put back what `rng_state` returned, as far as a run on `device` needs it."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     mersenne = state["numpy"]
     key = mersenne["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**mersenne, "state": {**mersenne["state"], "key": key}})  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 @contextmanager
@@ -93,6 +92,15 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory_mib` count from now on, where the system can (CUDA and Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -31,6 +31,12 @@ class Task(Protocol):
     batches_per_step: int
     """Fresh batches that one training step consumes; they arrive concatenated."""
 
+    parts: Any
+    """What it was built from: at least `model` and `dataset` (genbench.tasks.base.Parts)."""
+
+    protocol: dict[str, Any]
+    """How it is judged, beside the data set's own protocol: part of every result."""
+
     directions: dict[str, str]
     """Metric name → "higher" or "lower": which way is better. Other metrics have no best value."""
 

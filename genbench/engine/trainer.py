@@ -180,14 +180,15 @@ class Trainer:
             "meters": self._meters.state_dict(),
             "task": task,
             "batches": self.batches.state_dict(),
-            "rng": rng_state(),
+            "rng": rng_state(self.device),
             "logs": self.logbook.positions(),
         }
         checkpoint.save(self.run.checkpoints, step, state, self.config.keep_checkpoints)
 
     def _restore(self) -> None:
-        state, damaged = checkpoint.load_newest(self.run.checkpoints, self.device)
+        state, damaged = checkpoint.load_newest(self.run.checkpoints)
         for path in damaged:
+            path.rename(path.with_suffix(".damaged"))  # out of the way of the good ones to come
             self._reporter.say(f"checkpoint {path} is damaged; going back to an older one")
         if state is None:
             self.logbook.open()
@@ -198,7 +199,7 @@ class Trainer:
         self._meters.load_state_dict(state["meters"], self.device)
         self.task.load_state_dict(state["task"])
         self.batches.load_state_dict(state["batches"])
-        set_rng_state(state["rng"])
+        set_rng_state(state["rng"], self.device)
         self.logbook.open(state["logs"])
         self._reporter.say(f"{self.logbook.title}  goes on from step {self.progress.step}")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
 from torch import nn
 
-from genbench.registry import NonNegativeFloat, PositiveFloat, register
+from genbench.registry import NonNegativeFloat, PositiveFloat, Range, register
 
 __all__ = ["adam"]
+
+Beta = Annotated[float, Range(minimum=0, below=1)]
 
 
 @register("optimizer", "adam")
@@ -17,8 +20,8 @@ def adam(
     parameters: Iterable[nn.Parameter],
     *,
     lr: PositiveFloat = 1e-3,
-    beta1: NonNegativeFloat = 0.9,
-    beta2: NonNegativeFloat = 0.999,
+    beta1: Beta = 0.9,
+    beta2: Beta = 0.999,
     eps: PositiveFloat = 1e-8,
     weight_decay: NonNegativeFloat = 0.0,
 ) -> torch.optim.Optimizer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
+from genbench.engine.device import isolated_rng
 from genbench.engine.ema import ExponentialMovingAverage
 from genbench.engine.task import Record, Stage
 from genbench.errors import ConfigError
@@ -59,7 +60,7 @@ class Adversarial:
         """For special games: called when the players stand ready."""
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        batches = self.dataset.to_float(batch).chunk(self.batches_per_step)
+        batches = self.dataset.to_float(batch).tensor_split(self.batches_per_step)
         if self.updates == "simultaneous":
             values = self._critic_gradient(batches[0])
             self._generator_gradient(batches[0])
@@ -99,7 +100,7 @@ class Adversarial:
     def evaluate(self, split: str) -> dict[str, float]:
         """The approximated divergence between `split` and the (averaged) generator."""
         generator = self.average.network if self.average else self.generator
-        with torch.no_grad():
+        with torch.no_grad(), isolated_rng(self.parts.seed, self.parts.device):
             real = self.dataset.to_float(self.dataset.split(split))
             fake = generator(self.parts.model.sample_latent(len(real)))
             metric = self.loss.metric(self.critic(real), self.critic(fake))

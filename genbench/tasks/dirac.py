@@ -85,15 +85,16 @@ class DiracGame(Adversarial):
     def _judge(self) -> dict[str, float]:
         """What the theory predicts beside what is measured: on the run itself and on the linearized game."""
         trajectory = self.trajectory
-        values = {"eval/distance_ratio": self.distance(trajectory[-1]) / self.distance(trajectory[0])}
-        if not self._takes_plain_gradient_steps():
-            return values  # the theory knows no momentum
+        start, end = self.distance(trajectory[0]), self.distance(trajectory[-1])
+        values = {"eval/distance_ratio": end / start} if start else {}
+        if not self._takes_plain_gradient_steps() or self.loss.symbol not in theory.SLOPES:
+            return values  # the theory knows no momentum, and these losses alone
         match self.regularizer:
             case NoRegularizer():
                 values |= self._multipliers(0.0)
                 if self.average:
                     values |= self._averaging(trajectory)
-                if self.loss.symbol == "w1" and self.updates == "alternating":
+                if self._conserves():
                     values["eval/conserved_drift"] = self._conserved_drift(trajectory)
             case R1(coefficient=coefficient):
                 values |= self._multipliers(coefficient)
@@ -110,6 +111,12 @@ class DiracGame(Adversarial):
             for optimizer in optimizers
             for group in optimizer.param_groups
         )
+
+    def _conserves(self) -> bool:
+        """Only W1 with single alternating steps of one size keeps a quadratic form exactly."""
+        critic_rate, generator_rate = self._learning_rates()
+        single = self.updates == "alternating" and self.batches_per_step == 1
+        return self.loss.symbol == "w1" and single and critic_rate == generator_rate
 
     def _conserved_drift(self, trajectory: NDArray[np.float64]) -> float:
         """Largest relative change of the quantity that alternating steps of one size conserve."""

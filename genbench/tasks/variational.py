@@ -165,9 +165,11 @@ class Variational:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "samples": dict(self._samples),
+            "compiled_size": self._compiled_size,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._samples = dict(state["samples"])
+        self._compiled_size = state["compiled_size"]

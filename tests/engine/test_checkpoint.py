@@ -7,8 +7,6 @@ import torch
 
 from genbench.engine import checkpoint
 
-CPU = torch.device("cpu")
-
 
 def state(step: int) -> dict:
     return {"step": step, "weights": torch.full((1000,), float(step))}
@@ -18,7 +16,7 @@ def test_the_newest_is_loaded_and_old_ones_are_dropped(tmp_path: Path) -> None:
     for step in (1, 2, 10):
         checkpoint.save(tmp_path, step, state(step), keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000002.pt", "step-000000010.pt"]
-    loaded, damaged = checkpoint.load_newest(tmp_path, CPU)
+    loaded, damaged = checkpoint.load_newest(tmp_path)
     assert loaded is not None
     assert loaded["step"] == 10
     assert torch.equal(loaded["weights"], state(10)["weights"])
@@ -39,14 +37,14 @@ def test_a_damaged_checkpoint_falls_back_to_the_newest_good_one(tmp_path: Path, 
     else:
         content = bytearray()
     newest.write_bytes(bytes(content))
-    loaded, damaged = checkpoint.load_newest(tmp_path, CPU)
+    loaded, damaged = checkpoint.load_newest(tmp_path)
     assert loaded is not None
     assert loaded["step"] == 1
     assert damaged == [newest]
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
-    assert checkpoint.load_newest(tmp_path / "missing", CPU) == (None, [])
+    assert checkpoint.load_newest(tmp_path / "missing") == (None, [])
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_checkpoint(
@@ -61,6 +59,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_checkpoint(
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path, 2, state(2), keep=2)
-    loaded, damaged = checkpoint.load_newest(tmp_path, CPU)
+    loaded, damaged = checkpoint.load_newest(tmp_path)
     assert loaded is not None
     assert (loaded["step"], damaged) == (1, [])

@@ -18,6 +18,8 @@ from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.meters import Meters
 from genbench.errors import ConfigError
 
+CPU = torch.device("cpu")
+
 
 @pytest.mark.parametrize(("drop_last", "steps", "last"), [(False, 4, 1), (True, 3, 3)])
 def test_an_epoch_holds_every_row_once(drop_last: bool, steps: int, last: int) -> None:
@@ -122,9 +124,9 @@ def test_a_second_interrupt_ends_the_process_as_python_would() -> None:
 
 def test_rng_state_round_trip() -> None:
     devices.seed_everything(3, deterministic=False)
-    saved = devices.rng_state()
+    saved = devices.rng_state(CPU)
     expected = (random.random(), np.random.rand(), torch.rand(3))  # noqa: NPY002
-    devices.set_rng_state(saved)
+    devices.set_rng_state(saved, CPU)
     assert random.random() == expected[0]
     assert np.random.rand() == expected[1]  # noqa: NPY002
     assert torch.equal(torch.rand(3), expected[2])
@@ -134,7 +136,7 @@ def test_measuring_does_not_disturb_training() -> None:
     torch.manual_seed(0)
     expected = torch.rand(4)
     torch.manual_seed(0)
-    with devices.isolated_rng(5, torch.device("cpu")):
+    with devices.isolated_rng(5, CPU):
         torch.rand(100)
     assert torch.equal(torch.rand(4), expected)
 
@@ -146,3 +148,12 @@ def test_devices() -> None:
         devices.resolve("cuda:99")
     with pytest.raises(ConfigError, match="not a device"):
         devices.resolve("toaster")
+
+
+def test_a_step_may_take_several_batches() -> None:
+    batches = Batches(torch.arange(10), 3, seed=0, per_step=3)
+    assert batches.steps_per_epoch == 2
+    drawn = [batches.next() for _ in range(4)]  # twelve batches of an epoch's 3, 3, 3, 1
+    assert sorted(torch.cat(drawn).tolist()) == sorted([*range(10)] * 3)
+    one_row = Batches(torch.zeros(1, 1), 1, seed=0, per_step=5)
+    assert one_row.next().shape == (5, 1)

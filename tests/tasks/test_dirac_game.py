@@ -10,6 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from genbench import cli
+from genbench.engine.batches import Batches
 from genbench.metrics import dirac as theory
 from genbench.run import build_task
 from genbench.tasks.dirac import DiracGame
@@ -116,3 +117,13 @@ def test_no_theory_is_claimed_for_other_optimizers() -> None:
 def test_the_dirac_task_wants_dirac_players() -> None:
     with pytest.raises(ValueError, match="MlpVae has no generator, critic, sample_latent"):
         game("experiment=dirac-w1-1", "model=mlp-vae")
+
+
+def test_the_engine_feeds_every_critic_step() -> None:
+    """One row of data, three critic steps: through the batches that the trainer draws."""
+    task = game("experiment=dirac-w1-2", "task.critic_steps=3")
+    batches = Batches(task.dataset.train, 1, seed=0, per_step=task.batches_per_step)
+    for _ in range(50):
+        task.training_step(batches.next())
+    expected = by_hand(task.trajectory[0, :3], "w1", 0.01, 50, 3, simultaneous=False)
+    np.testing.assert_allclose(task.trajectory[:, :3], expected, atol=2e-6)
