@@ -41,7 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
     except GenbenchError as error:
         print(f"genbench: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    raise SystemExit(_run_jobs(arguments))
+    try:
+        raise SystemExit(_run_jobs(arguments))
+    except KeyboardInterrupt:  # before a run could take the signal, or a second one
+        raise SystemExit(130) from None
 
 
 def _run_jobs(arguments: list[str]) -> int:

@@ -29,7 +29,7 @@ from genbench.figures.style import (
     new_figure,
 )
 
-__all__ = ["Equilibrium", "Pair", "animate", "pairs", "pairs_page", "trajectory"]
+__all__ = ["Equilibrium", "Pair", "animate", "pairs_page", "trajectory"]
 
 Equilibrium = Literal["point", "line"]
 """Where the game rests: (0, 0, 0), as with JSD, or ψ0 = θ = 0 with any ψ1, as with W1."""
@@ -73,16 +73,6 @@ def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibriu
     _draw_legend(figure)
     _draw_colour_bar(figure, (0.865, 0.22, 0.022, 0.56), len(array))
     return figure
-
-
-def pairs(left: ArrayLike, right: ArrayLike, loss: str, title: str, equilibrium: Equilibrium) -> Figure:
-    """The same game without (left) and with (right) the generator's moving average, on equal axes.
-
-    Args:
-        left, right: [T, 3], (ψ0, ψ1, θ) and (ψ0, ψ1, θ averaged) after every generator step.
-        loss, title, equilibrium: as for `trajectory`.
-    """
-    return pairs_page([Pair(title, left, right, loss, equilibrium)])
 
 
 def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:

@@ -19,7 +19,6 @@ __all__ = [
     "GREY",
     "LABEL_SIZE",
     "ORANGE",
-    "PURPLE",
     "TICK_SIZE",
     "TITLE_SIZE",
     "VERMILLION",
@@ -28,7 +27,7 @@ __all__ = [
 ]
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour vision deficiency.
-BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
+BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 BLACK, GREY = "#222222", "#6E6E6E"
 
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 11.0, 9.5, 8.5

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DiracGame"]
 
-PROBE_START = (1e-4, 0.0, 1.5e-4)  # (ψ0, ψ1, θ): near enough to the equilibrium for the game to be linear
+# (ψ0, ψ1, θ), near enough to the equilibrium for the game to be linear; the bias ψ1 decouples and is probed alone.
+PROBE_START = (1e-4, 0.0, 1.5e-4)
+BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
 
@@ -125,8 +127,13 @@ class DiracGame(Adversarial):
 
     def _multipliers(self, coefficient: float) -> dict[str, float]:
         predicted = self._predicted(coefficient)
-        measured = theory.fit_multipliers(self.probe()[:, [0, 2]])
+        measured = theory.fit_multipliers(self.probe(PROBE_START)[:, [0, 2]])
+        bias = self.probe(BIAS_PROBE_START)[:, 1]
         return {
+            "theory/bias_multiplier": theory.bias_multiplier(
+                self.loss.symbol, self._learning_rates()[0], self.batches_per_step
+            ),
+            "eval/bias_multiplier": float((bias[-1] / bias[0]) ** (1 / PROBE_STEPS)),
             "theory/multiplier_real": predicted[-1].real,
             "theory/multiplier_imag": predicted[-1].imag,
             "theory/multiplier_modulus": abs(predicted[-1]),
@@ -155,7 +162,7 @@ class DiracGame(Adversarial):
     def _learning_rates(self) -> tuple[float, float]:
         return self.critic_optimizer.param_groups[0]["lr"], self.generator_optimizer.param_groups[0]["lr"]
 
-    def probe(self) -> NDArray[np.float64]:
+    def probe(self, point: tuple[float, float, float]) -> NDArray[np.float64]:
         """The same game in float64 from a point near the equilibrium: its trajectory [PROBE_STEPS + 1, 3]."""
         model = copy.deepcopy(self.parts.model).double().requires_grad_(True)
         dataset = replace(self.dataset, train=self.dataset.train.double())
@@ -164,7 +171,7 @@ class DiracGame(Adversarial):
             critic_steps=self.batches_per_step,
             updates=self.updates,
         )
-        start = torch.tensor(PROBE_START, dtype=torch.float64, device=self.parts.device)
+        start = torch.tensor(point, dtype=torch.float64, device=self.parts.device)
         with torch.no_grad():
             model.critic.psi.copy_(start[:2])
             model.generator.theta.copy_(start[2:])

@@ -242,7 +242,7 @@ def test_trajectory_refuses_what_it_cannot_draw() -> None:
 
 
 def test_pairs_share_their_limits() -> None:
-    figure = dirac.pairs(3 * spiral(), spiral(), "W1", "W1, R1 0.1", "line")
+    figure = dirac.pairs_page([dirac.Pair("W1, R1 0.1", 3 * spiral(), spiral(), "W1", "line")])
     left, right = panels(figure)
     assert left.get_xlim() == right.get_xlim() == right.get_zlim()
     assert [text.get_text() for text in figure.texts] == [

@@ -81,6 +81,7 @@ def test_fitted_multipliers_are_the_predicted_ones(loss: str, number: int, setti
     task = game(f"experiment=dirac-{loss}-{number}", *settings)
     values = task.evaluate("test")
     assert values["eval/multiplier_error"] < 1e-6
+    assert values["eval/bias_multiplier"] == pytest.approx(values["theory/bias_multiplier"], abs=1e-6)
     predicted = theory.multipliers(
         loss,
         0.1 if number == 3 else 0.0,
