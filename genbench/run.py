@@ -87,6 +87,7 @@ def build_task(config: Config, device: torch.device) -> Any:
         make_critic_optimizer=lambda parameters: registry.build("optimizer", critic_optimizer, parameters),
         device=device,
         seed=config.seed,
+        batch_size=config.trainer.batch_size,
     )
     return registry.build("task", config.task, parts)
 

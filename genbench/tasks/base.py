@@ -29,6 +29,7 @@ class Parts:
     make_critic_optimizer: MakeOptimizer
     device: torch.device
     seed: int
+    batch_size: int
 
 
 def require(component: Any, group: str, task: str, *names: str) -> None:

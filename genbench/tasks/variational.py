@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from genbench.engine.device import isolated_rng
+from genbench.engine.gradients import Gradients
 from genbench.engine.task import Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.curves import elbo_curves
@@ -35,8 +36,9 @@ class Variational:
     """A VAE with Bernoulli likelihood and standard-normal prior.
 
     `importance_samples` K and `memory_mib` belong to the final test log-likelihood: K posterior samples per
-    image, decoded in chunks that need about that much memory. `compile` runs the training objective through
-    torch.compile: faster steps after a warm-up of several seconds; its noise differs from the eager one.
+    image, decoded in chunks that need about that much memory. `compile` runs the training objective and
+    its gradients through torch.compile: faster steps after a warm-up of several seconds; its noise differs from the
+    eager one.
     """
 
     batches_per_step = 1
@@ -71,8 +73,9 @@ class Variational:
         self.device, self.seed = parts.device, parts.seed
         self.importance_samples, self.memory_mib = importance_samples, memory_mib
         self.protocol = {"importance_samples": importance_samples, "kl": self.loss.kl}
-        self._training_terms = torch.compile(self.elbo_terms, dynamic=False) if compile else self.elbo_terms
-        self._compiled_size: int | None = None
+        self._gradients = Gradients(
+            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
+        )
         with isolated_rng(self.seed, self.device):  # the same latents at every stage
             self._latents = torch.randn(SAMPLES, self.model.latent_dim, device=self.device)
         self._samples: dict[str, Tensor] = {}
@@ -83,16 +86,15 @@ class Variational:
         z = sample_gaussian(mu, logvar)
         return self.loss.terms(log_likelihood_bernoulli_logits(self.model.decode(z), x), mu, logvar, z)
 
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        # Compiled for the size of a full batch alone; an epoch's smaller last one is not worth a second warm-up.
-        self._compiled_size = self._compiled_size or len(batch)
-        terms = self._training_terms if len(batch) == self._compiled_size else self.elbo_terms
-        log_likelihood, kl = (term.mean() for term in terms(self.dataset.to_float(batch)))
+    def _objective(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        log_likelihood, kl = (term.mean() for term in self.elbo_terms(x))
         loss = kl - log_likelihood
-        self.optimizer.zero_grad()
-        loss.backward()
+        return loss, {"train/elbo": -loss, "train/kl": kl}
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        values = self._gradients(self.dataset.to_float(batch))
         self.optimizer.step()
-        return {"train/elbo": -loss.detach(), "train/kl": kl.detach()}
+        return values
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
@@ -165,11 +167,9 @@ class Variational:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "samples": dict(self._samples),
-            "compiled_size": self._compiled_size,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._samples = dict(state["samples"])
-        self._compiled_size = state["compiled_size"]

@@ -114,6 +114,7 @@ def test_compiled_and_eager_training_agree(data_root: Path, monkeypatch: pytest.
     for compiled in ("false", "true"):
         with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
             words = ["experiment=vae-mnist5k", f"data_root={data_root}", f"task.compile={compiled}", "device=cpu"]
+            words.append("trainer.batch_size=300")
             task = build_task(cli.validate(compose("train", overrides=words)), torch.device("cpu"))
         batches = Batches(task.dataset.train, 300, seed=0)  # 13 full batches and one of 100
         losses.append(torch.stack([task.training_step(batches.next())["train/elbo"] for _ in range(20)]))

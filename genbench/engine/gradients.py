@@ -1,0 +1,53 @@
+"""Gradients of an objective, computed eagerly or as one compiled graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from genbench.errors import ConfigError
+
+__all__ = ["Gradients", "Objective"]
+
+Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+"""Inputs, one row per sample → a scalar to minimize and what is worth logging."""
+
+
+class Gradients:
+    """Calling it leaves the gradients of an objective in its parameters' `.grad` and returns what to log.
+
+    With `compile_for` rows, inputs of that length go through torch.compile, objective and gradients as one graph,
+    after a warm-up of several seconds; other lengths (an epoch's smaller last batch) are not worth a second one.
+    Raises ConfigError where this PyTorch cannot compile gradients.
+    """
+
+    def __init__(
+        self, objective: Objective, parameters: Iterable[nn.Parameter], compile_for: int | None = None
+    ) -> None:
+        self._objective, self._parameters = objective, list(parameters)
+        self._compile_for = compile_for
+        self._compiled = _compile(self._gradients) if compile_for else self._gradients
+
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        function = self._compiled if len(inputs[0]) == self._compile_for else self._gradients
+        values, gradients = function(*inputs)
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return values
+
+    def _gradients(self, *inputs: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        # Unlike backward(), this adds nothing up: no gradients to clear, and a graph that compiles as a whole.
+        loss, values = self._objective(*inputs)
+        gradients = torch.autograd.grad(loss, self._parameters)
+        return {name: value.detach() for name, value in values.items()}, gradients
+
+
+def _compile(function: Callable) -> Callable:
+    from torch._dynamo import config
+
+    if not hasattr(config, "trace_autograd_ops"):
+        raise ConfigError(f"PyTorch {torch.__version__} cannot compile gradients", "update it, or compile=false")
+    config.trace_autograd_ops = True  # PyTorch's switch for torch.autograd.grad inside a graph
+    return torch.compile(function, dynamic=False, fullgraph=True)
