@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test acceptance lint bench clean
+.PHONY: run test acceptance lint bench bench-gan clean
 
 run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
@@ -12,7 +12,10 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not acceptance"
 
 acceptance: $(VENV)/.installed
-	$(BIN)/python -m pytest -m acceptance -s
+	$(BIN)/python -m pytest -m "acceptance and not long" -s
+
+acceptance-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -m long -s
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -21,6 +24,9 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.vae
+
+bench-gan: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.gan
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

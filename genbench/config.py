@@ -22,14 +22,24 @@ from genbench import registry
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, PositiveInt, Range
 
-__all__ = ["COMPONENTS", "Config", "Reference", "TrainerConfig", "fingerprint", "identity", "read", "to_dict"]
+__all__ = [
+    "COMPONENTS",
+    "Config",
+    "MetricsConfig",
+    "Reference",
+    "TrainerConfig",
+    "fingerprint",
+    "identity",
+    "read",
+    "to_dict",
+]
 
 COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "critic_optimizer")
 """Keys of the configuration that hold a component; `critic_optimizer` may be null."""
 
 # What a run is named and where it lies says nothing about what it computes, so a run keeps its identity when
 # a path moves or a published figure is corrected.
-NOT_IDENTITY = ("data_root", "output_root", "reference")
+NOT_IDENTITY = ("data_root", "output_root", "metrics", "reference")
 
 
 @dataclass
@@ -44,7 +54,19 @@ class TrainerConfig:
     evaluate_every: PositiveInt | None = None  # null: once an epoch
     checkpoint_every: PositiveInt | None = None  # null: at every evaluation
     keep_checkpoints: PositiveInt = 2
+    evaluate_first: bool = False  # measure the untrained networks too
+    precision: Annotated[str, OneOf("fp32", "bf16")] = (
+        "fp32"  # of the networks; parameters and penalties stay in fp32
+    )
+    capture: bool = True  # on CUDA: a whole training step as one graph, for tasks that can be captured
     threads: PositiveInt | None = None  # CPU threads within an operation; null: PyTorch's choice
+
+
+@dataclass
+class MetricsConfig:
+    """Where measuring instruments lie."""
+
+    inception_weights: str | None = None  # null: under data_root/inception, else torch-fidelity's download
 
 
 @dataclass
@@ -77,6 +99,7 @@ class Config:
     optimizer: dict[str, Any]
     critic_optimizer: dict[str, Any] | None
     trainer: TrainerConfig
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     reference: list[Reference] = field(default_factory=list)
 
 
@@ -108,6 +131,7 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
         **{key: getattr(checked, key) for key in plain},
         **{key: values[key] for key in COMPONENTS},
         trainer=trainer,
+        metrics=_typed(MetricsConfig, values.get("metrics"), "metrics"),
         reference=references,
     )
 

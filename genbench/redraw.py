@@ -3,6 +3,7 @@
 genbench-figures redraw outputs/vae-mnist5k/seed1-…          every final picture again
 genbench-figures animate outputs/dirac-w1-3/seed1-…          the trajectory as a GIF
 genbench-figures dirac-pairs outputs                         all Dirac-GANs, without and with averaging
+genbench-figures sweep outputs/divergence-w1                 an experiment's runs together, as at the end of a sweep
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from genbench import cli
+from genbench import cli, sweeps
 from genbench.config import Config
 from genbench.engine import checkpoint
 from genbench.engine.device import resolve
@@ -46,6 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     pairs.add_argument("outputs", type=Path, help="the directory of all experiments")
     pairs.add_argument("--out", type=Path, help="where to write dirac-jsd.png and dirac-w1.png (default: outputs)")
     pairs.set_defaults(action=_dirac_pairs)
+    sweep = commands.add_parser("sweep", help="draw an experiment's finished runs together")
+    sweep.add_argument("experiment", type=Path, help="the directory of an experiment")
+    sweep.set_defaults(action=_sweep)
     options = parser.parse_args(arguments)
     try:
         options.action(options)
@@ -85,6 +89,14 @@ def _animate(options: argparse.Namespace) -> None:
     path = run_dir.figures / "trajectory.gif"
     task.animate(path, config.name)
     print(path)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    paths = sweeps.draw(sorted(options.experiment.glob("seed*")))
+    for path in paths:
+        print(path)
+    if not paths:
+        raise ConfigError(f"nothing to draw together in {options.experiment}", "name one like outputs/divergence-w1")
 
 
 def _dirac_pairs(options: argparse.Namespace) -> None:

@@ -88,6 +88,9 @@ def build_task(config: Config, device: torch.device) -> Any:
         device=device,
         seed=config.seed,
         batch_size=config.trainer.batch_size,
+        precision=config.trainer.precision,
+        data_root=Path(config.data_root),
+        inception_weights=Path(weights) if (weights := config.metrics.inception_weights) else None,
     )
     return registry.build("task", config.task, parts)
 

@@ -51,7 +51,7 @@ def _run_jobs(arguments: list[str]) -> int:
     """Let Hydra run one job, or all jobs of a sweep. Returns the largest exit code."""
     import hydra
 
-    from genbench import cli
+    from genbench import cli, sweeps
 
     outcomes: list[Outcome] = []
 
@@ -72,6 +72,8 @@ def _run_jobs(arguments: list[str]) -> int:
     hydra.main(config_path=str(cli.CONFIG_DIRECTORY), config_name="train", version_base="1.3")(job)()
     if len(outcomes) > 1:
         print(cli.sweep_table(outcomes))
+        for path in sweeps.draw(outcome.directory for outcome in outcomes if outcome.status == "done"):
+            print(f"  picture      {path}")
     return max((outcome.exit_code for outcome in outcomes), default=0)
 
 

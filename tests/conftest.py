@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
-from genbench.data import binmnist
+from genbench.data import binmnist, cifar10, mnist, svhn
+from genbench.metrics import classifier, fidelity
 from genbench.train import main
 
 
@@ -22,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _two_threads() -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +62,51 @@ def tiny_binmnist(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             path.write_text(text)
         files[split] = replace(file, md5=hashlib.md5(text.encode()).hexdigest())
     monkeypatch.setattr(binmnist, "FILES", files)
+
+
+@pytest.fixture
+def tiny_images(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random images in the files of CIFAR-10 (100 + 20), SVHN (100 + 20) and MNIST (80 + 20 + 20)."""
+    random = np.random.RandomState(0)
+    for module in (cifar10, svhn, mnist):
+        monkeypatch.setattr(module, "ensure", lambda root, file: root / file.path)
+    monkeypatch.setattr(mnist, "VALIDATION", 20)
+
+    def target(path: str) -> Path:
+        (data_root / path).parent.mkdir(parents=True, exist_ok=True)
+        return data_root / path
+
+    for file in cifar10.VERSIONS[0].files:
+        rows = random.randint(0, 256, (20, 1 + cifar10.PIXELS), dtype=np.uint8)
+        rows[:, 0] %= 10
+        target(file.path).write_bytes(rows.tobytes())
+    for split, count in (("train", 100), ("test", 20)):
+        pixels = random.randint(0, 256, (32, 32, 3, count), dtype=np.uint8)
+        labels = random.randint(1, 11, (count, 1), dtype=np.uint8)
+        scipy.io.savemat(target(svhn.FILES[split].path), {"X": pixels, "y": labels})
+    for name in mnist.MD5:
+        count = 100 if name.startswith("train") else 20
+        if "images" in name:
+            header, content = (2051, count, 28, 28), random.randint(0, 256, count * 28 * 28, dtype=np.uint8)
+        else:
+            header, content = (2049, count), np.arange(count, dtype=np.uint8) % 10
+        target(f"MNIST/raw/{name}").write_bytes(struct.pack(f">{len(header)}I", *header) + content.tobytes())
+
+
+@pytest.fixture
+def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random projection in Inception's place, and a classifier that hardly trains."""
+
+    class Projection:
+        weights_id = "random"
+
+        def __init__(self, weights: Path | None, device: torch.device) -> None:
+            generator = torch.Generator().manual_seed(0)
+            self.pool, self.logits = (torch.randn(3 * 32 * 32, n, generator=generator) for n in (8, 5))
+
+        def features(self, batches: Iterable[torch.Tensor]) -> fidelity.Features:
+            pixels = torch.cat([batch.float().cpu() / 255 for batch in batches]).flatten(1)
+            return fidelity.Features(pixels @ self.pool, pixels @ self.logits)
+
+    monkeypatch.setattr(fidelity, "Inception", Projection)
+    monkeypatch.setattr(classifier, "IMAGES_SEEN", 500)

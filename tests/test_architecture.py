@@ -27,11 +27,12 @@ ALLOWED = {
     "regularizers": GROUND,
     "losses": GROUND,
     "models": GROUND | {"bijections"},
-    "metrics": GROUND,
+    "metrics": GROUND | {"data", "engine"},
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
     "run": GROUND | {"cli", "config", "engine", "tasks"},
-    "train": {"cli", "errors", "run"},
-    "redraw": {"cli", "config", "engine", "errors", "figures", "run"},
+    "sweeps": {"registry"},
+    "train": {"cli", "errors", "run", "sweeps"},
+    "redraw": {"cli", "config", "engine", "errors", "figures", "run", "sweeps"},
 }
 
 

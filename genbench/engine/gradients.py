@@ -34,7 +34,9 @@ class Gradients:
         function = self._compiled if len(inputs[0]) == self._compile_for else self._gradients
         values, gradients = function(*inputs)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
+            # A fused optimizer walks through memory: it would take the wrong elements of one laid out otherwise.
+            same = gradient.stride() == parameter.stride()
+            parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
         return values
 
     def _gradients(self, *inputs: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -42,14 +42,14 @@ class Logbook:
         self._directions = directions
         self._references = references
         self._settings = settings
-        self._curves: dict[str, list[tuple[float, float]]] = {}
+        self._curves: dict[str, list[dict[str, float]]] = {}
         self._rows: Any = None
         self._writer: SummaryWriter | None = None
 
     # What pictures may ask (engine.task.Record)
 
-    def curve(self, metric: str) -> list[tuple[float, float]]:
-        return self._curves.get(metric, [])
+    def curve(self, metric: str, over: Literal["epoch", "step"] = "epoch") -> list[tuple[float, float]]:
+        return [(point[over], point["value"]) for point in self._curves.get(metric, [])]
 
     def references(self, metric: str) -> list[tuple[str, float]]:
         return self._references.get(metric, [])
@@ -117,7 +117,8 @@ class Logbook:
         self._rows.flush()
 
     def _remember(self, metric: str, value: float | None, step: int, epoch: float) -> None:
-        self._curves.setdefault(metric, []).append((epoch, math.nan if value is None else value))
+        point = {"epoch": epoch, "step": step, "value": math.nan if value is None else value}
+        self._curves.setdefault(metric, []).append(point)
         entry: dict[str, Any] = {"value": value, "step": step}
         self.final[metric] = entry
         direction = self._directions.get(metric)

@@ -11,32 +11,35 @@ __all__ = ["Meters"]
 
 
 class Meters:
-    """Means of named scalars since the last reading; reading is the only wait for the device."""
+    """Means of named scalars since the last reading, each over the calls that gave it.
+
+    Reading is the only wait for the device.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
 
     def add(self, values: dict[str, Tensor]) -> None:
-        if not self._sums:
-            self._sums = {name: value.detach().clone() for name, value in values.items()}
-        else:
-            for name, value in values.items():
+        for name, value in values.items():
+            if name in self._sums:
                 self._sums[name] += value
-        self._count += 1
+                self._counts[name] += 1
+            else:
+                self._sums[name], self._counts[name] = value.detach().clone(), 1
 
     def read(self) -> dict[str, float]:
         """The means, in one transfer, and start anew. Empty if nothing was added."""
-        if not self._count:
+        if not self._sums:
             return {}
         totals = torch.stack([total.double() for total in self._sums.values()]).tolist()
-        means = {name: total / self._count for name, total in zip(self._sums, totals, strict=True)}
-        self._sums, self._count = {}, 0
+        means = {name: total / self._counts[name] for name, total in zip(self._sums, totals, strict=True)}
+        self._sums, self._counts = {}, {}
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": self._sums, "count": self._count}
+        return {"sums": self._sums, "counts": self._counts}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self._sums = {name: total.to(device) for name, total in state["sums"].items()}
-        self._count = state["count"]
+        self._counts = dict(state["counts"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["Record", "Stage", "Task"]
+__all__ = ["STAGE_TITLES", "Record", "Stage", "Task"]
 
 Stage = Literal["start", "middle", "end"]
+STAGE_TITLES: dict[str, str] = {"start": "before training", "middle": "half way", "end": "after training"}
 
 
 class Record(Protocol):
@@ -18,15 +20,18 @@ class Record(Protocol):
 
     title: str
 
-    def curve(self, metric: str) -> list[tuple[float, float]]:
-        """(epoch, value) of every logged value, in order."""
+    def curve(self, metric: str, over: Literal["epoch", "step"] = "epoch") -> list[tuple[float, float]]:
+        """(epoch or step, value) of every logged value, in order."""
 
     def references(self, metric: str) -> list[tuple[str, float]]:
         """(source, published value) pairs."""
 
 
 class Task(Protocol):
-    """How a family learns and what it is judged by."""
+    """How a family learns and what it is judged by. What is written out here is the default of its subclasses."""
+
+    capturable: ClassVar[bool] = False
+    """Its training step may be captured in a CUDA graph: nothing but device work, the same at every call."""
 
     batches_per_step: int
     """Fresh batches that one training step consumes; they arrive concatenated."""
@@ -43,6 +48,13 @@ class Task(Protocol):
     charts: dict[str, list[str]]
     """Title → metrics that belong on one TensorBoard chart."""
 
+    def prepare_step(self) -> Hashable:
+        """Called before every training step, for what is not on the device.
+
+        Steps for which it returns the same value launch the same kernels: one captured step stands for them all.
+        """
+        return None
+
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         """One update of every player. Returns detached device scalars; never waits for the device."""
 
@@ -54,9 +66,11 @@ class Task(Protocol):
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         """Pictures by name."""
+        return {}
 
     def images(self, stage: Stage) -> dict[str, Tensor]:
         """Sample grids by name, [C, H, W] in [0, 1]."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive a crash."""

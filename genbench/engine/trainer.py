@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from genbench.config import TrainerConfig
 from genbench.engine import checkpoint
 from genbench.engine.batches import Batches
+from genbench.engine.capture import CapturedStep
 from genbench.engine.console import Reporter
 from genbench.engine.device import rng_state, set_rng_state
 from genbench.engine.interrupts import Interrupted, Interrupts
@@ -64,8 +67,10 @@ class Trainer:
             "save": config.checkpoint_every or max(evaluate, self.total_steps // 100),
         }
         self.stages: dict[int, Stage] = {0: "start", self.total_steps // 2: "middle", self.total_steps: "end"}
-        self._done = {"log": 0, "valid": 0, "draw": -1, "save": 0, "test": -1}
+        self._done = {"log": 0, "valid": -1 if config.evaluate_first else 0, "draw": -1, "save": 0, "test": -1}
         self._meters = Meters()
+        captured = config.capture and task.capturable and device.type == "cuda"
+        self._training_step = CapturedStep(task.training_step) if captured else _ungraphed(task.training_step)
         self._clock = time.perf_counter()
 
     def fit(self) -> None:
@@ -92,10 +97,11 @@ class Trainer:
     def _train(self, stop: int) -> None:
         """Training steps up to step `stop`, without waiting for the device."""
         begin = time.perf_counter()
-        training_step, next_batch, add = self.task.training_step, self.batches.next, self._meters.add
+        prepare, training_step = self.task.prepare_step, self._training_step
+        next_batch, add = self.batches.next, self._meters.add
         with self._interrupts.hold():
             while self.progress.step < stop and self._interrupts.pending is None:
-                add(training_step(next_batch()))
+                add(training_step(next_batch(), prepare()))
                 self.progress.step += 1
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
@@ -202,6 +208,10 @@ class Trainer:
         set_rng_state(state["rng"], self.device)
         self.logbook.open(state["logs"])
         self._reporter.say(f"{self.logbook.title}  goes on from step {self.progress.step}")
+
+
+def _ungraphed(step: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor, Hashable], dict[str, Tensor]]:
+    return lambda batch, variant: step(batch)
 
 
 def _all_finite(state: Any) -> bool:

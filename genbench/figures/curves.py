@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from genbench.figures.style import BLACK, BLUE, GREY, TICK_SIZE, VERMILLION, label_axes, new_figure
 
-__all__ = ["elbo_curves"]
+__all__ = ["elbo_curves", "spread_apart"]
 
 # The range shows at least this share of all points; the first epochs may lie tens of nats below the rest.
 SHOWN = 0.9
@@ -99,7 +99,7 @@ def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None
     bottom, top = axes.get_ylim()
     ordered = sorted(entries, key=lambda entry: entry[1])
     heights = np.array([(value - bottom) / (top - bottom) for _, value, _ in ordered])
-    for (text, value, colour), height in zip(ordered, _apart(heights, 0.058), strict=True):
+    for (text, value, colour), height in zip(ordered, spread_apart(heights, 0.058), strict=True):
         axes.annotate(
             text,
             xy=(1.0, value),
@@ -125,7 +125,7 @@ def _minus(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
-def _apart(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+def spread_apart(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
     """Ascending heights moved as little as possible (least squares) to be at least `gap` apart.
 
     With the gaps subtracted this is isotonic regression, solved by pooling adjacent violators.

@@ -1,13 +1,14 @@
 """Pictures made of pictures: samples, reconstructions, the latent manifold.
 
 Images come as [N, 1 or 3, H, W] in [0, 1], arrays or CPU tensors; every image pixel is drawn as a whole
-number of figure pixels, without interpolation.
+number of figure pixels, without interpolation. `checked_images`, `tile`, `paired_rows`, `canvas_figure` and
+`show_canvas` are what such pictures are made with, here and in other modules.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -17,7 +18,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from genbench.figures.style import BLACK, DPI, GREY, LABEL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure
 
-__all__ = ["image_grid", "latent_manifold", "manifold_quantiles", "reconstructions", "stages"]
+__all__ = [
+    "GAP",
+    "canvas_figure",
+    "checked_images",
+    "image_grid",
+    "latent_manifold",
+    "manifold_quantiles",
+    "paired_rows",
+    "reconstructions",
+    "show_canvas",
+    "stages",
+    "tile",
+]
 
 GAP = 2  # image pixels between neighbours
 WIDTH = 1000  # figure pixels that a single canvas aims at
@@ -31,9 +44,9 @@ def image_grid(images: ArrayLike, rows: int, columns: int, title: str = "") -> F
         rows, columns: shape of the grid.
         title: of the picture.
     """
-    canvas = _tile(_checked(images), rows, columns, GAP)
-    figure, (axes,) = _canvas_figure([canvas], title)
-    _show(axes, canvas)
+    canvas = tile(checked_images(images), rows, columns, GAP)
+    figure, (axes,) = canvas_figure([canvas], title)
+    show_canvas(axes, canvas)
     return figure
 
 
@@ -44,27 +57,17 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, title: str =
         originals, reconstructed: [N, 1 or 3, H, W] in [0, 1], in the same order.
         title: of the picture.
     """
-    above, below = _checked(originals), _checked(reconstructed)
+    above, below = checked_images(originals), checked_images(reconstructed)
     if above.shape != below.shape:
         raise ValueError(f"originals have shape {above.shape}, reconstructions {below.shape}")
     columns = min(10, len(above))
     pairs = math.ceil(len(above) / columns)
     # Rows of originals and reconstructions alternate.
-    strips = [
-        _tile(part[k * columns : (k + 1) * columns], 1, columns, GAP) for k in range(pairs) for part in (above, below)
-    ]
-    # Shared borders: a strip ends with the gap that the next one starts with, and pairs stand further apart.
-    parts: list[NDArray[np.float64]] = []
-    centres: list[float] = []
-    height = 0
-    for k, strip in enumerate(strips):
-        part = strip[GAP:] if k % 2 else np.concatenate([np.ones_like(strip[: 2 * GAP if k else 0]), strip])
-        centres.append(height + part.shape[0] - GAP - above.shape[2] / 2 - 0.5)
-        parts.append(part)
-        height += part.shape[0]
-    canvas = np.concatenate(parts)
-    figure, (axes,) = _canvas_figure([canvas], title, left=0.96)
-    _show(axes, canvas)
+    canvas, centres = paired_rows(
+        [part[k * columns : (k + 1) * columns] for k in range(pairs) for part in (above, below)], columns
+    )
+    figure, (axes,) = canvas_figure([canvas], title, left=0.96)
+    show_canvas(axes, canvas)
     axes.set_yticks(centres, ["original", "reconstruction"] * pairs)
     axes.tick_params(axis="y", length=0, labelsize=TICK_SIZE, labelcolor=BLACK)
     return figure
@@ -84,14 +87,14 @@ def latent_manifold(images: ArrayLike, n: int, title: str = "") -> Figure:
         n: cells along each side.
         title: of the picture.
     """
-    array = _checked(images)
+    array = checked_images(images)
     if len(array) != n * n:
         raise ValueError(f"a manifold of {n} × {n} needs {n * n} images, got {len(array)}")
     height, width = array.shape[2:]
     upwards = array.reshape(n, n, *array.shape[1:])[::-1].reshape(array.shape)
-    canvas = _tile(upwards, n, n, 0)
-    figure, (axes,) = _canvas_figure([canvas], title, left=0.72, bottom=0.56)
-    _show(axes, canvas)
+    canvas = tile(upwards, n, n, 0)
+    figure, (axes,) = canvas_figure([canvas], title, left=0.72, bottom=0.56)
+    show_canvas(axes, canvas)
     quantiles = manifold_quantiles(n)
     # About six ticks, mirrored, so that every −z has its z.
     ticks = 6 + n % 2
@@ -115,24 +118,25 @@ def stages(images: Mapping[str, ArrayLike], title: str = "") -> Figure:
     """
     canvases = []
     for batch in images.values():
-        array = _checked(batch)
+        array = checked_images(batch)
         columns = math.ceil(math.sqrt(len(array)))
-        canvases.append(_tile(array, math.ceil(len(array) / columns), columns, GAP))
-    figure, panels = _canvas_figure(canvases, title, top=0.3)
+        canvases.append(tile(array, math.ceil(len(array) / columns), columns, GAP))
+    figure, panels = canvas_figure(canvases, title, top=0.3)
     for axes, name, canvas in zip(panels, images, canvases, strict=True):
-        _show(axes, canvas)
+        show_canvas(axes, canvas)
         axes.set_title(name, fontsize=LABEL_SIZE, color=BLACK)
     return figure
 
 
-def _checked(images: ArrayLike) -> NDArray[np.float64]:
+def checked_images(images: ArrayLike) -> NDArray[np.float64]:
+    """[N, 1 or 3, H, W] as an array clipped to [0, 1]; anything else is a ValueError that tells its shape."""
     array = np.asarray(images, dtype=np.float64)
     if array.ndim != 4 or array.shape[1] not in (1, 3) or not len(array):
         raise ValueError(f"images must be [N, 1 or 3, H, W], got shape {array.shape}")
     return array.clip(0, 1)
 
 
-def _tile(images: NDArray[np.float64], rows: int, columns: int, gap: int) -> NDArray[np.float64]:
+def tile(images: NDArray[np.float64], rows: int, columns: int, gap: int) -> NDArray[np.float64]:
     """[N, C, H, W] → one canvas [rows·(H + gap) + gap, columns·(W + gap) + gap, C] on white."""
     _, channels, height, width = images.shape
     canvas = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, channels))
@@ -142,16 +146,50 @@ def _tile(images: NDArray[np.float64], rows: int, columns: int, gap: int) -> NDA
     return canvas
 
 
-def _canvas_figure(
-    canvases: list[NDArray[np.float64]], title: str, left: float = 0.1, bottom: float = 0.1, top: float = 0.1
+def paired_rows(rows: Sequence[NDArray[np.float64]], columns: int) -> tuple[NDArray[np.float64], list[float]]:
+    """One canvas in which rows 0 and 1, 2 and 3, … are neighbours and pairs of rows stand further apart.
+
+    Args:
+        rows: an even number of [at most `columns`, C, H, W] in [0, 1].
+        columns: of the canvas.
+
+    Returns:
+        The canvas [·, columns·(W + GAP) + GAP, C] on white, and the vertical centre of every row on it.
+    """
+    parts: list[NDArray[np.float64]] = []
+    centres: list[float] = []
+    height = 0
+    for k, row in enumerate(rows):
+        strip = tile(row, 1, columns, GAP)
+        # Shared borders: a strip ends with the gap that the next one starts with.
+        part = strip[GAP:] if k % 2 else np.concatenate([np.ones_like(strip[: 2 * GAP if k else 0]), strip])
+        centres.append(height + part.shape[0] - GAP - row.shape[2] / 2 - 0.5)
+        parts.append(part)
+        height += part.shape[0]
+    return np.concatenate(parts), centres
+
+
+def canvas_figure(
+    canvases: list[NDArray[np.float64]],
+    title: str,
+    left: float = 0.1,
+    bottom: float = 0.1,
+    top: float = 0.1,
+    tallest: float = math.inf,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with one panel per canvas in which an image pixel is a whole number of figure pixels.
 
-    Margins are in inches, and multiples of 0.02 because that is a whole number of pixels.
+    Args:
+        canvases: each [height, width, C] in image pixels.
+        title: of the picture, for which room is made above `top`.
+        left, bottom, top: margins in inches, multiples of 0.02 because that is a whole number of pixels.
+        tallest: figure pixels that no canvas is higher than, as long as an image pixel has at least one.
     """
     between, right = 0.16, 0.1
     top += 0.32 if title else 0.0
     scale = max(1, round(WIDTH / max(canvas.shape[1] for canvas in canvases) / min(len(canvases), 2)))
+    if tallest < math.inf:
+        scale = max(1, min(scale, int(tallest // max(canvas.shape[0] for canvas in canvases))))
     sizes = [(canvas.shape[1] * scale / DPI, canvas.shape[0] * scale / DPI) for canvas in canvases]
     width = left + sum(w for w, _ in sizes) + between * (len(sizes) - 1) + right
     height = bottom + max(h for _, h in sizes) + top
@@ -165,7 +203,8 @@ def _canvas_figure(
     return figure, panels
 
 
-def _show(axes: Axes, canvas: NDArray[np.float64]) -> None:
+def show_canvas(axes: Axes, canvas: NDArray[np.float64]) -> None:
+    """Draws a canvas [height, width, C] in [0, 1] on the panel that `canvas_figure` made for it."""
     # imshow wants [H, W] for grey; aspect "auto" because the panel already has the canvas's shape.
     image = canvas[..., 0] if canvas.shape[-1] == 1 else canvas
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")

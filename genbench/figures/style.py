@@ -22,6 +22,7 @@ __all__ = [
     "TICK_SIZE",
     "TITLE_SIZE",
     "VERMILLION",
+    "divergence_name",
     "label_axes",
     "new_figure",
 ]
@@ -30,8 +31,20 @@ __all__ = [
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 BLACK, GREY = "#222222", "#6E6E6E"
 
+# Symbols that are neither short abbreviations nor plain words.
+DIVERGENCES = {
+    "squared_hellinger": "squared Hellinger",
+    "reverse_kl": "reverse KL",
+    "pearson_chi2": "Pearson χ²",
+}
+
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 11.0, 9.5, 8.5
 DPI = 150
+
+
+def divergence_name(symbol: str) -> str:
+    """How pictures write a loss's symbol: abbreviations in capitals, words apart."""
+    return DIVERGENCES.get(symbol) or (symbol.upper() if len(symbol) <= 3 else symbol.replace("_", " "))
 
 
 def new_figure(width: float, height: float, title: str = "", **options: Any) -> Figure:

@@ -1,28 +1,35 @@
-"""The signature that every adversarial loss has."""
+"""What every adversarial loss has in common."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar
 
 from torch import Tensor
 
 __all__ = ["AdversarialLoss"]
 
 
-class AdversarialLoss(Protocol):
+class AdversarialLoss:
     """A two-player objective on the critic's scores, one per sample: high on real data.
 
+    As it stands, the minimax game: the critic maximizes the estimated divergence, the generator minimizes it.
     `real` and `fake` are scores of any shape; every method returns a scalar.
     """
 
-    symbol: str
+    symbol: ClassVar[str]
     """The approximated divergence, as metrics and pictures name it."""
+
+    relative: ClassVar[bool] = False
+    """The generator's gradient depends on the real scores; otherwise those it is given may be a step old."""
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         """The divergence between data and model that these scores estimate."""
+        raise NotImplementedError
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """What the critic minimizes."""
+        return -self.metric(real, fake)
 
     def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """What the generator minimizes; `real` carries no gradient to it."""
+        return self.metric(real, fake)

@@ -1,9 +1,8 @@
-"""Jensen–Shannon divergence, saturating.
+"""Jensen–Shannon divergence: saturating (both players the same value) and non-saturating.
 
     JSD(P, Q) = ½ · max_C ( E_p log σ(C(x)) + E_q log σ(−C(x)) + log 4 )        in nats, within [0, log 2]
 
-Goodfellow et al. 2014 (arXiv 1406.2661), eq. 1, scaled so that its optimum is the divergence. Both players see
-the same value: the critic maximizes it, the generator minimizes it (the saturating minimax game).
+Goodfellow et al. 2014 (arXiv 1406.2661), eq. 1, scaled so that its optimum is the divergence.
 """
 
 from __future__ import annotations
@@ -13,25 +12,35 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
+from genbench.losses.base import AdversarialLoss
 from genbench.registry import register
 
-__all__ = ["JensenShannon"]
+__all__ = ["JensenShannon", "NonSaturating"]
 
 
 @register("loss", "jsd")
 @dataclass(kw_only=True)
-class JensenShannon:
-    """The reports' JSD (report 000, Q2.6)."""
+class JensenShannon(AdversarialLoss):
+    """The reports' JSD, the saturating minimax game (report 000, Q2.6)."""
 
     symbol: ClassVar[str] = "jsd"
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * (logsigmoid(real).mean() + logsigmoid(-fake).mean() + math.log(4))
 
+
+@register("loss", "nonsaturating")
+@dataclass(kw_only=True)
+class NonSaturating(JensenShannon):
+    """The generator maximizes E_q log σ(C(x)) instead, whose gradient does not vanish while the critic wins.
+
+    Goodfellow et al. 2014, section 3. Both losses without JSD's ½, as the literature has them.
+    """
+
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return -self.metric(real, fake)
+        return softplus(-real).mean() + softplus(fake).mean()
 
     def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return self.metric(real, fake)
+        return softplus(-fake).mean()

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from genbench.losses.base import AdversarialLoss
 from genbench.registry import register
 
 __all__ = ["Wasserstein1"]
@@ -19,16 +20,10 @@ __all__ = ["Wasserstein1"]
 
 @register("loss", "w1")
 @dataclass(kw_only=True)
-class Wasserstein1:
+class Wasserstein1(AdversarialLoss):
     """The critic maximizes the difference of means, the generator minimizes it."""
 
     symbol: ClassVar[str] = "w1"
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         return real.mean() - fake.mean()
-
-    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return -self.metric(real, fake)
-
-    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return self.metric(real, fake)

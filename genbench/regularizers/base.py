@@ -1,33 +1,46 @@
-"""The signature that every critic regularizer has, and the gradient they share."""
+"""What every critic regularizer has in common, and the gradient they share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Critic", "Regularizer", "gradient_norms", "gradients"]
+__all__ = ["Critic", "Regularizer", "gradient_norms", "gradients", "interpolate"]
 
 Critic = Callable[[Tensor], Tensor]
 
 
-class Regularizer(Protocol):
-    """A penalty on the critic. Critic loss = −metric + coefficient · penalty."""
+class Regularizer:
+    """A penalty on the critic, or a constraint on its weights; as it stands, neither.
 
-    coefficient: float
+    Critic loss = −metric + coefficient · penalty. With `every` = k > 1 the penalty is computed at each k-th critic
+    update alone, with k times the coefficient (lazy regularization, Karras et al. 2020, arXiv 1912.04958, app. B).
+    """
+
+    coefficient: float = 0.0
+    every: int = 1
+    at_real: ClassVar[bool] = False
+    """The penalty looks at ∇C on the real samples themselves, so the critic's pass over them serves both."""
+    at_fake: ClassVar[bool] = False
+    """The same for the fake samples."""
+
+    def prepare(self, critic: nn.Module) -> None:
+        """Constrain the critic's weights, before its optimizer is made."""
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
         """A scalar, differentiable with respect to the critic's parameters.
 
         `real` and `fake` are samples of the same shape [B], [B, D], [B, C, H, W] …
         """
+        return torch.zeros((), dtype=real.dtype, device=real.device)
 
 
 def gradients(critic: Critic, samples: Tensor) -> Tensor:
     """∇ₓC(x) per sample, flattened to [B, D], differentiable with respect to the critic's parameters."""
-    points = samples.detach().requires_grad_()
+    points = samples if samples.requires_grad else samples.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
     return gradient.reshape(len(gradient), -1)
 
@@ -35,3 +48,9 @@ def gradients(critic: Critic, samples: Tensor) -> Tensor:
 def gradient_norms(critic: Critic, samples: Tensor) -> Tensor:
     """‖∇ₓC(x)‖₂ over all non-batch dimensions, [B]. Its subgradient where the norm is 0 is 0, never NaN."""
     return torch.linalg.vector_norm(gradients(critic, samples), dim=1)
+
+
+def interpolate(real: Tensor, fake: Tensor) -> Tensor:
+    """A uniformly random point on the line between each pair of samples."""
+    epsilon = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
+    return (epsilon * real + (1 - epsilon) * fake).detach()

@@ -1,6 +1,6 @@
-"""R1: zero-centred gradient penalty on real data.
+"""Zero-centred gradient penalties on the samples themselves.
 
-    R1 = E_p ‖∇C(x)‖²
+    R1 = E_p ‖∇C(x)‖²        R2 = E_q ‖∇C(y)‖²
 
 Mescheder, Geiger & Nowozin 2018 (arXiv 1801.04406), eq. 9, without its ½: coefficient c here is their γ = 2c.
 """
@@ -8,19 +8,54 @@ Mescheder, Geiger & Nowozin 2018 (arXiv 1801.04406), eq. 9, without its ½: coef
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from genbench.registry import NonNegativeFloat, register
-from genbench.regularizers.base import Critic, gradients
+from genbench.registry import NonNegativeFloat, PositiveInt, register
+from genbench.regularizers.base import Critic, Regularizer, gradients
 
-__all__ = ["R1"]
+__all__ = ["R1", "R1R2", "R2"]
+
+
+def _mean_square(critic: Critic, samples: Tensor) -> Tensor:
+    return gradients(critic, samples).square().sum(dim=1).mean()
 
 
 @register("regularizer", "r1")
 @dataclass(kw_only=True)
-class R1:
+class R1(Regularizer):
     coefficient: NonNegativeFloat = 1.0
+    every: PositiveInt = 1
+
+    at_real: ClassVar[bool] = True
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-        return gradients(critic, real).square().sum(dim=1).mean()
+        return _mean_square(critic, real)
+
+
+@register("regularizer", "r2")
+@dataclass(kw_only=True)
+class R2(Regularizer):
+    coefficient: NonNegativeFloat = 1.0
+    every: PositiveInt = 1
+
+    at_fake: ClassVar[bool] = True
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        return _mean_square(critic, fake)
+
+
+@register("regularizer", "r1r2")
+@dataclass(kw_only=True)
+class R1R2(Regularizer):
+    """Both, with one coefficient (R3GAN, Huang et al. 2024, arXiv 2501.05441, section 2.2)."""
+
+    coefficient: NonNegativeFloat = 1.0
+    every: PositiveInt = 1
+
+    at_real: ClassVar[bool] = True
+    at_fake: ClassVar[bool] = True
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        return _mean_square(critic, real) + _mean_square(critic, fake)

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import autocast, isolated_rng
 from genbench.engine.ema import ExponentialMovingAverage
-from genbench.engine.task import Record, Stage
+from genbench.engine.gradients import Gradients
+from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, OpenUnitFloat, PositiveInt, register
 from genbench.tasks.base import Parts, require
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["Adversarial", "Updates"]
 
 Updates = Annotated[str, OneOf("alternating", "simultaneous")]
 
+EVALUATION_BATCH = 500
+EVALUATION_SAMPLES = 2000  # of a split, and as many generated ones, for the divergence that the critic sees
+
 
 @register("task", "adversarial")
-class Adversarial:
+class Adversarial(Task):
     """`critic_steps` critic updates, each on a fresh batch, then one generator update.
 
     `updates=simultaneous` takes both players' gradients at the same point before either moves. `ema` is the
-    weight α of the generator's moving average θ̃ ← α θ̃ + (1 − α) θ; null for none.
+    weight α of the generator's moving average θ̃ ← α θ̃ + (1 − α) θ; null for none. `batch_norm_batches` batches of
+    latents give the judged generator its batch-norm statistics. `compile` runs each player's objective and gradients,
+    penalty included, as one compiled graph.
     """
 
+    capturable = True
     directions: dict[str, str] = {}
 
     def __init__(
@@ -39,78 +47,140 @@ class Adversarial:
         critic_steps: PositiveInt = 1,
         updates: Updates = "alternating",
         ema: OpenUnitFloat | None = None,
+        batch_norm_batches: PositiveInt = 1000,
+        compile: bool = False,
     ) -> None:
         if updates == "simultaneous" and critic_steps != 1:
             raise ConfigError("simultaneous updates take one critic step", "set task.critic_steps=1")
         require(parts.model, "model", "adversarial", "generator", "critic", "sample_latent")
-        require(parts.loss, "loss", "adversarial", "metric", "critic_loss", "generator_loss")
+        require(parts.loss, "loss", "adversarial", "metric", "critic_loss", "generator_loss", "relative")
         self.parts = parts
         self.generator, self.critic = parts.model.generator, parts.model.critic
         self.loss, self.regularizer, self.dataset = parts.loss, parts.regularizer, parts.dataset
+        self.regularizer.prepare(self.critic)
         self.generator_optimizer = parts.make_optimizer(self.generator.parameters())
         self.critic_optimizer = parts.make_critic_optimizer(self.critic.parameters())
         self.average = ExponentialMovingAverage(self.generator, ema) if ema else None
         self.batches_per_step = critic_steps
-        self.updates, self.ema = updates, ema
+        self.updates, self.ema, self.batch_norm_batches = updates, ema, batch_norm_batches
         self.protocol: dict[str, Any] = {"updates": updates, "critic_steps": critic_steps, "ema": ema}
         self.charts = {"divergence and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
+        compile_for = parts.batch_size if compile else None
+        self._critic_gradients = {
+            penalized: Gradients(partial(self._critic_objective, penalized), self.critic.parameters(), compile_for)
+            for penalized in (True, False)
+        }
+        self._generator_gradients = Gradients(self._generator_objective, self.generator.parameters(), compile_for)
+        self._critic_updates = 0
+        self._penalized = (True,) * critic_steps
+        self._judged: nn.Module | None = None
         self._begin()
 
     def _begin(self) -> None:
         """For special games: called when the players stand ready."""
 
+    def prepare_step(self) -> tuple[bool, ...]:
+        """Which of the step's critic updates are penalized."""
+        first, self._critic_updates = self._critic_updates, self._critic_updates + self.batches_per_step
+        self._penalized = tuple(update % self.regularizer.every == 0 for update in range(first, self._critic_updates))
+        self._judged = None  # its generator moves on
+        return self._penalized
+
+    def real_samples(self, stored: Tensor) -> Tensor:
+        """Stored values as the critic sees them."""
+        return self.dataset.to_float(stored)
+
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        batches = self.dataset.to_float(batch).tensor_split(self.batches_per_step)
+        batches = self.real_samples(batch).tensor_split(self.batches_per_step)
         if self.updates == "simultaneous":
-            values = self._critic_gradient(batches[0])
-            self._generator_gradient(batches[0])
+            values, scores = self._critic_gradient(self._penalized[0], batches[0])
+            self._generator_gradient(batches[0], scores)
             self.critic_optimizer.step()
         else:
-            for real in batches:
-                values = self._critic_gradient(real)
+            values = {}
+            for real, penalized in zip(batches, self._penalized, strict=True):
+                update, scores = self._critic_gradient(penalized, real)
+                values |= update
                 self.critic_optimizer.step()
-            self._generator_gradient(batches[-1])
+            self._generator_gradient(batches[-1], scores)
         self.generator_optimizer.step()
         if self.average:
             self.average.update()
         return values
 
-    def _critic_gradient(self, real: Tensor) -> dict[str, Tensor]:
-        """∇(−metric + coefficient · penalty) into the critic's gradients."""
+    def _critic_gradient(self, penalized: bool, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """∇(−metric + coefficient · penalty) into the critic's gradients; what to log, and the real scores."""
         self.critic.requires_grad_(True)
-        with torch.no_grad():
-            fake = self.generator(self.parts.model.sample_latent(len(real)))
-        real_scores, fake_scores = self.critic(real), self.critic(fake)
+        values = self._critic_gradients[penalized](real)
+        scores = values.pop("real_scores")
+        return values, scores
+
+    def _critic_objective(self, penalized: bool, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        regularizer = self.regularizer
+        with torch.no_grad(), self._autocast():
+            fake = self.generator(self.parts.model.sample_latent(len(real))).to(real.dtype)
+        critic = _Remembering(self._scores)
+        if penalized:
+            real = real.detach().requires_grad_(regularizer.at_real)
+            fake = fake.detach().requires_grad_(regularizer.at_fake)
+        real_scores, fake_scores = critic(real), critic(fake)
         loss = self.loss.critic_loss(real_scores, fake_scores)
-        penalty = self.regularizer.penalty(self.critic, real, fake)
-        self.critic_optimizer.zero_grad()
-        (loss + self.regularizer.coefficient * penalty).backward()
-        with torch.no_grad():
-            metric = self.loss.metric(real_scores, fake_scores)
-        return {f"train/{self.loss.symbol}": metric, "train/penalty": penalty.detach()}
+        values = {
+            f"train/{self.loss.symbol}": self.loss.metric(real_scores.detach(), fake_scores.detach()),
+            "real_scores": real_scores,
+        }
+        if penalized:
+            # Its gradients of gradients need float32, in a pass of its own if the players compute in less.
+            exact = critic if self.parts.precision == "fp32" else self.critic
+            penalty = regularizer.penalty(exact, real, fake)
+            loss = loss + regularizer.every * regularizer.coefficient * penalty
+            values["train/penalty"] = penalty
+        return loss, values
 
-    def _generator_gradient(self, real: Tensor) -> None:
+    def _generator_gradient(self, real: Tensor, scores: Tensor) -> None:
         self.critic.requires_grad_(False)
-        with torch.no_grad():
-            real_scores = self.critic(real)
-        fake_scores = self.critic(self.generator(self.parts.model.sample_latent(len(real))))
-        self.generator_optimizer.zero_grad()
-        self.loss.generator_loss(real_scores, fake_scores).backward()
+        self._generator_gradients(real, scores)
 
+    def _generator_objective(self, real: Tensor, scores: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.loss.relative:
+            with torch.no_grad():
+                scores = self._scores(real)
+        with self._autocast():
+            fake = self.generator(self.parts.model.sample_latent(len(real)))
+        return self.loss.generator_loss(scores, self._scores(fake)), {}
+
+    def _scores(self, samples: Tensor) -> Tensor:
+        with self._autocast():
+            scores = self.critic(samples)
+        return scores if scores.dtype == torch.float64 else scores.float()
+
+    def _autocast(self) -> Any:
+        return autocast(self.parts.device, self.parts.precision)
+
+    @torch.no_grad()
+    def judged_generator(self) -> nn.Module:
+        """A copy of the (averaged) generator for evaluation, batch-norm statistics recomputed on fresh latents."""
+        if self._judged is None:
+            network = copy.deepcopy(self.average.network if self.average else self.generator).requires_grad_(False)
+            with isolated_rng(self.parts.seed, self.parts.device):
+                sample = self.parts.model.sample_latent
+                update_bn((sample(self.parts.batch_size) for _ in range(self.batch_norm_batches)), network)
+            self._judged = network.eval()
+        return self._judged
+
+    @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
-        """The approximated divergence between `split` and the (averaged) generator."""
-        generator = self.average.network if self.average else self.generator
-        with torch.no_grad(), isolated_rng(self.parts.seed, self.parts.device):
-            real = self.dataset.to_float(self.dataset.split(split))
-            fake = generator(self.parts.model.sample_latent(len(real)))
-            metric = self.loss.metric(self.critic(real), self.critic(fake))
-        return {f"eval/{self.loss.symbol}": metric.item()}
-
-    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
-        return {}
-
-    def images(self, stage: Stage) -> dict[str, Tensor]:
-        return {}
+        """The divergence between samples of `split` and of the judged generator, as the critic sees it."""
+        generator = self.judged_generator()
+        real = self.dataset.split(split)[:EVALUATION_SAMPLES]
+        self.critic.eval()
+        with isolated_rng(self.parts.seed, self.parts.device):
+            chunks = real.split(EVALUATION_BATCH)
+            real_scores = torch.cat([self.critic(self.real_samples(chunk)) for chunk in chunks])
+            fakes = (generator(self.parts.model.sample_latent(len(chunk))) for chunk in chunks)
+            fake_scores = torch.cat([self.critic(fake) for fake in fakes])
+        self.critic.train()
+        return {f"eval/{self.loss.symbol}": self.loss.metric(real_scores, fake_scores).item()}
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -119,6 +189,7 @@ class Adversarial:
             "average": self.average.network.state_dict() if self.average else None,
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
+            "critic_updates": self._critic_updates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,3 +199,21 @@ class Adversarial:
             self.average.network.load_state_dict(state["average"])
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self._critic_updates = state["critic_updates"]
+        self._judged = None
+
+
+class _Remembering:
+    """A critic that scores the same tensor once: loss and penalty share the pass."""
+
+    def __init__(self, critic: Callable[[Tensor], Tensor]) -> None:
+        self._critic = critic
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        for seen, scores in self._seen:
+            if seen is samples:
+                return scores
+        scores = self._critic(samples)
+        self._seen.append((samples, scores))
+        return scores

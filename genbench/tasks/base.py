@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from genbench.data.dataset import Dataset
 from genbench.errors import ConfigError
 
-__all__ = ["MakeOptimizer", "Parts", "require"]
+__all__ = ["MakeOptimizer", "Parts", "require", "require_float32"]
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -30,6 +31,9 @@ class Parts:
     device: torch.device
     seed: int
     batch_size: int
+    precision: str
+    data_root: Path
+    inception_weights: Path | None
 
 
 def require(component: Any, group: str, task: str, *names: str) -> None:
@@ -40,3 +44,9 @@ def require(component: Any, group: str, task: str, *names: str) -> None:
             f"task={task} cannot use this {group}: {type(component).__name__} has no {', '.join(missing)}",
             f"choose another {group}, or another task",
         )
+
+
+def require_float32(parts: Parts, task: str) -> None:
+    """Raise ConfigError if the run asks for another precision, for tasks that know of none."""
+    if parts.precision != "fp32":
+        raise ConfigError(f"task={task} computes in fp32 alone", "set trainer.precision=fp32")

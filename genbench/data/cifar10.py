@@ -1,0 +1,187 @@
+"""CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"), the official files.
+
+Published twice with the same images: in plain bytes ("binary version") and as pickles of Python 2 ("python version",
+the one that torchvision downloads). Whichever lies under the data root is read.
+
+Nothing is held out from training: generative models of CIFAR-10 are trained on all 50,000 training images, and FID
+is measured against those or against the 10,000 test images.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genbench.data.dataset import Dataset, unit_interval
+from genbench.data.files import DataFile, ensure
+from genbench.errors import DataError
+from genbench.registry import register
+
+__all__ = ["cifar10"]
+
+PIXELS = 3 * 32 * 32  # all of red, then green, then blue, each row by row: [3, 32, 32]
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images [N, PIXELS] and labels [N]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published form of the data: its archive, the files in it (the test images are the last) and their reader."""
+
+    archive: DataFile
+    files: tuple[DataFile, ...]
+    read: Callable[[Path], Batch]
+
+    def lacks(self, root: Path) -> list[str]:
+        """The files that are not there, as paths under the root."""
+        return [file.path for file in self.files if not (root / file.path).is_file()]
+
+
+@register("dataset", "cifar10")
+def cifar10(root: Path) -> Dataset:
+    """[N, 3, 32, 32] of bytes in RGB with labels: 50,000 / 10,000 / 10,000, where valid and test are the same.
+
+    Raises DataError for files that are missing or damaged, or that cannot be unpacked.
+    """
+    version = _available(root)  # not cached: of some 0.6 s, the checksums take most
+    *train, test = (version.read(ensure(root, file)) for file in version.files)
+    train_images, train_labels = _join(train)
+    test_images, test_labels = _join([test])
+    return Dataset(
+        name="cifar10",
+        train=train_images,
+        valid=test_images,
+        test=test_images,
+        to_float=unit_interval,
+        binary=False,
+        protocol={
+            "binarization": "none (RGB)",
+            "split": f"{len(train_images)} train; valid and test are the official {len(test_images)} test images",
+        },
+        labels={"train": train_labels, "valid": test_labels, "test": test_labels},
+    )
+
+
+def _available(root: Path) -> Version:
+    """The version whose files are there, unpacked first if only an archive is there or can be downloaded."""
+    for version in VERSIONS:
+        if not version.lacks(root):
+            return version
+    version = next((version for version in VERSIONS if (root / version.archive.path).is_file()), VERSIONS[0])
+    try:
+        archive = ensure(root, version.archive)
+    except DataError as error:
+        incomplete = [version for version in VERSIONS if len(version.lacks(root)) < len(version.files)]
+        notes = [f"\n  its files are there, except {', '.join(version.lacks(root))}" for version in incomplete]
+        raise DataError(f"{error}{''.join(notes)}") from error
+    _unpack(archive, root, version.lacks(root))
+    return version
+
+
+def _unpack(archive: Path, root: Path, paths: list[str]) -> None:
+    """Put these members of the archive, and no others, under the root; each appears there complete or not at all."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".cifar-10.", dir=root) as directory, tarfile.open(archive) as tar:
+            parts: dict[str, Path] = {}
+            for member in tar:
+                source = tar.extractfile(member) if member.name in paths and member.isfile() else None
+                if source is not None:
+                    parts[member.name] = Path(directory) / str(len(parts))
+                    with source, parts[member.name].open("wb") as target:
+                        shutil.copyfileobj(source, target)
+            if lacking := set(paths) - set(parts):
+                raise DataError(f"{archive} does not hold {', '.join(sorted(lacking))}")
+            for path, part in parts.items():
+                (root / path).parent.mkdir(exist_ok=True)
+                part.replace(root / path)
+    except OSError as error:  # no space, no permission
+        raise DataError(
+            f"{archive} cannot be unpacked to {root}: {error}\n"
+            f"  unpack it elsewhere and set data_root (or $GENBENCH_DATA) to where {Path(paths[0]).parent} lies"
+        ) from error
+
+
+def _join(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+    images = np.concatenate([images for images, _ in batches]).reshape(-1, 3, 32, 32)
+    labels = np.concatenate([labels for _, labels in batches])
+    return torch.from_numpy(images), torch.from_numpy(labels).long()
+
+
+def _read_binary(path: Path) -> Batch:
+    """Rows of a label and the pixels, a byte each."""
+    rows = np.frombuffer(path.read_bytes(), dtype=np.uint8).reshape(-1, 1 + PIXELS)
+    return rows[:, 1:], rows[:, 0]
+
+
+def _read_python(path: Path) -> Batch:
+    """A dictionary with `data`, an array of bytes [N, PIXELS], and `labels`, a list."""
+    with path.open("rb") as file:
+        try:
+            content = _ArrayUnpickler(file, encoding="latin1").load()  # Python 2's strings
+        except pickle.UnpicklingError as error:
+            raise DataError(f"{path} is no batch of CIFAR-10: {error}") from error
+    return content["data"], np.array(content["labels"], dtype=np.uint8)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Makes arrays and plain values. A pickle may call any function that it can name: here it has these three."""
+
+    NAMES: dict[tuple[str, str], Callable[..., Any]] = {
+        # A private function that NumPy 2 has moved: found by what arrays themselves are pickled with.
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],  # type: ignore[dict-item]
+        ("numpy", "ndarray"): np.ndarray,
+        # NumPy 2.4.0 to 2.4.4 warn of the integers 0 and 1 that stand for booleans in old pickles.
+        ("numpy", "dtype"): lambda name, align, copy: np.dtype(name, bool(align), bool(copy)),
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.NAMES[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+
+def _version(archive: DataFile, directory: str, md5: dict[str, str], read: Callable[[Path], Batch]) -> Version:
+    files = tuple(DataFile(f"{directory}/{name}", archive.url, value) for name, value in md5.items())
+    return Version(archive, files, read)
+
+
+ADDRESS = "https://www.cs.toronto.edu/~kriz/"
+VERSIONS = (
+    _version(
+        DataFile("cifar-10-binary.tar.gz", f"{ADDRESS}cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),
+        "cifar-10-batches-bin",
+        {
+            "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+            "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+            "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+            "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+            "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+            "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+        },
+        _read_binary,
+    ),
+    _version(
+        DataFile("cifar-10-python.tar.gz", f"{ADDRESS}cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+        "cifar-10-batches-py",
+        {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+        _read_python,
+    ),
+)

@@ -1,0 +1,98 @@
+"""f-divergences by their variational bound.
+
+    D_f(P ‖ Q) = ∫ q f(p/q) dx = max_v  E_p g(v(x)) − E_q f*(g(v(x)))
+
+Nowozin, Cseke & Tomioka 2016 (arXiv 1606.00709), eqs. 4 and 7, tables 1 and 2: the critic's raw score v goes
+through the output activation g, whose range is the domain of the convex conjugate f*. Written as f*(g(v)) in one
+piece, since that is finite where f* after a rounded g is not. The Jensen–Shannon divergence is in `jsd.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from genbench.losses.base import AdversarialLoss
+from genbench.registry import register
+
+__all__ = ["TABLE", "FDivergence", "Row"]
+
+
+class Row(NamedTuple):
+    """One f-divergence."""
+
+    activation: Callable[[Tensor], Tensor]
+    """g(v)"""
+    conjugate: Callable[[Tensor], Tensor]
+    """f*(g(v)), of the raw score v"""
+
+
+TABLE: dict[str, Row] = {
+    # Doubled Hellinger distance, ∫ (√p − √q)² = 2 H², within [0, 2]: g = 1 − e^−v, f*(t) = t / (1 − t).
+    "squared_hellinger": Row(
+        activation=lambda v: -torch.expm1(-v),
+        conjugate=torch.expm1,
+    ),
+    # ∫ p log(p/q): g = v, f*(t) = e^(t − 1).
+    "kl": Row(
+        activation=lambda v: v,
+        conjugate=lambda v: torch.exp(v - 1),
+    ),
+    # ∫ q log(q/p): g = −e^−v, f*(t) = −1 − log(−t).
+    "reverse_kl": Row(
+        activation=lambda v: -torch.exp(-v),
+        conjugate=lambda v: v - 1,
+    ),
+    # ∫ (p − q)²/q: g = v, f*(t) = t²/4 + t.
+    "pearson_chi2": Row(
+        activation=lambda v: v,
+        conjugate=lambda v: v.square() / 4 + v,
+    ),
+    # ½ ∫ |p − q|, within [0, 1]: g = ½ tanh v, f*(t) = t. The bound is tight in the limit of large scores only.
+    "total_variation": Row(
+        activation=lambda v: torch.tanh(v) / 2,
+        conjugate=lambda v: torch.tanh(v) / 2,
+    ),
+}
+
+
+class FDivergence(AdversarialLoss):
+    """Critic and generator play for the bound's value; `symbol` names the row of TABLE."""
+
+    def metric(self, real: Tensor, fake: Tensor) -> Tensor:
+        row = TABLE[self.symbol]
+        return row.activation(real).mean() - row.conjugate(fake).mean()
+
+
+@register("loss", "squared_hellinger")
+@dataclass(kw_only=True)
+class SquaredHellinger(FDivergence):
+    symbol: ClassVar[str] = "squared_hellinger"
+
+
+@register("loss", "kl")
+@dataclass(kw_only=True)
+class KullbackLeibler(FDivergence):
+    symbol: ClassVar[str] = "kl"
+
+
+@register("loss", "reverse_kl")
+@dataclass(kw_only=True)
+class ReverseKullbackLeibler(FDivergence):
+    symbol: ClassVar[str] = "reverse_kl"
+
+
+@register("loss", "pearson_chi2")
+@dataclass(kw_only=True)
+class PearsonChi2(FDivergence):
+    symbol: ClassVar[str] = "pearson_chi2"
+
+
+@register("loss", "total_variation")
+@dataclass(kw_only=True)
+class TotalVariation(FDivergence):
+    symbol: ClassVar[str] = "total_variation"

@@ -1,0 +1,77 @@
+"""Deep convolutional GAN for images of 32 × 32.
+
+Radford, Metz & Chintala 2016 (arXiv 1511.06434), with the layers of report 001, problem 3: batch normalization in the
+generator alone, since penalties on the critic are per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from genbench.errors import ConfigError
+from genbench.models.gan import GanPair, initialize
+from genbench.registry import PositiveInt, register
+
+__all__ = ["Dcgan", "DcganCritic", "DcganGenerator"]
+
+INIT_STD = 0.02
+
+
+class DcganGenerator(nn.Sequential):
+    """[B, L] → [B, C, 32, 32] through 4w × 4 × 4, 2w × 8 × 8 and w × 16 × 16."""
+
+    def __init__(self, latent_dim: int, width: int, channels: int) -> None:
+        layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
+        layers += [nn.ConvTranspose2d(latent_dim, 4 * width, 4, bias=False)]
+        for inputs, outputs in ((4 * width, 2 * width), (2 * width, width)):
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
+            layers += [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers += [nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1), nn.Tanh()]
+        super().__init__(*layers)
+
+
+class DcganCritic(nn.Module):
+    """[B, C, 32, 32] → [B] through w × 16 × 16, 2w × 8 × 8 and 4w × 4 × 4."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).flatten()
+
+
+@register("model", "dcgan")
+class Dcgan(GanPair):
+    """`width` w for both players; `generator_width` and `critic_width` where they differ. Raises ConfigError for
+    images of another size."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        latent_dim: PositiveInt = 100,
+        width: PositiveInt = 128,
+        generator_width: PositiveInt | None = None,
+        critic_width: PositiveInt | None = None,
+    ) -> None:
+        check_size(shape, "dcgan")
+        super().__init__(
+            DcganGenerator(latent_dim, generator_width or width, shape[0]),
+            DcganCritic(critic_width or width, shape[0]),
+            latent_dim,
+        )
+        initialize(self, INIT_STD)
+
+
+def check_size(shape: Sequence[int], model: str) -> None:
+    """Raise ConfigError unless `shape` is [C, 32, 32]."""
+    if len(shape) != 3 or tuple(shape[1:]) != (32, 32):
+        size = " × ".join(map(str, shape))
+        raise ConfigError(f"model={model} is for images of 32 × 32, and these are {size}", "set dataset=cifar10")

@@ -1,0 +1,106 @@
+"""Divergence estimation: a critic alone, between two given distributions whose divergence is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from genbench.data.lines import ParallelLines
+from genbench.engine.gradients import Gradients
+from genbench.engine.task import Task
+from genbench.figures.divergences import divergence_curve
+from genbench.figures.style import divergence_name
+from genbench.metrics.lines import DISJOINT, truth
+from genbench.registry import register
+from genbench.tasks.base import Parts, require, require_float32
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Divergence"]
+
+
+@register("task", "divergence")
+class Divergence(Task):
+    """The critic's half of the adversarial game on rows [2, D], a sample of p and one of q.
+
+    `compile` runs objective, penalty and gradients as one compiled graph.
+    """
+
+    batches_per_step = 1
+    directions = {"eval/error": "lower", "test/error": "lower"}
+
+    def __init__(self, parts: Parts, *, compile: bool = False) -> None:
+        require(parts.model, "model", "divergence", "critic")
+        require(parts.loss, "loss", "divergence", "metric", "critic_loss")
+        require(parts.dataset, "dataset", "divergence", "theta")
+        require_float32(parts, "divergence")
+        self.parts = parts
+        self.critic, self.loss, self.regularizer = parts.model.critic, parts.loss, parts.regularizer
+        self.dataset = cast(ParallelLines, parts.dataset)
+        self.regularizer.prepare(self.critic)
+        self.optimizer = parts.make_critic_optimizer(self.critic.parameters())
+        self.truth = truth(self.loss.symbol, self.dataset.theta)
+        self.protocol: dict[str, Any] = {"regularizer": type(self.regularizer).__name__}
+        self.charts = {"divergence beside its truth": [f"eval/{self.loss.symbol}", f"theory/{self.loss.symbol}"]}
+        self._gradients = Gradients(
+            self._objective, self.critic.parameters(), compile_for=parts.batch_size if compile else None
+        )
+
+    def _objective(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        p, q = rows.unbind(1)
+        p_scores, q_scores = self.critic(rows.flatten(0, 1)).view(-1, 2).unbind(1)
+        penalty = self.regularizer.penalty(self.critic, p, q)
+        loss = self.loss.critic_loss(p_scores, q_scores) + self.regularizer.coefficient * penalty
+        return loss, {f"train/{self.loss.symbol}": self.loss.metric(p_scores, q_scores), "train/penalty": penalty}
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        values = self._gradients(self.dataset.to_float(batch))
+        self.optimizer.step()
+        return values
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> dict[str, float]:
+        """The estimate on all of `split`, without the penalty, beside the truth where there is one."""
+        p, q = self.dataset.to_float(self.dataset.split(split)).unbind(1)
+        self.critic.eval()
+        estimate = self.loss.metric(self.critic(p), self.critic(q)).item()
+        self.critic.train()
+        prefix = "eval" if split == "valid" else "test"
+        values = {f"{prefix}/{self.loss.symbol}": estimate}
+        if self.truth is not None:
+            values |= {f"theory/{self.loss.symbol}": self.truth, f"{prefix}/error": abs(estimate - self.truth)}
+        return values
+
+    @staticmethod
+    def sweep_figures(runs: Sequence[tuple[dict[str, Any], dict[str, float]]]) -> dict[str, Figure]:
+        """The estimates of many runs over θ, by divergence; `runs` are (configuration, final metrics)."""
+        found: dict[str, dict[float, list[float]]] = {}
+        for config, metrics in runs:
+            for symbol in (name.removeprefix("theory/") for name in metrics if name.startswith("theory/")):
+                estimates = found.setdefault(symbol, {}).setdefault(config["dataset"]["theta"], [])
+                estimates.append(metrics[f"test/{symbol}"])
+        return {symbol: _curve(symbol, estimates) for symbol, estimates in found.items() if len(estimates) > 1}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.critic.load_state_dict(state["critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _curve(symbol: str, estimates: dict[float, list[float]]) -> Figure:
+    thetas = sorted(estimates)
+    seeds = min(len(values) for values in estimates.values())
+    rows = [[estimates[theta][seed] for theta in thetas] for seed in range(seeds)]
+    # A truth that jumps at 0 is given twice there: its value, and its limit from the right.
+    ends = [0.0, 0.0, thetas[-1]] if symbol in DISJOINT else [0.0, thetas[-1]]
+    last = truth(symbol, thetas[-1])
+    assert last is not None
+    truths = [0.0, *[last] * (len(ends) - 1)]
+    name = divergence_name(symbol)
+    return divergence_curve(thetas, rows, ends, truths, name, f"{name} between two segments at distance θ")

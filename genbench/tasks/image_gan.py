@@ -1,0 +1,245 @@
+"""Image GANs: the adversarial game on images, judged by what Inception sees and by what a classifier recognizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from torch import Tensor
+
+from genbench.engine.device import isolated_rng
+from genbench.engine.task import STAGE_TITLES, Record, Stage
+from genbench.errors import ConfigError, DataError
+from genbench.figures.gans import interpolations, latent_walk, metric_and_fid, perturbations
+from genbench.figures.grids import image_grid, stages
+from genbench.figures.style import divergence_name
+from genbench.metrics import fidelity
+from genbench.metrics.classifier import Classifier
+from genbench.registry import OpenUnitFloat, PositiveInt, Range, register
+from genbench.tasks.adversarial import Adversarial, Updates
+from genbench.tasks.base import Parts, require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ImageGan"]
+
+AtLeastTwo = Annotated[int, Range(minimum=2)]
+
+TEN_THOUSAND = 10_000
+WALK_STEPS = 7
+WALK_CANDIDATES = 100  # latents among which two different classes are looked for
+PERTURBED = 10  # latent dimensions that are shown
+OFFSETS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # in standard deviations of the prior
+PAIRS = 3
+ALPHAS = tuple(k / 10 for k in range(11))
+RECOGNIZED = 0.9  # probability from which the classifier is taken to recognize an image
+
+
+@register("task", "image-gan")
+class ImageGan(Adversarial):
+    """The adversarial game on images in [−1, 1]. Its other settings are those of `adversarial`.
+
+    `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
+    `fid_reference` real images are the reference; null: all of the split. `grid` images are shown, from the
+    same latents throughout. `classes` has a classifier, trained on the real labelled images, count the classes among
+    them.
+    """
+
+    directions = {
+        "eval/fid": "lower",
+        "eval/inception_score": "higher",
+        "test/fid": "lower",
+        "test/classes": "higher",
+        "test/recognized": "higher",
+    }
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        critic_steps: PositiveInt = 1,
+        updates: Updates = "alternating",
+        ema: OpenUnitFloat | None = None,
+        batch_norm_batches: PositiveInt = 1000,
+        compile: bool = False,
+        grid: PositiveInt = 100,
+        fid_samples: AtLeastTwo | None = None,
+        fid_reference: AtLeastTwo | None = None,
+        final_samples: AtLeastTwo | None = None,
+        classes: bool = False,
+    ) -> None:
+        require(parts.model, "model", "image-gan", "latent_dim")
+        if len(parts.dataset.shape) != 3:
+            raise ConfigError(f"{parts.dataset.name} holds no images", "set dataset=cifar10 or dataset=mnist")
+        if classes and not parts.dataset.labels:
+            raise ConfigError(
+                f"{parts.dataset.name} has no labels to train a classifier on", "set task.classes=false"
+            )
+        super().__init__(
+            parts,
+            critic_steps=critic_steps,
+            updates=updates,
+            ema=ema,
+            batch_norm_batches=batch_norm_batches,
+            compile=compile,
+        )
+        self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
+        self.charts[f"{self.loss.symbol} beside FID"] = [f"train/{self.loss.symbol}", "eval/fid"]
+        self._count_classes = classes
+        self._samples: dict[str, Tensor] = {}
+        with isolated_rng(parts.seed, parts.device):  # the same latents at every stage
+            self._latents = parts.model.sample_latent(grid)
+        if fid_samples or final_samples:
+            self._inception  # noqa: B018 - what it lacks is said now, not hours later
+
+    @cached_property
+    def _inception(self) -> fidelity.Inception:
+        try:
+            weights = fidelity.find_weights(self.parts.data_root, self.parts.inception_weights)
+            return fidelity.Inception(weights, self.parts.device)
+        except DataError as error:
+            raise DataError(f"{error}\n  or train without: task.fid_samples=null task.final_samples=null") from error
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        return Classifier(self.dataset, self.parts.seed, self.parts.device)
+
+    def real_samples(self, stored: Tensor) -> Tensor:
+        return 2 * self.dataset.to_float(stored) - 1
+
+    @torch.no_grad()
+    def generate(self, latents: Tensor) -> Tensor:
+        """Latents [N, L] → images [N, C, H, W] in [0, 1] of the judged generator."""
+        generator = self.judged_generator()
+        return torch.cat([(generator(chunk) + 1) / 2 for chunk in latents.split(self.parts.batch_size)]).clamp(0, 1)
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        if split == "valid":
+            values = super().evaluate(split)
+            return values | (self._fidelity("eval/", "train", self.fid_samples) if self.fid_samples else {})
+        values = self._final_fidelity(self.final_samples) if self.final_samples else {}
+        return values | (self._recognized() if self._count_classes else {})
+
+    def _fidelity(self, prefix: str, split: str, count: int) -> dict[str, float]:
+        """FID, and the Inception Score where the weights have a classifier."""
+        return self._score(prefix, split, self._inception.features(self._bytes(count)), ("fid", "inception_score"))
+
+    def _final_fidelity(self, count: int) -> dict[str, float]:
+        """Every score of `count` images against the training set, and FID of 10,000 against both splits."""
+        features = self._inception.features(self._bytes(count))
+        values = self._score("test/", "train", features, fidelity.SCORES)
+        if count >= TEN_THOUSAND:
+            few = fidelity.Features(features.pool[:TEN_THOUSAND])
+            values |= self._score("test/10k_train_", "train", few, ("fid",))
+            values |= self._score("test/10k_test_", "test", few, ("fid",))
+        return values
+
+    def _score(
+        self, prefix: str, split: str, features: fidelity.Features, which: tuple[str, ...]
+    ) -> dict[str, float]:
+        images = self.dataset.split(split)
+        count = min(self.fid_reference or len(images), len(images))
+        cache = self.parts.data_root / ".cache" / "fidelity"
+        reference = fidelity.reference(self._inception, images, self.dataset.name, split, count, cache)
+        self.protocol[f"{prefix}fid"] = fidelity.protocol(features, reference, which)
+        found = fidelity.scores(features, reference, which)
+        return {f"{prefix}{name}": value for name, value in found.items()}
+
+    def _bytes(self, count: int) -> Iterator[Tensor]:
+        """Freshly generated images as bytes, the same ones at every call with the same networks."""
+        with isolated_rng(self.parts.seed + 1, self.parts.device):
+            latents = self.parts.model.sample_latent(count)
+        for chunk in latents.split(self.parts.batch_size):
+            yield fidelity.to_bytes(self.generate(chunk))
+
+    def _recognized(self) -> dict[str, float]:
+        """Classes among the images of the grid, and the share that the classifier is sure of."""
+        confidence, found = self._classifier.probabilities(self.generate(self._latents)).max(1)
+        sure = confidence >= RECOGNIZED
+        return {
+            "test/classes": float(len(found[sure].unique())),
+            "test/recognized": sure.double().mean().item(),
+            "test/classifier_accuracy": self._classifier.accuracy,
+        }
+
+    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
+        self._samples[stage] = self.generate(self._latents).cpu()
+        side = math.ceil(math.sqrt(len(self._latents)))
+        title = f"{record.title}, {STAGE_TITLES[stage]}"
+        figures = {"samples": image_grid(self._samples[stage], side, side, title)}
+        if stage == "end":
+            figures |= self._final_figures(record)
+        return figures
+
+    def _final_figures(self, record: Record) -> dict[str, Figure]:
+        few = {STAGE_TITLES[key]: images[:25] for key, images in self._samples.items()}
+        figures = {
+            "stages": stages(few, f"{record.title}: samples from the same latents"),
+            "walk": self._walk(f"{record.title}: a walk between two latents"),
+            "metric": metric_and_fid(
+                record.curve(f"train/{self.loss.symbol}", "step"),
+                record.curve("eval/fid", "step"),
+                divergence_name(self.loss.symbol),
+                record.title,
+                record.references("eval/fid"),
+            ),
+        }
+        if self.dataset.shape[0] == 3:
+            figures["perturbations"] = self._perturbations(f"{record.title}: single latent dimensions")
+            figures["interpolations"] = self._interpolations(
+                f"{record.title}: interpolation in latents and in pixels"
+            )
+        return figures
+
+    def _walk(self, title: str) -> Figure:
+        """Nine images; with a classifier between two different classes, those it is surest of."""
+        with isolated_rng(self.parts.seed + 2, self.parts.device):
+            latents = self.parts.model.sample_latent(WALK_CANDIDATES)
+        first, last, labels = 0, 1, None
+        if self._count_classes:
+            confidence, found = self._classifier.probabilities(self.generate(latents)).max(1)
+            first = int(confidence.argmax())
+            last = int(confidence.where(found != found[first], -1).argmax())
+            labels = (f"a {found[first]}", f"a {found[last]}")
+        alphas = torch.linspace(0, 1, WALK_STEPS + 2, device=latents.device).unsqueeze(1)
+        walk = torch.lerp(latents[first], latents[last], alphas)
+        return latent_walk(self.generate(walk).cpu(), title, labels)
+
+    def _perturbations(self, title: str) -> Figure:
+        """One latent, moved along each dimension in turn (report 001, problem 3)."""
+        latent = self._latents[0]
+        axes = torch.eye(len(latent), device=latent.device)
+        ends = self.generate(torch.cat([latent + OFFSETS[0] * axes, latent + OFFSETS[-1] * axes]))
+        low, high = ends.tensor_split(2)
+        changes = (high - low).abs().flatten(1).mean(1).cpu()
+        chosen = changes.argsort(descending=True)[:PERTURBED].tolist()
+        points = torch.stack([latent + offset * axes[k] for k in chosen for offset in OFFSETS])
+        images = self.generate(points).cpu().unflatten(0, (len(chosen), len(OFFSETS)))
+        return perturbations(images, changes[chosen].tolist(), chosen, OFFSETS, title)
+
+    def _interpolations(self, title: str) -> Figure:
+        """x'_α = g(α z0 + (1 − α) z1) beside α x0 + (1 − α) x1 (report 001, problem 3)."""
+        ends = self._latents[: 2 * PAIRS].view(PAIRS, 2, -1)
+        alphas = torch.tensor(ALPHAS, device=ends.device)
+        between = torch.lerp(ends[:, :1], ends[:, 1:], alphas.view(1, -1, 1))
+        latent = self.generate(between.flatten(0, 1)).cpu().unflatten(0, (PAIRS, len(ALPHAS)))
+        pixel = torch.lerp(latent[:, :1], latent[:, -1:], alphas.cpu().view(1, -1, 1, 1, 1))
+        return interpolations(latent, pixel, ALPHAS, title)
+
+    def images(self, stage: Stage) -> dict[str, Tensor]:
+        from torchvision.utils import make_grid  # seconds to import: only where images are drawn
+
+        grid = self._samples[stage]
+        return {"generated": make_grid(grid, nrow=math.ceil(math.sqrt(len(grid))), padding=1, pad_value=0.5)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"samples": dict(self._samples)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._samples = dict(state["samples"])
+        self._judged = None

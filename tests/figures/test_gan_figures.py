@@ -1,0 +1,440 @@
+"""Pictures of image GANs and of estimated divergences show the numbers and images they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import same_color, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from genbench.figures import divergences, gans
+from genbench.figures.style import BLUE, DPI, VERMILLION
+
+
+def line(axes: Axes, label: str) -> np.ndarray:
+    (found,) = [entry for entry in axes.lines if entry.get_label() == label]
+    return found.get_xydata()
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def ticks(axes: Axes, axis: str) -> list[str]:
+    """Labels of the ticks within the range."""
+    low, high = sorted(getattr(axes, f"get_{axis}lim")())
+    places, labels = getattr(axes, f"get_{axis}ticks")(), getattr(axes, f"get_{axis}ticklabels")()
+    return [label.get_text() for place, label in zip(places, labels, strict=True) if low <= place <= high]
+
+
+def rendered(figure: Figure) -> np.ndarray:
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def written(figure: Figure) -> list[tuple[str, np.ndarray]]:
+    """Every text that the picture shows, with its box (x0, y0, x1, y1) in pixels."""
+    figure.canvas.draw()
+    found: list[Text] = [*figure.texts]
+    for axes in figure.axes:
+        found += [axes.title, *axes.texts, *(axes.get_legend().texts if axes.get_legend() else [])]
+        for axis in (axis for axis in (axes.xaxis, axes.yaxis) if axis.get_visible()):
+            found += [axis.label, axis.offsetText]
+            drawn = axis._update_ticks()
+            found += [label for tick in drawn for label in (tick.label1, tick.label2)]
+    visible = [text for text in found if text.get_visible() and text.get_text()]
+    # An annotation's own extent would contain its leader.
+    return [(text.get_text(), Text.get_window_extent(text).extents) for text in visible]
+
+
+def assert_legible(figure: Figure) -> None:
+    """No text leaves the picture or lies on another, and the picture fits a page."""
+    width, height = figure.canvas.get_width_height()
+    assert width <= 1400
+    boxes = written(figure)
+    assert boxes
+    for text, (x0, y0, x1, y1) in boxes:
+        assert x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height, f"{text!r} leaves the picture"
+    for (first, a), (second, b) in combinations(boxes, 2):
+        overlap = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+        # Line boxes of neighbours in the margin share a pixel or two of empty descent.
+        assert (overlap <= 2).any(), f"{first!r} lies on {second!r}"
+
+
+# --- divergence and FID -----------------------------------------------------------------------------------
+
+REFERENCES = [("DCGAN (Radford et al. 2015)", 37.7), ("WGAN-GP (Gulrajani et al. 2017)", 29.3), ("own", 24.0)]
+
+
+def metric(points: int) -> list[tuple[float, float]]:
+    return [(50_000.0 * k / points, 0.1 + 0.5 / k) for k in range(1, points + 1)]
+
+
+def fid(points: int) -> list[tuple[float, float]]:
+    """Best at three quarters."""
+    return [(s, 25 + 300 * abs(s / 50_000 - 0.75) ** 3) for s, _ in metric(points)]
+
+
+@pytest.mark.parametrize("points", [1, 5, 20, 200])
+def test_divergence_and_fid_have_their_own_axes_and_colours(points: int) -> None:
+    title = "dcgan-cifar10-jsd-r1 (seed 1), EMA of the generator"
+    figure = gans.metric_and_fid(metric(points), fid(points), "JSD", title, REFERENCES)
+    left, right = figure.axes
+    np.testing.assert_array_equal(line(left, "divergence"), metric(points))
+    np.testing.assert_array_equal(line(right, "FID"), fid(points))
+    assert (left.get_xlabel(), left.get_title()) == ("generator step", title)
+    assert left.get_ylabel().startswith("JSD")
+    assert right.get_ylabel().startswith("FID")
+    for axes, side, colour in ((left, "left", BLUE), (right, "right", VERMILLION)):
+        assert same_color(axes.lines[0].get_color(), colour)
+        assert same_color(axes.yaxis.label.get_color(), colour)
+        assert same_color(axes.spines[side].get_edgecolor(), colour)
+        assert all(same_color(label.get_color(), colour) for label in axes.get_yticklabels())
+    assert_legible(figure)
+
+
+def test_divergence_is_drawn_from_zero_and_fid_with_its_references() -> None:
+    figure = gans.metric_and_fid(metric(20), fid(20), "W1", references=[*REFERENCES, ("far", 900.0)])
+    left, right = figure.axes
+    assert left.get_ylim()[0] == 0
+    low, high = right.get_ylim()
+    assert low < 24
+    assert high > 900
+    negative = gans.metric_and_fid([(0, -0.5), (100, 0.2)], [], "JSD")
+    assert negative.axes[0].get_ylim()[0] < -0.5
+
+
+def test_best_and_final_fid_and_references_are_named() -> None:
+    figure = gans.metric_and_fid(metric(20), fid(20), "JSD", references=REFERENCES)
+    assert {
+        "★ best: 25.00 at step 37.5k",
+        "final: 29.69",
+        "DCGAN (Radford et al. 2015): 37.70",
+        "WGAN-GP (Gulrajani et al. 2017): 29.30",
+        "own: 24.00",
+    } == set(texts(figure))
+    right = figure.axes[1]
+    np.testing.assert_array_equal(line(right, "best FID"), [(37_500, 25)])
+    level = {entry.get_ydata()[0] for entry in right.lines if len(set(entry.get_ydata())) == 1}
+    assert {37.7, 29.3, 24.0} <= level
+
+
+def test_best_at_the_end_is_named_once() -> None:
+    figure = gans.metric_and_fid([], [(0, 300.0), (20_500, 20.0)], "JSD")
+    assert texts(figure) == ["★ best and final: 20.00 at step 20.5k"]
+    assert_legible(figure)
+
+
+def test_margin_entries_stand_in_order_however_many() -> None:
+    many = [(f"report {k:02}", 20 + 0.01 * k) for k in range(12)]
+    figure = gans.metric_and_fid(metric(20), fid(20), "JSD", references=many)
+    assert_legible(figure)
+    heights = {note.get_text().split(":")[0]: note.xyann[1] for note in figure.axes[1].texts}
+    ordered = [heights[name] for name, _ in many]
+    assert ordered == sorted(ordered)
+    assert heights["★ best"] < heights["final"]
+    assert heights["★ best"] > max(ordered)
+
+
+def test_without_fid_there_is_no_right_axis() -> None:
+    for nothing in ([], [(100.0, float("nan"))]):
+        figure = gans.metric_and_fid(metric(200), nothing, "W1", "A game", REFERENCES)
+        (axes,) = figure.axes
+        np.testing.assert_array_equal(line(axes, "divergence"), metric(200))
+        assert len(axes.lines) == 1
+        assert not texts(figure)
+        assert_legible(figure)
+    gans.metric_and_fid([], [], "W1").savefig(BytesIO())
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (1, ["0", "1"]),
+        (900, ["0", "200", "400", "600", "800"]),
+        (50_000, ["0", "10k", "20k", "30k", "40k", "50k"]),
+        (1_200_000, ["0", "200k", "400k", "600k", "800k", "1M", "1.2M"]),
+    ],
+)
+def test_steps_start_at_zero_and_are_short(last: int, expected: list[str]) -> None:
+    figure = gans.metric_and_fid([(last / 2, 1.0), (last, 0.5)], [], "W1")
+    assert ticks(figure.axes[0], "x") == expected
+
+
+def test_a_wide_range_of_fids_is_logarithmic_and_says_so() -> None:
+    wide = gans.metric_and_fid(metric(5), [(0, 400.0), (100, 20.0)], "W1").axes[1]
+    assert (wide.get_yscale(), wide.get_ylabel()) == ("log", "FID (log scale)")
+    assert {"20", "50", "100", "200", "300"} <= set(ticks(wide, "y"))
+    for narrow in ([(0, 40.0), (100, 20.0)], [(0, 40.0), (100, 0.0)], [(0, 40.0), (100, -1e-6)]):
+        axes = gans.metric_and_fid(metric(5), narrow, "W1").axes[1]
+        assert (axes.get_yscale(), axes.get_ylabel()) == ("linear", "FID")
+
+
+def test_a_diverged_game_is_drawn_as_far_as_its_numbers_go() -> None:
+    values = [(0.0, 2.0), (1000.0, 3e7), (2000.0, float("inf")), (3000.0, float("nan"))]
+    figure = gans.metric_and_fid(values, [(0.0, 400.0), (1000.0, 200.0), (3000.0, float("nan"))], "W1", "diverged")
+    assert "final: not finite" in texts(figure)
+    assert "★ best: 200.00 at step 1k" in texts(figure)
+    assert "30M" in ticks(figure.axes[0], "y")
+    assert_legible(figure)
+
+
+# --- images -----------------------------------------------------------------------------------------------
+
+
+def shown(figure: Figure) -> np.ndarray:
+    """The canvas in image pixels, [height, width] or [height, width, 3]."""
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+def assert_pixels_are_whole(figure: Figure) -> None:
+    """Where the panel lies, the picture is the canvas with every pixel repeated."""
+    canvas, picture = shown(figure), rendered(figure).astype(int)
+    canvas = np.repeat(canvas[..., None], 3, axis=-1) if canvas.ndim == 2 else canvas
+    box = figure.axes[0].get_window_extent().extents
+    left, bottom, right, top = np.round(box).astype(int)
+    np.testing.assert_allclose(box, (left, bottom, right, top), atol=1e-6)
+    scale = (right - left) // canvas.shape[1]
+    assert scale >= 1
+    assert (right - left, top - bottom) == (scale * canvas.shape[1], scale * canvas.shape[0])
+    part = picture[picture.shape[0] - top : picture.shape[0] - bottom, left:right]
+    expected = (canvas * 255).round().repeat(scale, 0).repeat(scale, 1)
+    assert np.abs(part - expected).max() <= 2  # the grey map has 256 entries, and the picture 8 bits
+    assert picture.shape[0] == round(figure.get_figheight() * DPI)
+    assert picture.shape[1] == round(figure.get_figwidth() * DPI)
+
+
+def image(figure: Figure, row: float, column: float, size: tuple[int, int]) -> np.ndarray:
+    """The image around the point (row, column) of the canvas, [C, H, W]."""
+    height, width = size
+    top, left = round(row - (height - 1) / 2), round(column - (width - 1) / 2)
+    part = shown(figure)[top : top + height, left : left + width]
+    return part[None] if part.ndim == 2 else part.transpose(2, 0, 1)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("labels", [None, ("a 3", "a 7")])
+def test_latent_walk_shows_its_images_in_order(channels: int, labels: tuple[str, str] | None) -> None:
+    images = noise(9, channels, 8, 6)
+    figure = gans.latent_walk(torch.as_tensor(images), "Latent walk", labels)
+    (axes,) = figure.axes
+    assert ticks(axes, "x") == ["α = 0", "1/8", "1/4", "3/8", "1/2", "5/8", "3/4", "7/8", "1"]
+    for x, expected in zip(axes.get_xticks(), images, strict=True):
+        found = image(figure, shown(figure).shape[0] / 2 - 0.5, x, (8, 6))
+        np.testing.assert_allclose(found, np.broadcast_to(expected, (3, 8, 6)), atol=1e-7)
+    assert texts(figure) == list(labels or ())
+    assert figure.get_suptitle() == "Latent walk"
+
+
+def test_latent_walk_frames_its_ends_only() -> None:
+    figure = gans.latent_walk(np.zeros((9, 1, 8, 6)))
+    framed = np.isclose(shown(figure), to_rgb(BLUE)).all(axis=-1)
+    ring = 10 * 8 - 8 * 6
+    assert framed.sum() == 2 * ring
+    assert framed[:, :10].sum() == framed[:, -10:].sum() == ring
+
+
+def test_latent_walk_writes_its_ends_above_them() -> None:
+    figure = gans.latent_walk(noise(9, 3, 32, 32), "Latent walk", ("an automobile, framed", "an airplane, framed"))
+    assert_legible(figure)
+    left, _, right, top = figure.axes[0].get_window_extent().extents
+    boxes = dict(written(figure))
+    assert left < boxes["an automobile, framed"][0] < boxes["an airplane, framed"][2] < right
+    assert min(boxes[name][1] for name in boxes if name.endswith("framed")) >= top
+
+
+def test_perturbations_are_ranked_by_their_change() -> None:
+    images = noise(3, 5, 1, 4, 6)
+    figure = gans.perturbations(images, [0.02, 0.123, 0.05], [5, 37, 127], [-2, -1, 0, 1, 2.5], "Disentanglement")
+    (axes,) = figure.axes
+    assert ticks(axes, "x") == ["−2", "−1", "0", "+1", "+2.5"]
+    assert ticks(axes, "y") == ["z37  Δ 0.123", "z127  Δ 0.050", "z5  Δ 0.020"]
+    for y, row in zip(axes.get_yticks(), (1, 2, 0), strict=True):
+        for x, expected in zip(axes.get_xticks(), images[row], strict=True):
+            np.testing.assert_allclose(image(figure, y, x, (4, 6)), expected, atol=1e-7)
+    assert texts(figure) == ["offset"]
+
+
+def test_perturbations_without_any_change_keep_their_order() -> None:
+    figure = gans.perturbations(noise(2, 3, 1, 4, 4), [0.0, 0.0], [3, 1], [-1 / 3, 0, 1 / 3])
+    assert ticks(figure.axes[0], "y") == ["z3  Δ 0.00", "z1  Δ 0.00"]
+    assert ticks(figure.axes[0], "x") == ["−0.333", "0", "+0.333"]
+
+
+def test_interpolations_in_pixels_lie_below_those_in_latent_space() -> None:
+    alphas = np.linspace(0, 1, 11)
+    latent, pixel = noise(3, 11, 3, 4, 6), 1 - noise(3, 11, 3, 4, 6)
+    figure = gans.interpolations(torch.as_tensor(latent), pixel, list(alphas), "Interpolation")
+    (axes,) = figure.axes
+    assert ticks(axes, "x") == ["0", *(f"0.{k}" for k in range(1, 10)), "1"]
+    assert ticks(axes, "y") == ["latent", "pixels"] * 3
+    assert texts(figure) == ["α"]
+    for k, y in enumerate(axes.get_yticks()):
+        for x, expected in zip(axes.get_xticks(), (pixel if k % 2 else latent)[k // 2], strict=True):
+            np.testing.assert_allclose(image(figure, y, x, (4, 6)), expected, atol=1e-7)
+    apart = np.diff(axes.get_yticks())
+    assert (apart[::2] < apart[1::2][0]).all()
+
+
+PICTURES: dict[str, Callable[[int, int], Figure]] = {
+    "walk": lambda c, size: gans.latent_walk(noise(9, c, size, size), "Latent walk", ("a 3", "a 7")),
+    "walk, bare": lambda c, size: gans.latent_walk(noise(9, c, size, size)),
+    "perturbations": lambda c, size: gans.perturbations(
+        noise(8, 7, c, size, size), [0.1] * 8, [127] * 8, list(np.linspace(-1, 1, 7)), "Disentanglement"
+    ),
+    "many perturbations": lambda c, size: gans.perturbations(
+        noise(20, 5, c, size, size), [0.0123] * 20, [1] * 20, [-3, -1.5, 0, 1.5, 3]
+    ),
+    "interpolations": lambda c, size: gans.interpolations(
+        noise(4, 11, c, size, size), noise(4, 11, c, size, size), list(np.linspace(0, 1, 11)), "Interpolation"
+    ),
+}
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+@pytest.mark.parametrize("name", PICTURES)
+def test_image_pixels_are_whole_and_texts_apart(name: str, channels: int, size: int) -> None:
+    figure = PICTURES[name](channels, size)
+    assert_legible(figure)
+    assert_pixels_are_whole(figure)
+    assert rendered(figure).shape[0] <= 1500
+
+
+def test_images_have_the_right_shapes() -> None:
+    flat, deep = np.zeros((9, 28, 28)), np.zeros((2, 11, 2, 4, 4))
+    with pytest.raises(ValueError, match=r"\(9, 28, 28\)"):
+        gans.latent_walk(flat)
+    with pytest.raises(ValueError, match=r"\(1, 1, 4, 4\)"):
+        gans.latent_walk(np.zeros((1, 1, 4, 4)))
+    with pytest.raises(ValueError, match=r"\(9, 28, 28\)"):
+        gans.perturbations(flat, [0.1] * 9, list(range(9)), [0.0] * 28)
+    with pytest.raises(ValueError, match=r"\(2, 11, 2, 4, 4\)"):
+        gans.interpolations(deep, deep, [0.1] * 11)
+    with pytest.raises(ValueError, match=r"pixel must be .*\(2, 11, 4, 4\)"):
+        gans.interpolations(np.zeros((2, 11, 1, 4, 4)), np.zeros((2, 11, 4, 4)), [0.1] * 11)
+
+
+def test_names_of_rows_and_columns_are_as_many_as_these() -> None:
+    images = np.zeros((2, 3, 1, 4, 4))
+    gans.perturbations(images, [0.1, 0.1], [0, 1], [-1, 0, 1])
+    for changes, dimensions, offsets in (
+        ([0.1], [0, 1], [-1, 0, 1]),
+        ([0.1, 0.1], [0, 1, 2], [-1, 0, 1]),
+        ([0.1, 0.1], [0, 1], [-1, 1]),
+    ):
+        with pytest.raises(ValueError, match=r"\(2, 3, 1, 4, 4\)"):
+            gans.perturbations(images, changes, dimensions, offsets)
+    with pytest.raises(ValueError, match="4 alphas"):
+        gans.interpolations(images, images, [0, 0.3, 0.6, 1])
+    with pytest.raises(ValueError, match=r"\(1, 3, 1, 4, 4\)"):
+        gans.interpolations(images, images[:1], [0, 0.5, 1])
+
+
+# --- estimated divergences --------------------------------------------------------------------------------
+
+THETA = np.linspace(0, 2, 9)
+
+
+def test_divergence_curve_shows_estimates_beside_the_truth() -> None:
+    figure = divergences.divergence_curve(THETA, THETA + 0.125, [0, 2], [0, 2], "W1", "Segments")
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(line(axes, "estimate"), np.stack([THETA, THETA + 0.125], axis=1))
+    np.testing.assert_array_equal(line(axes, "true value"), [(0, 0), (2, 2)])
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("θ", "W1", "Segments")
+    assert texts(figure) == ["mean absolute error 0.125"]
+    assert [text.get_text() for text in axes.get_legend().texts] == ["true value", "estimate"]
+    assert_legible(figure)
+
+
+def test_several_seeds_are_a_mean_with_their_range() -> None:
+    runs = torch.as_tensor(np.stack([THETA, THETA + 0.1, THETA + 0.5]))
+    figure = divergences.divergence_curve(THETA, runs, [0, 2], [0, 2], "W1", "Segments")
+    (axes,) = figure.axes
+    (bars,) = axes.containers
+    assert "3 seeds" in bars.get_label()
+    marks, _, (spans,) = bars.lines
+    np.testing.assert_allclose(marks.get_xydata(), np.stack([THETA, THETA + 0.2], axis=1))
+    segments = np.array(spans.get_segments())
+    np.testing.assert_allclose(segments[:, 0], np.stack([THETA, THETA], axis=1))
+    np.testing.assert_allclose(segments[:, 1], np.stack([THETA, THETA + 0.5], axis=1))
+    assert texts(figure) == ["mean absolute error 0.2"]
+    assert_legible(figure)
+
+
+def test_a_jump_is_closed_at_the_value_and_open_at_the_limit() -> None:
+    figure = divergences.divergence_curve(THETA, np.full(9, 1.5), [0, 0, 2], [0, 2, 2], "squared Hellinger")
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(line(axes, "true value"), [(0, 2), (2, 2)])
+    marks = {entry.get_label(): entry for entry in axes.lines}
+    closed, opened = marks["_value at the jump"], marks["_limit at the jump"]
+    np.testing.assert_array_equal(closed.get_xydata(), [(0, 0)])
+    np.testing.assert_array_equal(opened.get_xydata(), [(0, 2)])
+    assert same_color(closed.get_markerfacecolor(), closed.get_markeredgecolor())
+    assert same_color(opened.get_markerfacecolor(), "white")
+    # No line leads from the value to the limit.
+    assert not any(np.ptp(entry.get_ydata()) == 2 for entry in axes.lines)
+    # At 0 the error is 1.5, at the other eight 0.5.
+    assert texts(figure) == [f"mean absolute error {(1.5 + 8 * 0.5) / 9:.3g}"]
+
+
+def test_the_truth_may_jump_in_the_middle_and_curve() -> None:
+    known_at, known = [0, 0.5, 1, 1, 2], [0, 1, 1, 3, 4]
+    figure = divergences.divergence_curve([0.25, 1, 1.5], [0.5, 1, 3.5], known_at, known, "D")
+    (axes,) = figure.axes
+    branches = [entry.get_xydata().tolist() for entry in axes.lines if entry.get_label() in ("true value", "_branch")]
+    assert branches == [[[0, 0], [0.5, 1], [1, 1]], [[1, 3], [2, 4]]]
+    assert texts(figure) == ["mean absolute error 0"]
+
+
+def test_estimates_that_are_not_finite_are_counted() -> None:
+    runs = np.stack([THETA, THETA + 0.5])
+    runs[0, 3], runs[:, 5] = np.nan, np.inf
+    figure = divergences.divergence_curve(THETA, runs, [0, 2], [0, 2], "W1")
+    assert set(texts(figure)) == {f"mean absolute error {8 * 0.5 / 15:.3g}", "3 of 18 estimates not finite"}
+    marks = figure.axes[0].containers[0].lines[0].get_xydata()[:, 1]
+    assert marks[3] == THETA[3] + 0.5
+    assert np.flatnonzero(np.isnan(marks)).tolist() == [5]
+    assert_legible(figure)
+    nothing = divergences.divergence_curve(THETA, np.full(9, np.nan), [0, 2], [0, 2], "W1")
+    assert texts(nothing) == ["9 of 9 estimates not finite"]
+    nothing.savefig(BytesIO())
+
+
+def test_divergence_curve_refuses_what_it_cannot_draw() -> None:
+    def draw(theta: object, estimates: object, truth_theta: object, truth: object) -> Figure:
+        return divergences.divergence_curve(theta, estimates, truth_theta, truth, "W1")  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match=r"9 θ, got \(8,\)"):
+        draw(THETA, np.zeros(8), [0, 2], [0, 2])
+    with pytest.raises(ValueError, match=r"got \(9, 2\)"):
+        draw(THETA, np.zeros((9, 2)), [0, 2], [0, 2])
+    with pytest.raises(ValueError, match=r"\(3,\) and \(2,\)"):
+        draw(THETA, THETA, [0, 2], [0, 1, 2])
+    with pytest.raises(ValueError, match="ascend"):
+        draw(THETA, THETA, [2, 0], [2, 0])
+    with pytest.raises(ValueError, match="twice"):
+        draw(THETA, THETA, [0, 0, 0, 2], [0, 1, 2, 2])
+    with pytest.raises(ValueError, match="from 0 to 2, but true values only from 0 to 1"):
+        draw(THETA, THETA, [0, 1], [0, 1])
+
+
+def test_pictures_leave_pyplot_alone() -> None:
+    import matplotlib.pyplot as plt
+
+    gans.metric_and_fid(metric(5), fid(5), "W1")
+    gans.latent_walk(np.zeros((9, 1, 4, 4)))
+    divergences.divergence_curve(THETA, THETA, [0, 2], [0, 2], "W1")
+    assert plt.get_fignums() == []

@@ -1,0 +1,483 @@
+"""The scores against closed forms, torch-fidelity called directly, and real CIFAR-10 images where they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from genbench.errors import ConfigError, DataError
+from genbench.metrics import fidelity
+from genbench.metrics.fidelity import Features, Inception, Statistics
+
+DATA = Path(os.environ.get("GENBENCH_DATA", "data")).absolute()
+FEATURES_ONLY = "weights-inception-2015-12-05-features.pth"
+CPU = torch.device("cpu")
+
+
+def noise(count: int, seed: int, dimension: int = 16) -> Tensor:
+    return torch.randn(count, dimension, generator=torch.Generator().manual_seed(seed))
+
+
+def pictures(count: int, seed: int = 0, channels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, channels, 8, 8), dtype=torch.uint8, generator=generator)
+
+
+def numpy_state() -> list[int]:
+    return np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002
+
+
+class Fake:
+    """Pixels as features; remembers how often it looked."""
+
+    weights_id = "fake"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def features(self, batches: Iterable[Tensor]) -> Features:
+        self.calls += 1
+        return Features(torch.cat([batch.flatten(1)[:, :16].float() for batch in batches]))
+
+
+# Bytes
+
+
+def test_every_byte_survives_the_way_to_floats_and_back() -> None:
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(fidelity.to_bytes(every.float() / 255), every)
+
+
+def test_floats_become_the_nearest_byte() -> None:
+    x = torch.tensor([-1.0, 0.4 / 255, 0.6 / 255, 127.4 / 255, 127.6 / 255, 1.5, float("inf"), float("nan")])
+    found = fidelity.to_bytes(x.view(1, 1, 2, 4))
+    assert found.dtype == torch.uint8
+    assert found.flatten().tolist() == [0, 0, 1, 127, 128, 255, 255, 0]
+
+
+# Formulas
+
+
+def test_frechet_distance_of_commuting_covariances() -> None:
+    rng = np.random.RandomState(0)
+    basis, _ = np.linalg.qr(rng.randn(6, 6))
+    a, b = rng.uniform(0.5, 2, (2, 6))
+    mu_a, mu_b = rng.randn(2, 6)
+    found = fidelity.frechet_distance(
+        Statistics(mu_a, basis * a @ basis.T, 10), Statistics(mu_b, basis * b @ basis.T, 10)
+    )
+    assert found == pytest.approx(((mu_a - mu_b) ** 2).sum() + ((a**0.5 - b**0.5) ** 2).sum(), rel=1e-10)
+
+
+def test_frechet_distance_is_torch_fidelitys() -> None:
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    a, b = noise(300, 1), noise(200, 2) + 0.3
+    theirs = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), verbose=False)
+    ours = fidelity.statistics(a), fidelity.statistics(b)
+    assert fidelity.frechet_distance(*ours) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
+    assert (ours[0].count, ours[1].count) == (300, 200)
+    assert {each.dtype for own in ours for each in (own.mu, own.sigma)} == {np.dtype(np.float64)}
+
+
+def test_one_image_is_no_distribution() -> None:
+    with pytest.raises(ValueError, match="at least two images"):
+        fidelity.statistics(noise(1, 1))
+
+
+def test_settings_are_torch_fidelitys() -> None:
+    from torch_fidelity.defaults import DEFAULTS
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    ours = (fidelity.KID_SUBSETS, fidelity.KID_SUBSET_SIZE, fidelity.NEIGHBOURHOOD, fidelity.SPLITS, fidelity.SEED)
+    names = ("kid_subsets", "kid_subset_size", "prc_neighborhood", "isc_splits", "rng_seed")
+    assert ours == tuple(DEFAULTS[name] for name in names)
+    assert URL_INCEPTION_V3.endswith(f"/{fidelity.WEIGHTS}")
+
+
+def test_kernel_distance_is_torch_fidelitys(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    monkeypatch.setattr(fidelity, "KID_SUBSETS", 5)  # of a hundred: seconds
+    a, b = noise(1200, 1), noise(1100, 2) + 0.3
+    found = fidelity.kernel_distance(a, b)
+    assert found == kid_features_to_metric(a, b, kid_subsets=5, verbose=False)["kernel_inception_distance_mean"]
+    assert found > 0.01
+    assert abs(fidelity.kernel_distance(a, noise(1100, 2))) < 0.005
+
+
+def test_kernel_distance_of_fewer_images_than_a_subset() -> None:
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    a, b = noise(60, 1), noise(90, 2)
+    theirs = kid_features_to_metric(a, b, kid_subset_size=60, verbose=False)["kernel_inception_distance_mean"]
+    assert fidelity.kernel_distance(a, b) == theirs
+
+
+def test_precision_and_recall_of_the_same_and_of_distant_sets() -> None:
+    a = noise(200, 1)
+    assert fidelity.precision_recall(a, a) == (1.0, 1.0)
+    assert fidelity.precision_recall(a, a + 100) == (0.0, 0.0)
+    assert fidelity.precision_recall(a[:2], a[:2]) == (1.0, 1.0)  # one neighbour only
+
+
+def test_precision_without_recall_where_half_of_the_modes_are_dropped() -> None:
+    real = noise(400, 1, dimension=2)
+    real[200:] += 50
+    precision, recall = fidelity.precision_recall(noise(400, 2, dimension=2), real)
+    assert precision > 0.9
+    assert recall == pytest.approx(0.5, abs=0.05)
+
+
+def test_precision_and_recall_are_torch_fidelitys() -> None:
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    a, b = noise(1500, 1, dimension=4), 0.7 * noise(1500, 2, dimension=4)
+    theirs = prc_features_to_metric(a, b, verbose=False)
+    assert fidelity.precision_recall(a, b) == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-3)
+    assert 0.1 < theirs["precision"] < theirs["recall"] < 1
+
+
+def test_precision_and_recall_compare_equally_many() -> None:
+    a, b = noise(300, 1, dimension=4), noise(900, 2, dimension=4)
+    some = b[torch.from_numpy(fidelity.rows(900, 300))]
+    assert fidelity.precision_recall(a, b) == fidelity.precision_recall(a, some)
+    assert fidelity.precision_recall(b, a) == fidelity.precision_recall(some, a)
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+def test_inception_score_of_certain_and_balanced_classes_is_their_number(classes: int) -> None:
+    logits = 100 * torch.eye(8)[torch.arange(8000) % classes]
+    assert fidelity.inception_score(logits) == pytest.approx(classes, rel=3e-3)
+
+
+def test_inception_score_of_uncertain_classes_is_one() -> None:
+    assert fidelity.inception_score(noise(1, 1).expand(50, -1)) == pytest.approx(1)
+    assert fidelity.inception_score(noise(3, 1)) >= 1  # fewer than ten splits
+
+
+def test_scores_leave_the_global_generators_alone() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    before = torch.get_rng_state(), numpy_state()
+    fake = Fake()
+    real = fidelity.reference(fake, pictures(60), "set", "test", 50, None)
+    first = fidelity.scores(Features(fake.features([pictures(40, 1)]).pool, noise(40, 1)), real)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert numpy_state() == before[1]
+    assert first == fidelity.scores(Features(fake.features([pictures(40, 1)]).pool, noise(40, 1)), real)
+
+
+# What is measured, and what is said about it
+
+
+def test_scores_that_were_asked_for() -> None:
+    real = fidelity.reference(Fake(), pictures(60), "set", "test", 60, None)
+    generated = Features(Fake().features([pictures(40, 1)]).pool, noise(40, 1))
+    assert list(fidelity.scores(generated, real)) == list(fidelity.SCORES)
+    assert list(fidelity.scores(generated, real, ["recall"])) == ["recall"]
+    assert fidelity.scores(generated, real, []) == {}
+    with pytest.raises(ValueError, match="unknown score 'is'"):
+        fidelity.scores(generated, real, ["is"])
+    with pytest.raises(ValueError, match="at least two images"):
+        fidelity.scores(Features(generated.pool[:1]), real, ["kid"])
+
+
+def test_no_inception_score_without_a_classifier() -> None:
+    real = fidelity.reference(Fake(), pictures(60), "set", "test", 60, None)
+    generated = Fake().features([pictures(40, 1)])
+    assert list(fidelity.scores(generated, real)) == ["fid", "kid", "precision", "recall"]
+    assert fidelity.protocol(generated, real)["inception_score"] == "unavailable: weights without classifier head"
+
+
+def test_protocol() -> None:
+    real = fidelity.reference(Fake(), pictures(60), "set", "test", 50, None)
+    generated = Features(noise(1200, 1), noise(1200, 1))
+    assert fidelity.protocol(generated, real) == {
+        "n_generated": 1200,
+        "n_reference": 50,
+        "reference_split": "set test",
+        "reference_rows": "RandomState(2020).choice(60, 50, replace=False)",
+        "inception": "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)",
+        "inception_weights": "fake",
+        "resize": "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)",
+        "rounding": "clamp to [0, 1], then the byte nearest to 255 x",
+        "kid": "100 subsets of 50",
+        "precision_recall": "50 images of each, neighbourhood 3, Inception pool",
+        "inception_score": "10 splits",
+    }
+    large = replace(real, pool=noise(3000, 2))
+    assert fidelity.protocol(generated, large, ["kid"])["kid"] == "100 subsets of 1000"
+    assert not {"precision_recall", "inception_score"} & set(fidelity.protocol(generated, large, ["kid"]))
+
+
+# References and their cache
+
+
+def test_reference_of_all_rows_and_of_some() -> None:
+    images = pictures(60)
+    every = fidelity.reference(Fake(), images, "set", "test", 60, None)
+    assert torch.equal(every.pool, Fake().features([images]).pool)
+    assert every.chosen == "all 60"
+    some = fidelity.reference(Fake(), images, "set", "test", 20, None)
+    chosen = np.random.RandomState(2020).choice(60, 20, replace=False)
+    assert torch.equal(some.pool, Fake().features([images[torch.from_numpy(chosen)]]).pool)
+    assert some.statistics.count == 20
+    assert some.statistics.mu == pytest.approx(some.pool.double().mean(0).numpy())
+
+
+def test_features_are_kept_of_some_rows_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fidelity, "POOL_ROWS", 10)
+    for _ in range(2):  # computed, then found
+        real = fidelity.reference(Fake(), pictures(60), "set", "test", 60, tmp_path)
+        assert real.pool.shape == (10, 16)
+        assert real.statistics.count == 60
+
+
+@pytest.mark.parametrize("count", [1, 61])
+def test_more_images_than_there_are(count: int) -> None:
+    with pytest.raises(ConfigError, match=rf"{count} reference images of set, split test, .* it has 60\n.*2 to 60"):
+        fidelity.reference(Fake(), pictures(60), "set", "test", count, None)
+
+
+def test_a_reference_is_computed_once(tmp_path: Path) -> None:
+    fake = Fake()
+    first = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path / "new" / "fidelity")
+    second = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path / "new" / "fidelity")
+    assert fake.calls == 1
+    assert torch.equal(first.pool, second.pool)
+    assert np.array_equal(first.statistics.mu, second.statistics.mu)
+    assert np.array_equal(first.statistics.sigma, second.statistics.sigma)
+    names = ("name", "split", "chosen", "weights_id")
+    assert [getattr(first, name) for name in names] == [getattr(second, name) for name in names]
+    assert len(list((tmp_path / "new" / "fidelity").iterdir())) == 1
+
+
+@pytest.mark.parametrize("change", ["images", "name", "split", "count", "weights", "rows"])
+def test_another_reference_is_computed_anew(change: str, tmp_path: Path) -> None:
+    fake, images = Fake(), pictures(60)
+    fidelity.reference(fake, images, "set", "test", 50, tmp_path)
+    if change == "images":
+        images[fidelity.rows(60, 50)[0], 0, 0, 0] ^= 1
+    if change == "rows":  # the same fifty images, now all there are
+        images = images[torch.from_numpy(fidelity.rows(60, 50))]
+    if change == "weights":
+        fake.weights_id = "others"
+    name = "other" if change == "name" else "set"
+    split = "train" if change == "split" else "test"
+    fidelity.reference(fake, images, name, split, 40 if change == "count" else 50, tmp_path)
+    assert fake.calls == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "pickle"])
+def test_a_damaged_cache_is_computed_anew(damage: str, tmp_path: Path) -> None:
+    fake = Fake()
+    first = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif damage == "foreign":  # named as ours, but of something else
+        with path.open("wb") as file:
+            np.savez(file, key=np.array("other"), mu=np.zeros(16), sigma=np.eye(16), pool=np.zeros((50, 16)))
+    else:
+        with path.open("wb") as file:
+            np.savez(file, key=np.array([{}], dtype=object), mu=np.zeros(16), sigma=np.eye(16), pool=np.zeros(16))
+    for calls in (2, 2):  # and mended
+        again = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path)
+        assert torch.equal(again.pool, first.pool)
+        assert fake.calls == calls
+
+
+def test_without_a_place_to_write_it_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    fake = Fake()
+    for calls in (1, 2):
+        fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path / "file" / "fidelity")
+        assert fake.calls == calls
+
+
+# Inception and its weights
+
+
+def test_weights_under_the_data_root(tmp_path: Path) -> None:
+    assert fidelity.find_weights(tmp_path, None) is None
+    place = tmp_path / "inception"
+    place.mkdir()
+    (place / "notes.txt").touch()
+    assert fidelity.find_weights(tmp_path, None) is None
+    (place / FEATURES_ONLY).touch()
+    assert fidelity.find_weights(tmp_path, None) == place / FEATURES_ONLY
+    (place / fidelity.WEIGHTS).touch()
+    assert fidelity.find_weights(tmp_path, None) == place / fidelity.WEIGHTS
+    assert fidelity.find_weights(tmp_path, place / FEATURES_ONLY) == place / FEATURES_ONLY
+
+
+def test_chosen_weights_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no Inception weights at .*absent\.pth\n.*metrics\.inception_weights"):
+        fidelity.find_weights(tmp_path, tmp_path / "absent.pth")
+
+
+def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def fail(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(DataError) as caught:
+        Inception(None, CPU)
+    message = str(caught.value)
+    assert f"{fidelity.WEIGHTS} is not at {tmp_path}" in message
+    assert f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{fidelity.WEIGHTS}" in message
+    assert "no network" in message
+    assert "metrics.inception_weights=PATH" in message
+    assert "inception/ under data_root" in message
+
+
+@pytest.fixture(scope="module")
+def random_state() -> dict[str, Tensor]:
+    """A state that torch-fidelity's network accepts, untrained."""
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
+        patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        return module.FeatureExtractorInceptionV3("untrained", ["2048"]).state_dict()
+
+
+@pytest.fixture(scope="module")
+def untrained(random_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inception") / "untrained.pth"
+    torch.save(random_state, path)
+    return path
+
+
+def test_features_of_a_network_with_a_classifier(
+    untrained: Path,
+    random_state: dict[str, Tensor],
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    before = torch.get_rng_state()
+    inception = Inception(untrained, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert inception.has_classifier
+    assert len(inception.weights_id) == 12
+    found = inception.features([pictures(2), pictures(0), pictures(1, seed=1)])
+    assert capfd.readouterr() == ("", "")
+    assert not [w for w in recwarn if not issubclass(w.category, DeprecationWarning)]
+    assert found.pool.shape == (3, 2048) and found.pool.dtype == torch.float32
+    assert not found.pool.requires_grad
+    assert found.logits is not None
+    torch.testing.assert_close(found.logits, found.pool @ random_state["fc.weight"].T)  # no bias
+    one = inception.features([pictures(1, seed=1)])
+    torch.testing.assert_close(one.pool, found.pool[2:])
+
+
+def test_grey_images_have_three_equal_channels(untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inception = Inception(untrained, CPU)
+    grey = pictures(3, channels=1)
+    found = inception.features([grey])
+    monkeypatch.setattr(fidelity, "BATCH_SIZE", 2)  # and however they are chunked
+    torch.testing.assert_close(inception.features([grey.repeat(1, 3, 1, 1)]).pool, found.pool)
+
+
+def test_what_is_no_image(untrained: Path) -> None:
+    inception = Inception(untrained, CPU)
+    for wrong in (pictures(2).float(), pictures(2, channels=2), pictures(2)[0]):
+        with pytest.raises(ValueError, match="expected uint8 images"):
+            inception.features([wrong])
+    with pytest.raises(ValueError, match="no images"):
+        inception.features([])
+
+
+def test_weights_without_a_classifier(random_state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / FEATURES_ONLY
+    state = {key: torch.full_like(x, torch.nan) if key.startswith("fc.") else x for key, x in random_state.items()}
+    torch.save(state, path)
+    inception = Inception(path, CPU)
+    assert not inception.has_classifier
+    assert inception.features([pictures(1)]).logits is None
+
+
+class Harmful:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("content", ["absent", "text", "pickle", "list", "other network", "not finite"])
+def test_files_that_are_no_weights(content: str, random_state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    if content == "text":
+        path.write_text("not a checkpoint")
+    elif content == "pickle":
+        torch.save(Harmful(tmp_path / "harm"), path)
+    elif content == "list":
+        torch.save([1, 2], path)
+    elif content == "other network":
+        torch.save({"weight": torch.zeros(2)}, path)
+    elif content == "not finite":
+        torch.save({**random_state, "Mixed_7c.branch1x1.bn.weight": torch.full((320,), torch.inf)}, path)
+    with pytest.raises(
+        DataError, match=r"not a readable file of Inception weights: .+\n.*metrics\.inception_weights"
+    ):
+        Inception(path, CPU)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_importing_is_cheap() -> None:
+    program = "import sys, genbench.metrics.fidelity; sys.exit('torch_fidelity' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# Real images
+
+
+def cifar10(*files: str) -> Tensor:
+    """[N, 3, 32, 32] of the published binary files: a label and 3072 pixels a record."""
+    paths = [DATA / "cifar-10-batches-bin" / file for file in files]
+    if not all(path.is_file() for path in paths):
+        pytest.skip("CIFAR-10's binary files are not under the data root")
+    records = np.concatenate([np.fromfile(path, dtype=np.uint8).reshape(-1, 3073) for path in paths])
+    return torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))
+
+
+def measure(count: int) -> float:
+    """FID between `count` training and `count` test images of CIFAR-10."""
+    splits = cifar10(*(f"data_batch_{i}.bin" for i in range(1, 6))), cifar10("test_batch.bin")
+    weights = fidelity.find_weights(DATA, None)
+    if weights is None:
+        pytest.skip("Inception's weights are not under the data root")
+    inception = Inception(weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    found = [inception.features([x[torch.from_numpy(fidelity.rows(len(x), count))]]) for x in splits]
+    return fidelity.frechet_distance(*(fidelity.statistics(each.pool) for each in found))
+
+
+def test_fid_of_256_training_and_test_images() -> None:
+    assert measure(256) == pytest.approx(110.2808, rel=1e-4)
+
+
+@pytest.mark.acceptance
+@pytest.mark.long
+def test_fid_of_5000_training_and_test_images() -> None:
+    assert measure(5000) == pytest.approx(10.3233, abs=1e-3)

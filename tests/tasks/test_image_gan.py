@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from genbench import cli
+from genbench.engine.batches import Batches
+from genbench.errors import ConfigError, DataError
+from genbench.metrics import fidelity
+from genbench.run import build_task
+from genbench.tasks.image_gan import ImageGan
+
+FEW = ("task.fid_samples=16", "task.fid_reference=20", "task.final_samples=24")
+
+
+def build(data_root: Path, *words: str) -> ImageGan:
+    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
+        overrides = [*words, f"data_root={data_root}", "device=cpu", "task.batch_norm_batches=2"]
+        return build_task(cli.validate(compose("train", overrides=overrides), overrides), torch.device("cpu"))
+
+
+def digits(data_root: Path, *words: str) -> ImageGan:
+    return build(data_root, "experiment=mnist5k-gan", *words)
+
+
+class Record:
+    """A run that has logged nothing but two FIDs."""
+
+    title = "test"
+
+    def curve(self, metric: str, over: str = "epoch") -> list[tuple[float, float]]:
+        return [(0.0, 300.0), (2.0, 200.0)] if metric == "eval/fid" else [(1.0, 0.3), (2.0, 0.4)]
+
+    def references(self, metric: str) -> list[tuple[str, float]]:
+        return []
+
+
+def test_the_critic_sees_images_within_minus_one_and_one(data_root: Path) -> None:
+    task = digits(data_root)
+    real = task.real_samples(task.dataset.train[:50])
+    assert (real.min(), real.max()) == (-1, 1)
+    torch.testing.assert_close((real + 1) / 2, task.dataset.train[:50] / 255)
+
+
+def test_the_same_latents_throughout(data_root: Path) -> None:
+    first, second = digits(data_root), digits(data_root)
+    assert torch.equal(first._latents, second._latents)
+    images = first.generate(first._latents)
+    assert torch.equal(images, second.generate(second._latents))
+    assert ((images >= 0) & (images <= 1)).all()
+    batches = Batches(first.dataset.train, 8, seed=0)
+    first.prepare_step()
+    first.training_step(batches.next())
+    assert not torch.equal(images, first.generate(first._latents))  # the judged copy was made anew
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_scores_and_their_protocols(data_root: Path) -> None:
+    task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
+    state = torch.get_rng_state()
+    valid, test = task.evaluate("valid"), task.evaluate("test")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {"eval/w1", "eval/fid", "eval/inception_score"} == set(valid)
+    assert set(test) == {f"test/{name}" for name in fidelity.SCORES}
+    assert task.protocol["eval/fid"]["n_generated"] == 16
+    assert task.protocol["test/fid"]["n_generated"] == 24
+    assert task.protocol["test/fid"]["n_reference"] == 20
+    assert task.protocol["test/fid"]["reference_split"] == "cifar10 train"
+    # The same images through the library's own pieces.
+    images = torch.cat(list(task._bytes(16)))
+    features = task._inception.features([images])
+    real = task._inception.features([task.dataset.train[torch.from_numpy(fidelity.rows(100, 20))]])
+    expected = fidelity.frechet_distance(fidelity.statistics(features.pool), fidelity.statistics(real.pool))
+    assert valid["eval/fid"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_ten_thousand_are_judged_against_both_splits(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genbench.tasks.image_gan.TEN_THOUSAND", 20)
+    task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
+    values = task.evaluate("test")
+    assert {"test/fid", "test/10k_train_fid", "test/10k_test_fid"} <= set(values)
+    assert task.protocol["test/10k_test_fid"]["reference_split"] == "cifar10 test"
+    assert task.protocol["test/10k_test_fid"]["n_generated"] == 20
+
+
+@pytest.mark.usefixtures("tiny_images")
+def test_missing_weights_are_said_before_training(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise DataError("no weights")
+
+    monkeypatch.setattr(fidelity, "Inception", fail)
+    with pytest.raises(DataError, match=r"no weights\n.*task.fid_samples=null task.final_samples=null"):
+        build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
+
+
+def test_what_does_not_fit_is_refused(data_root: Path) -> None:
+    with pytest.raises(ConfigError, match="no images"):
+        digits(data_root, "dataset=dirac")
+    with pytest.raises(ConfigError, match=r"32 × 32, and these are 1 × 28 × 28"):
+        digits(data_root, "model=dcgan")
+
+
+class TestClassifier:
+    @pytest.fixture(scope="class")
+    def task(self, data_root: Path) -> ImageGan:
+        """Its classifier is trained once for all."""
+        return digits(data_root)
+
+    def test_it_knows_the_digits(self, task: ImageGan) -> None:
+        state = torch.get_rng_state()
+        classifier = task._classifier
+        assert torch.equal(torch.get_rng_state(), state)
+        assert classifier.accuracy > 0.93
+        images = task.dataset.to_float(task.dataset.test)
+        right = classifier.probabilities(images).argmax(1) == task.dataset.labels["test"]
+        assert right.double().mean() > 0.93
+
+    def test_real_digits_are_recognized_and_noise_is_one_class_at_most(self, task: ImageGan) -> None:
+        real = task.dataset.to_float(task.dataset.valid[:25])
+        task.generate = lambda latents: real  # type: ignore[method-assign]
+        values = task._recognized()
+        assert values["test/classes"] >= 8
+        assert values["test/recognized"] > 0.8
+        task.generate = lambda latents: torch.zeros_like(real)  # type: ignore[method-assign]
+        assert task._recognized()["test/classes"] <= 1
+
+    def test_the_walk_goes_from_one_class_to_another(self, task: ImageGan, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Any] = []
+        monkeypatch.setattr("genbench.tasks.image_gan.latent_walk", lambda *words: seen.append(words))
+        real = task.dataset.to_float(task.dataset.valid[:100])
+        task.generate = lambda latents: real[: len(latents)]  # type: ignore[method-assign]
+        task._walk("title")
+        images, _, labels = seen[0]
+        assert len(images) == 9
+        assert labels[0] != labels[1]
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_a_run_draws_everything_and_can_be_redrawn(genbench: Callable[..., int], tmp_path: Path) -> None:
+    words = ("model.width=2", "trainer.max_steps=2", "task.grid=9", "task.batch_norm_batches=2", *FEW)
+    assert genbench("experiment=svhn-w1-lp", *words) == 0
+    (run,) = tmp_path.glob("outputs/*/*")
+    names = {path.stem for path in (run / "figures").glob("*.png")}
+    final = {"metric-end", "walk-end", "perturbations-end", "interpolations-end", "stages-end"}
+    assert names == final | {f"samples-{stage}" for stage in ("start", "middle", "end")}
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["protocol"]["test/fid"]["n_generated"] == 24
+    assert summary["metrics"]["eval/fid"]["best"]["value"] <= summary["metrics"]["eval/fid"]["final"]["value"]
+
+    from genbench.redraw import main as figures
+
+    before = {path.name: path.read_bytes() for path in (run / "figures").glob("*-end.png")}
+    for path in (run / "figures").glob("*-end.png"):
+        path.unlink()
+    figures(["redraw", str(run)])
+    assert {path.name: path.read_bytes() for path in (run / "figures").glob("*-end.png")} == before
+
+
+@pytest.mark.usefixtures("tiny_images")
+def test_a_gan_that_is_interrupted_goes_on_exactly(data_root: Path) -> None:
+    """Batch norm, spectral norm, lazy penalties, averages and both optimizers survive."""
+    words = ("experiment=cifar10-ns-r1-resnet", "model.width=4", "regularizer.every=3", "task.fid_samples=null")
+
+    def start() -> tuple[ImageGan, Batches]:
+        task = build(data_root, *words, "task.final_samples=null", "task.critic_steps=2")
+        return task, Batches(task.dataset.train, 8, seed=0, per_step=2)
+
+    def steps(task: ImageGan, batches: Batches, count: int) -> list[dict[str, float]]:
+        rows = []
+        for _ in range(count):
+            task.prepare_step()
+            rows.append({name: value.item() for name, value in task.training_step(batches.next()).items()})
+        return rows
+
+    task, batches = start()
+    whole = steps(task, batches, 6)
+    task, batches = start()
+    steps(task, batches, 2)
+    task.evaluate("valid")
+    saved = task.state_dict(), batches.state_dict(), torch.get_rng_state()
+    other, other_batches = start()
+    other.load_state_dict(saved[0])
+    other_batches.load_state_dict(saved[1])
+    torch.set_rng_state(saved[2])
+    assert steps(other, other_batches, 4) == whole[2:]

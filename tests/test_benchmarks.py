@@ -1,0 +1,108 @@
+"""The benchmark of the GANs compares like with like, and counts its arithmetic right."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gan
+from genbench.config import Config
+
+CPU = torch.device("cpu")
+BATCH, WIDTH = 4, 4
+
+# The critic's loss from what a training step of genbench logs.
+CRITIC_LOSS = {
+    "cifar10-jsd-3": lambda values: math.log(2) - values["train/jsd"] + values["train/penalty"],
+    "cifar10-hinge-sn-resnet": lambda values: 2 * (1 - values["train/tv"]),
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Config]:
+    """The configuration of an experiment, on a few random images."""
+    monkeypatch.setenv("GENBENCH_DATA", str(tmp_path))
+    monkeypatch.setattr(gan, "NOISE_ROWS", (400, 10))
+    options = argparse.Namespace(width=WIDTH, batch=BATCH, precision="fp32")
+    return lambda name: gan.experiment(name, options, CPU)
+
+
+@pytest.mark.parametrize("name", gan.EXPERIMENTS)
+def test_both_loops_take_the_same_first_step(tiny: Callable[[str], Config], name: str) -> None:
+    config = tiny(name)
+    config.task["critic_steps"] = 1
+    for optimizer in (config.optimizer, config.critic_optimizer):
+        assert optimizer is not None
+        optimizer["lr"] = 1e-12  # both players' gradients are compared at the same point
+    task, plain = gan.build(config, CPU), gan.PlainGan(gan.build(config, CPU), config)
+    for own, other in ((task.generator, plain.generator), (task.critic, plain.critic)):
+        torch.testing.assert_close(own.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+    torch.manual_seed(5)  # the same latents
+    task.prepare_step()
+    values = task.training_step(task.dataset.train[:BATCH])
+    torch.manual_seed(5)
+    images = gan.Images(task.dataset.train)
+    loss = plain.critic_step(torch.stack([images[i] for i in range(BATCH)]))
+    compare_gradients(task.critic, plain.critic)
+    plain.generator_step(BATCH)
+    compare_gradients(task.generator, plain.generator)
+    plain.update_average()
+
+    assert loss.item() == pytest.approx(CRITIC_LOSS[name](values).item(), rel=1e-5)
+    torch.testing.assert_close(task.average.network.state_dict(), plain.average.state_dict())
+
+
+def compare_gradients(own: torch.nn.Module, other: torch.nn.Module) -> None:
+    for (name, parameter), plain in zip(own.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(
+            parameter.grad, plain.grad, rtol=1e-3, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_the_counted_arithmetic_is_that_of_a_count_by_hand(tiny: Callable[[str], Config]) -> None:
+    """DCGAN with R1. A layer's weights, its input's gradient and its output cost the same."""
+    config = tiny("cifar10-jsd-3")
+    updates, latents = config.task["critic_steps"], config.model["latent_dim"]
+    w = WIDTH  # of 4 × 4 kernels at each of a layer's positions, on its coarser side
+    critic = [flops(3, w, 16), flops(w, 2 * w, 8), flops(2 * w, 4 * w, 4), flops(4 * w, 1, 1)]
+    generator = [flops(latents, 4 * w, 1), flops(4 * w, 2 * w, 4), flops(2 * w, w, 8), flops(w, 3, 16)]
+    c, g = sum(critic), sum(generator)
+    # Forward, and backward to weights and features; what goes in needs no gradient.
+    trained_critic, trained_generator = 3 * c - critic[0], 3 * g - generator[0]
+    # ∇ₓC; then its own backward pass, to the weights and to the gradients of the features.
+    penalty = c + 2 * c
+    # In the plain loop alone: a pass for the penalty, and back through it the zeros of LeakyReLU's second derivative.
+    wasted = 3 * c
+
+    # The generator's gradients go through the critic: in the plain loop, to its weights too.
+    plain = updates * (g + 2 * trained_critic + penalty + wasted) + trained_generator + 3 * c
+    own = updates * (g + 2 * trained_critic + penalty) + trained_generator + 2 * c
+    task = gan.build(config, CPU)
+    assert gan.plain_flops(gan.PlainGan(task, config), task, BATCH) == pytest.approx(plain, rel=0.02)
+    assert gan.genbench_flops(task, BATCH) == pytest.approx(own, rel=0.02)
+
+
+def flops(inputs: int, outputs: int, side: int) -> int:
+    """Multiplications and additions of a batch's side × side positions."""
+    return 2 * BATCH * 4 * 4 * inputs * outputs * side**2
+
+
+def test_tables_of_both_experiments(
+    tiny: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gan, "WARM_UP", 5)
+    monkeypatch.setattr(gan, "SIDE", {"cpu": 32, "cuda": 32})
+    gan.main(["--width", "2", "--batch", "4", "--rounds", "2", "--steps", "1"])
+    printed = capsys.readouterr().out
+    for name in gan.EXPERIMENTS:
+        assert f"{name} on random images, width 2, batch 4, fp32" in printed
+    for loop in (gan.PLAIN, gan.EAGER, gan.BOUND):
+        assert printed.count(f"│ {loop} ") == 2
+    rows = printed.count(f"│ {gan.CAPTURED} ")
+    assert rows == 2 if torch.cuda.is_available() else f"Left out: {gan.CAPTURED}" in printed
