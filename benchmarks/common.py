@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,17 +20,24 @@ from genbench.engine.meters import Meters
 
 WIDTH = 132  # of what is printed, in characters
 
-Loop = Iterator[None]
+Loop = Generator[None, None, None]
 """A training loop that pauses after every step."""
 
 
 def argument_parser(description: str | None, rounds: int | None, steps: int | None) -> argparse.ArgumentParser:
-    """The options that all benchmarks have; null where the default depends on the device."""
+    """The options that all benchmarks have; None where the default depends on the device."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=rounds, help="turns of every loop, at least 2")
+    parser.add_argument("--rounds", type=_at_least_two, default=rounds, help="turns of every loop, at least 2")
     parser.add_argument("--steps", type=int, default=steps, help="training steps in each turn")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: PyTorch's choice)")
     return parser
+
+
+def _at_least_two(word: str) -> int:
+    """Quartiles need two."""
+    if (value := int(word)) < 2:
+        raise argparse.ArgumentTypeError("at least 2")
+    return value
 
 
 def configuration(*words: str) -> Config:

@@ -342,8 +342,8 @@ def compare(name: str, options: argparse.Namespace, device: torch.device, consol
         f"The bound: {peak / 1e9:,.0f} GFLOP/s in {arithmetic(device, config.trainer.precision)}, "
         f"a product of {side} × {side} matrices. Medians of {options.rounds} turns of {options.steps} steps."
     )
-    for loop in loops.values():
-        loop.close()  # type: ignore[attr-defined] # its workers end before the next experiment is captured
+    for steps in loops.values():
+        steps.close()  # the DataLoader's threads end before the next experiment is captured
 
 
 def main(words: Sequence[str] | None = None) -> None:
