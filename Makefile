@@ -9,7 +9,7 @@ run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not acceptance"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not acceptance"
 
 acceptance: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "acceptance and not long" -s

@@ -23,6 +23,7 @@ from genbench import cli, registry
 from genbench.config import Config, Reference, fingerprint, identity, to_dict
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
+from genbench.engine.gradients import forget_compiled
 from genbench.engine.interrupts import Interrupted
 from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, RunDirectory
@@ -77,6 +78,8 @@ def build_task(config: Config, device: torch.device) -> Any:
         torch.set_num_threads(config.trainer.threads)
     dataset = registry.build("dataset", config.dataset, Path(config.data_root)).to(device)
     model = registry.build("model", config.model, dataset.shape).to(device)
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)  # what cuDNN's convolutions compute in
     critic_optimizer = config.critic_optimizer or config.optimizer
     parts = Parts(
         model=model,
@@ -116,6 +119,7 @@ def _run(config: Config, run_dir: RunDirectory) -> Outcome:
             return _train(config, run_dir, task, device)
     finally:
         torch.set_num_threads(threads)  # the next job of a sweep may not ask for any number
+        forget_compiled()
 
 
 def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.device) -> Outcome:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,15 @@ from genbench.data import binmnist, cifar10, mnist, svhn
 from genbench.metrics import classifier, fidelity
 from genbench.train import main
 
+# Many independent tests each; any other file's tests share what they set up, so one process runs them all.
+SPREAD = ("test_experiments", "test_image_gan", "test_adversarial", "test_command_line")
 
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem not in SPREAD or getattr(item, "cls", None):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
@@ -24,7 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> None:
+def _one_thread() -> None:
+    """One for each of the processes that share the tests."""
     torch.set_num_threads(1)
 
 
@@ -110,3 +119,22 @@ def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fidelity, "Inception", Projection)
     monkeypatch.setattr(classifier, "IMAGES_SEEN", 500)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """With the random numbers of eager mode, no graphs of other tests, and none left for them."""
+    import torch._dynamo
+    from torch._inductor import config
+
+    if shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+        pytest.skip("this PyTorch cannot compile gradients")
+    # Assigned, not monkeypatched: what monkeypatch puts back into this module is gone for good.
+    config.fallback_random = True
+    torch._dynamo.reset()
+    with config.patch(compile_threads=1):  # no worker processes for a handful of kernels
+        yield
+    config.fallback_random = False
+    torch._dynamo.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from genbench.errors import ConfigError
 
-__all__ = ["Gradients", "Objective"]
+__all__ = ["Gradients", "Objective", "forget_compiled"]
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 """Inputs, one row per sample → a scalar to minimize and what is worth logging."""
@@ -53,3 +54,9 @@ def _compile(function: Callable) -> Callable:
         raise ConfigError(f"PyTorch {torch.__version__} cannot compile gradients", "update it, or compile=false")
     config.trace_autograd_ops = True  # PyTorch's switch for torch.autograd.grad inside a graph
     return torch.compile(function, dynamic=False, fullgraph=True)
+
+
+def forget_compiled() -> None:
+    """Drop all compiled graphs: the runs of a process share a limit on their number."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()

@@ -39,7 +39,7 @@ class VirtualBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[reference_rows + B, F] → the same shape."""
-        reference, rows = x.tensor_split([self.reference_rows])
+        reference, rows = x.to(self.weight.dtype).tensor_split([self.reference_rows])  # statistics never in bf16
         share = 1 / (self.reference_rows + 1)
         mean, square = reference.mean(0), reference.square().mean(0)
         row_mean = (1 - share) * mean + share * rows

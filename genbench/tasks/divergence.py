@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from genbench.data.lines import ParallelLines
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import Task
+from genbench.errors import ConfigError
 from genbench.figures.divergences import divergence_curve
 from genbench.figures.style import divergence_name
 from genbench.metrics.lines import DISJOINT, truth
@@ -38,6 +40,8 @@ class Divergence(Task):
         require(parts.loss, "loss", "divergence", "metric", "critic_loss")
         require(parts.dataset, "dataset", "divergence", "theta")
         require_float32(parts, "divergence")
+        if parts.regularizer.every > 1:
+            raise ConfigError("task=divergence computes the penalty at every update", "set regularizer.every=1")
         self.parts = parts
         self.critic, self.loss, self.regularizer = parts.model.critic, parts.loss, parts.regularizer
         self.dataset = cast(ParallelLines, parts.dataset)
@@ -82,7 +86,7 @@ class Divergence(Task):
         for config, metrics in runs:
             for symbol in (name.removeprefix("theory/") for name in metrics if name.startswith("theory/")):
                 estimates = found.setdefault(symbol, {}).setdefault(config["dataset"]["theta"], [])
-                estimates.append(metrics[f"test/{symbol}"])
+                estimates.append(metrics.get(f"test/{symbol}", math.nan))
         return {symbol: _curve(symbol, estimates) for symbol, estimates in found.items() if len(estimates) > 1}
 
     def state_dict(self) -> dict[str, Any]:

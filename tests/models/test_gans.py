@@ -303,6 +303,17 @@ def test_virtual_batch_norm_normalizes_the_reference_by_itself() -> None:
     torch.testing.assert_close(norm(x)[:5], norm(torch.cat([x[:5], -x[5:]]))[:5], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("mean", [0.0, 3.0, 30.0])
+def test_virtual_batch_norm_keeps_its_statistics_in_float32(mean: float) -> None:
+    """Of activations in bf16, as autocast hands them over: E x² − (E x)² would have no digits left."""
+    torch.manual_seed(0)
+    norm = VirtualBatchNorm(6, 64)
+    x = (mean + torch.randn(64 + 32, 6)).bfloat16()
+    found = norm(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, norm.double()(x.double()).float(), rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("normalization", ["virtual", "batch"])
 def test_rows_do_not_depend_on_one_another_with_virtual_batch_norm(normalization: str) -> None:
     """Unlike with batch normalization, which is what it is for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import random
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from genbench import registry
 from genbench.data.dataset import Dataset, identity
 from genbench.engine.batches import Batches
+from genbench.engine.gradients import Gradients, forget_compiled
 from genbench.errors import ConfigError
 from genbench.models.dcgan import Dcgan
 from genbench.models.mlp_gan import MlpCritic, MlpGan
@@ -533,24 +535,64 @@ def test_looking_does_not_change_the_training() -> None:
 # --- compiled, and in less precision -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("regularizer", [R1(every=2)], ids=["r1"])
-def test_compiled_and_eager_training_agree(regularizer: R1, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The penalty's gradients of gradients included; with the same noise, and on a smaller batch."""
-    if shutil.which("c++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
-    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
+@pytest.mark.parametrize(("loss", "regularizer"), [("jsd", "r1"), ("relativistic", "gp"), ("hinge", "sn")])
+def test_traced_and_eager_training_agree(
+    loss: str, regularizer: str, fresh_compiler: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole steps as PyTorch traces them, gradients of gradients and buffers included; no code is generated."""
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
+    every = {"every": 2} if regularizer == "r1" else {}
     logged, tasks = [], []
     for compiled in (False, True):
-        task = make_task(TinyPair(torch.float32), "jsd", regularizer, compile=compiled, batch_size=8)
-        batches = [task.dataset.train[:8], task.dataset.train[8:16], task.dataset.train[16:24]]
-        logged.append(train(task, [*batches, *batches[:2], task.dataset.train[24:]]))
+        penalty = registry.build("regularizer", {"name": regularizer, **every})
+        task = make_task(TinyPair(torch.float32, norm=True), loss, penalty, compile=compiled, batch_size=8)
+        batches = [task.dataset.train[8 * k : 8 * k + 8] for k in (0, 1, 2, 0, 3)]  # the last is smaller
+        logged.append(train(task, batches))
         tasks.append(task)
     for ours, theirs in zip(*logged, strict=True):
         assert ours.keys() == theirs.keys()
         for name, value in ours.items():
-            torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-6)
+    if every:
+        assert ["train/penalty" in values for values in logged[1]] == [True, False, True, False, True]
+        assert all(values["train/penalty"] > 0 for values in logged[1][::2])
+    states = [task.parts.model.state_dict() for task in tasks]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_and_eager_critics_agree(fresh_compiler: None) -> None:
+    """Five updates with R1 through the compiler proper."""
+    if shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    logged, tasks = [], []
+    for compiled in (False, True):
+        task = make_task(TinyPair(torch.float32), "jsd", "r1", compile=compiled, batch_size=8)
+        for seed in range(5):
+            torch.manual_seed(seed)
+            values, scores = task._critic_gradient(True, task.dataset.train[4 * seed : 4 * seed + 8])
+            task.critic_optimizer.step()
+            logged.append(torch.stack([values["train/jsd"], values["train/penalty"], scores.mean()]))
+        tasks.append(task)
+    eager, through = torch.stack(logged).chunk(2)
+    torch.testing.assert_close(through, eager, rtol=1e-4, atol=1e-6)
     assert_same_players(tasks[1], tasks[0], rtol=1e-4, atol=1e-6)
-    assert ["train/penalty" in values for values in logged[1]] == [True, False] * 3
+    assert len(eager.unique(dim=0)) == 5
+
+
+def test_a_sweep_may_compile_any_number_of_objectives(fresh_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs of a sweep share a process: none may use up what the next one needs."""
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="eager"))
+    for factor in range(1, 12):
+        weight = nn.Parameter(torch.ones(2))
+
+        def objective(x: Tensor, factor: int = factor, weight: Tensor = weight) -> tuple[Tensor, dict[str, Tensor]]:
+            return factor * (x * weight).sum(), {}
+
+        Gradients(objective, [weight], compile_for=2)(torch.ones(2, 2))
+        assert weight.grad is not None
+        assert weight.grad.tolist() == [2 * factor] * 2
+        forget_compiled()  # as every run does at its end
 
 
 class Witness(R1):
@@ -582,6 +624,8 @@ def test_bf16_keeps_parameters_penalties_and_scores_in_float32() -> None:
     task.critic[0].register_forward_hook(
         lambda layer, _, output: passes.append((torch.is_autocast_enabled("cpu"), output.dtype))
     )
+    generated: list[torch.dtype] = []
+    task.generator[0].register_forward_hook(lambda _, __, output: generated.append(output.dtype))
     logged = train(task, rows_for(task, 2))
     assert {parameter.dtype for parameter in task.parts.model.parameters()} == {torch.float32}
     assert {parameter.grad.dtype for parameter in task.parts.model.parameters()} == {torch.float32}  # type: ignore[union-attr]
@@ -592,6 +636,7 @@ def test_bf16_keeps_parameters_penalties_and_scores_in_float32() -> None:
     # A step's passes: real and fake in bf16; the witness's own and the penalty's exact; the generator's in bf16.
     less, exact = (True, torch.bfloat16), (False, torch.float32)
     assert passes == [less, less, exact, exact, less] * 2
+    assert generated == [torch.bfloat16] * 4
 
 
 @pytest.mark.parametrize("penalty", ["none", "r1", "r1r2", "gp"])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 
 import pytest
@@ -105,11 +104,8 @@ def test_logit_offset_makes_an_untrained_decoder_say_black() -> None:
     assert model.decode(torch.zeros(1, 3)).mean().item() == pytest.approx(-5, abs=0.2)
 
 
-def test_compiled_and_eager_training_agree(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None) -> None:
     """With the same noise, the same losses; the last, smaller batch included."""
-    if shutil.which("c++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
-    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
     losses = []
     for compiled in ("false", "true"):
         with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
