@@ -1,0 +1,159 @@
+"""Autoregressive maps: MADE's masks, masked autoregressive and inverse autoregressive flows.
+
+Germain et al. 2015 (arXiv 1502.03509), Papamakarios et al. 2017 (arXiv 1705.07057), Kingma et al. 2016
+(arXiv 1606.04934).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genbench.bijections.base import Bijection
+from genbench.errors import ConfigError
+
+__all__ = ["MADE", "InverseAutoregressive", "MaskedAutoregressive", "MaskedLinear", "made_masks"]
+
+
+def made_masks(features: int, hidden: Sequence[int], order: Sequence[int] | None = None) -> list[Tensor]:
+    """Masks of MADE's weights, of one output per feature.
+
+    A unit of degree k sees the first k features of the order; M = [k_out ≥ k_in] between hidden layers and
+    M = [k_out > k_in] into the outputs (Germain et al. 2015, section 4), so output i depends on the features before i
+    and on nothing else. Degrees are spread evenly instead of drawn, so that all features are seen by as many units.
+
+    Args:
+        features: D
+        hidden: widths of the hidden layers, at least one.
+        order: the features from first to last; 0 … D − 1 if None.
+
+    Returns:
+        [hidden[0], D], [hidden[1], hidden[0]], …, [D, hidden[-1]], boolean.
+    """
+    order = range(features) if order is None else order
+    if sorted(order) != list(range(features)):
+        raise ConfigError(f"An order of {features} features must hold each of 0 … {features - 1} once.")
+    if not hidden or min(hidden) < 1:
+        raise ConfigError(f"MADE needs at least one hidden layer, and units in each; hidden is {list(hidden)}.")
+    outer = torch.as_tensor(order).argsort() + 1
+    degrees = [outer, *(1 + torch.arange(width) * max(features - 1, 1) // width for width in hidden)]
+    masks = [after[:, None] >= before for before, after in pairwise(degrees)]
+    return [*masks, outer[:, None] > degrees[-1]]
+
+
+class MaskedLinear(nn.Linear):
+    """y = (M ⊙ W) x + b,   M [out, in] of zeros and ones."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask.bool())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, torch.where(self.mask, self.weight, 0), self.bias)
+
+
+class MADE(nn.Module):
+    """[B, D] → shift and log-scale, each [B, D]: those of feature i see the features before i in the order.
+
+    Args:
+        features: D
+        hidden: widths of the hidden layers.
+        order: the features from first to last; 0 … D − 1 if None.
+        context: size of a context vector that all outputs see; 0 for none, and then any that is given is ignored.
+    """
+
+    def __init__(
+        self, features: int, hidden: Sequence[int], order: Sequence[int] | None = None, context: int = 0
+    ) -> None:
+        super().__init__()
+        *masks, last = made_masks(features, hidden, order)
+        self.order = tuple(range(features)) if order is None else tuple(order)
+        self.layers = nn.ModuleList([*map(MaskedLinear, masks), MaskedLinear(last.repeat(2, 1))])
+        # No hidden unit leads to the first feature's output, so the context needs a way past them too.
+        self.context_in = nn.Linear(context, hidden[0], bias=False) if context else None
+        self.context_out = nn.Linear(context, 2 * features, bias=False) if context else None
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if context is None and self.context_in is not None:
+            raise ConfigError("MADE was built for a context and got none.")
+        first, *rest = self.layers
+        h = first(x)
+        if self.context_in is not None:
+            h = h + self.context_in(context)
+        for layer in rest:
+            h = layer(F.elu(h))
+        if self.context_out is not None:
+            h = h + self.context_out(context)
+        shift, log_scale = h.chunk(2, dim=1)
+        return shift, log_scale
+
+
+class _Autoregressive(Bijection):
+    """What both flows share: MADE, and the way that takes D passes."""
+
+    def __init__(
+        self, features: int, hidden: Sequence[int], order: Sequence[int] | None = None, context: int = 0
+    ) -> None:
+        super().__init__()
+        self.made = MADE(features, hidden, order, context)
+
+    def _one_by_one(self, given: Tensor, context: Tensor | None, *, multiply: bool) -> tuple[Tensor, Tensor]:
+        """Solve for x, feature by feature in the order, where shift and log-scale of each depend on those before it.
+
+        x_i = given_i exp(s_i) + m_i if `multiply`, else (given_i − m_i) exp(−s_i). Returns x and log |det|.
+        """
+        x, total = torch.zeros_like(given), given.new_zeros(len(given))
+        for i in self.made.order:
+            shift, log_scale = (part[:, i] for part in self.made(x, context))
+            log_scale = log_scale if multiply else -log_scale
+            value = given[:, i] * log_scale.exp() + shift if multiply else (given[:, i] - shift) * log_scale.exp()
+            here = torch.arange(given.shape[1], device=given.device) == i
+            x, total = torch.where(here, value[:, None], x), total + log_scale
+        return x, total
+
+
+class MaskedAutoregressive(_Autoregressive):
+    """y_i = (x_i − μ_i) exp(−α_i),   (μ_i, α_i) = MADE(x_<i)_i,   log |det| = −Σ α_i
+
+    Papamakarios et al. 2017 (arXiv 1705.07057), eqs. 3 to 5: data to base in one pass, base to data in D.
+
+    Args:
+        features: D, of x [B, D].
+        hidden: widths of MADE's hidden layers.
+        order: the features from first to last; 0 … D − 1 if None.
+        context: size of the context vector; 0 for none. A map without one ignores any that it is given.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self.made(x, context)
+        return (x - shift) * torch.exp(-log_scale), -log_scale.sum(1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._one_by_one(y, context, multiply=True)
+
+
+class InverseAutoregressive(_Autoregressive):
+    """y_i = x_i exp(s_i) + m_i,   (m_i, s_i) = MADE(x_<i, h)_i,   log |det| = Σ s_i
+
+    Kingma et al. 2016 (arXiv 1606.04934), algorithm 1, with a context h for posteriors: base to data in one pass,
+    data to base in D. The scale is exp(s) instead of the paper's σ, which makes it MaskedAutoregressive's mirror.
+
+    Args:
+        features: D, of x [B, D].
+        hidden: widths of MADE's hidden layers.
+        order: the features from first to last; 0 … D − 1 if None.
+        context: size of the context vector h; 0 for none. A map without one ignores any that it is given.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self.made(x, context)
+        return x * log_scale.exp() + shift, log_scale.sum(1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._one_by_one(y, context, multiply=False)

@@ -1,0 +1,133 @@
+"""Planar and radial maps, Rezende & Mohamed 2015 (arXiv 1505.05770), eqs. 10 to 14 and appendix A.
+
+Both determinants are written as sums of positive terms, so that their logarithm needs no absolute value and no
+epsilon: they stay exact where the constraint brings them close to zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from genbench.bijections.base import Bijection, softplus
+
+__all__ = ["Planar", "Radial"]
+
+POLISH = 2  # Newton steps after bisection; the digits double in each
+
+
+class Planar(Bijection):
+    """f(z) = z + û tanh(wᵀz + b),   det = 1 + tanh′(wᵀz + b) wᵀû
+
+    The map is one-to-one where wᵀû > −1, which û = u + (m(wᵀu) − wᵀu) w/‖w‖² with m(x) = softplus(x) − 1 makes sure
+    of: wᵀû = m(wᵀu).
+
+    û grows like 1/‖w‖ as w vanishes, and has no limit. Where ‖w‖ is below the rounding unit, û = u: the map shifts by
+    u tanh(b), all values and gradients are finite, and the determinant is the map's own.
+
+    Args:
+        features: D, of x [B, D]. Parameters start at U(±1/√D).
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.empty(features))
+        self.u = nn.Parameter(torch.empty(features))
+        self.b = nn.Parameter(torch.empty(()))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -1 / math.sqrt(features), 1 / math.sqrt(features))
+
+    def constrained(self) -> tuple[Tensor, Tensor]:
+        """û, [D], and 1 + wᵀû > 0, []"""
+        wu, norm2 = self.w @ self.u, self.w @ self.w
+        usable = norm2 > torch.finfo(norm2.dtype).eps ** 2
+        # The inner `where` keeps the division finite, and the gradient with it, in the branch that is not taken.
+        step = torch.where(usable, softplus(wu) - 1 - wu, 0) / torch.where(usable, norm2, 1)
+        return self.u + step * self.w, torch.where(usable, softplus(wu), 1 + wu)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        u, slope = self.constrained()
+        h = torch.tanh(x @ self.w + self.b)
+        return x + h[:, None] * u, _determinant(h, slope).log()
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Exact, by bisection of a + c tanh(a) = t in the scalar a = wᵀx + b, with c = wᵀû and t = wᵀy + b.
+
+        First derivatives, by y and by the parameters, are exact; derivatives of the second order are not. Where c is
+        close to −1, f is flat as a³ at a = 0, and f⁻¹ is known there to the cube root of the rounding unit.
+        """
+        u, slope = self.constrained()
+        t = y @ self.w + self.b
+        h = _solve(t, slope).tanh()
+        return y - h[:, None] * u, -_determinant(h, slope).log()
+
+
+def _determinant(h: Tensor, slope: Tensor) -> Tensor:
+    """1 + (1 − h²) m for h = tanh(a), m = slope − 1: a sum of positive terms, where m near −1 costs no digits."""
+    h2 = h.square()
+    return h2 + (1 - h2) * slope
+
+
+def _solve(t: Tensor, slope: Tensor) -> Tensor:
+    """The root a of a + (slope − 1) tanh(a) = t, [B]; it increases in a, as slope > 0."""
+    with torch.no_grad():
+        info = torch.finfo(t.dtype)
+        low, high = t - (slope - 1).abs(), t + (slope - 1).abs()
+        for _ in range(8 - round(math.log2(info.eps))):  # a fixed number: the host never waits for the device
+            middle = low + (high - low) / 2
+            below = middle + (slope - 1) * middle.tanh() < t
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        a = low + (high - low) / 2
+        for _ in range(POLISH):
+            step = (a + (slope - 1) * a.tanh() - t) / _determinant(a.tanh(), slope).clamp(min=info.tiny)
+            a = (a - step).clamp(low, high)
+        derivative = _determinant(a.tanh(), slope).clamp(min=info.tiny)
+    # Nothing in value; in the derivatives, the implicit function theorem: ∂a = (∂t − tanh(a) ∂slope) / derivative.
+    residual = t - (slope - 1) * a.tanh()
+    return a + (residual - residual.detach()) / derivative
+
+
+class Radial(Bijection):
+    """f(z) = z + β̂ (z − z₀) / (α + r),   r = ‖z − z₀‖   (eq. 14)
+
+    det = (1 + β̂h)^(D−1) (1 + β̂h + β̂h′r),   h = 1/(α + r).
+
+    One-to-one where β̂ > −α: β̂ = −α + softplus(β), and α = softplus(α′) > 0 (appendix A.2). With s = α + β̂ the two
+    factors are (r + s)/(r + α) and (r² + 2αr + αs)/(r + α)². The inverse is the root of r² + (s − R)r − αR = 0,
+    R = ‖y − z₀‖ = r(r + s)/(r + α).
+
+    Args:
+        features: D, of x [B, D]. Parameters start at U(±1/√D).
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.center = nn.Parameter(torch.empty(features))
+        self.raw_alpha = nn.Parameter(torch.empty(()))
+        self.raw_beta = nn.Parameter(torch.empty(()))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -1 / math.sqrt(features), 1 / math.sqrt(features))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        alpha, s = softplus(self.raw_alpha), softplus(self.raw_beta)
+        delta = x - self.center
+        r = torch.linalg.vector_norm(delta, dim=1)
+        y = self.center + delta * ((r + s) / (r + alpha))[:, None]
+        return y, self._log_det(r, alpha, s)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        alpha, s = softplus(self.raw_alpha), softplus(self.raw_beta)
+        delta = y - self.center
+        radius = torch.linalg.vector_norm(delta, dim=1)
+        # Of the quadratic's two forms, the one that adds: the other one cancels.
+        half, root = s - radius, ((s - radius).square() + 4 * alpha * radius).sqrt()
+        r = torch.where(half > 0, 2 * alpha * radius / (half.abs() + root), (half.abs() + root) / 2)
+        x = self.center + delta * ((r + alpha) / (r + s))[:, None]
+        return x, -self._log_det(r, alpha, s)
+
+    def _log_det(self, r: Tensor, alpha: Tensor, s: Tensor) -> Tensor:
+        features = len(self.center)
+        across = (r + s).log() - (r + alpha).log()
+        return (features - 1) * across + (r * (r + 2 * alpha) + alpha * s).log() - 2 * (r + alpha).log()
