@@ -60,7 +60,7 @@ STEPS = {"cpu": 5, "cuda": 100}
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices in the product that shows the device's peak
 SLOW_SIDE = 512  # in bfloat16 on a CPU, which may have to emulate it
 LEGEND = """img/s: real images that the critic sees a second; GFLOP: of one step, in convolutions and matrix products;
-of the bound: steps/s over the bound's, round by round, every loop credited with the plain step's GFLOP;
+of the bound: GFLOP/s over the device's, round by round, each loop by its own count (the bound's row: the plain step);
 ratio: steps/s over the plain loop's, round by round, with quartiles."""
 
 
@@ -331,7 +331,7 @@ def compare(name: str, options: argparse.Namespace, device: torch.device, consol
             f"{task.batches_per_step * size / median:.0f}",
             f"{median * 1e3:.2f}",
             f"{flops[loop] / 1e9:.4g}",
-            f"{ratios(times[BOUND], times[loop])[1]:.1%}" if loop != BOUND else "",
+            f"{ratios(times[BOUND], times[loop])[1] * flops[loop] / flops[PLAIN]:.1%}" if loop != BOUND else "",
             f"{warm_up[loop]:.1f}" if loop != BOUND else "",
             speedup(times[PLAIN], times[loop]),
         )

@@ -143,7 +143,9 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def identity(config: Config) -> dict[str, Any]:
     """The part of the configuration that decides what is computed."""
-    return {key: value for key, value in to_dict(config).items() if key not in NOT_IDENTITY}
+    found = {key: value for key, value in to_dict(config).items() if key not in NOT_IDENTITY}
+    del found["trainer"]["capture"]  # the same steps, launched otherwise
+    return found
 
 
 def fingerprint(config: Config) -> str:

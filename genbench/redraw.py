@@ -68,6 +68,8 @@ def _load(path: Path) -> tuple[Config, RunDirectory, Any]:
     state, _ = checkpoint.load_newest(run_dir.checkpoints)
     if state is None:
         raise ConfigError(f"{path} has no good checkpoint", "train the run first")
+    for scored in config.task.keys() & {"fid_samples", "final_samples"}:
+        config.task[scored] = None  # no picture needs Inception, which may not be here
     task = build_task(config, device)
     task.load_state_dict(state["task"])
     return config, run_dir, task

@@ -76,6 +76,8 @@ def build_task(config: Config, device: torch.device) -> Any:
     devices.seed_everything(config.seed, config.deterministic)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and graphs belong to the current device
     dataset = registry.build("dataset", config.dataset, Path(config.data_root)).to(device)
     model = registry.build("model", config.model, dataset.shape).to(device)
     if device.type == "cuda":
@@ -101,7 +103,8 @@ def build_task(config: Config, device: torch.device) -> Any:
 def make_logbook(config: Config, run_dir: RunDirectory, task: Any) -> Logbook:
     published: dict[str, list[tuple[str, float]]] = {}
     for reference in config.reference:
-        published.setdefault(reference.metric, []).append((reference.source, reference.value))
+        source = reference.source if reference.at == "final" else f"{reference.source}, {reference.at}"
+        published.setdefault(reference.metric, []).append((source, reference.value))
     return Logbook(run_dir, f"{config.name} seed {config.seed}", task.directions, published, identity(config))
 
 
@@ -204,6 +207,7 @@ def _summary(
         "wall_seconds": progress.wall_seconds,
         "peak_memory_mib": devices.peak_memory_mib(device),
         "device": devices.describe(device),
+        "arithmetic": devices.arithmetic(device, trainer.config.precision),
         "versions": _versions(),
         "git_commit": _git_commit(),
         "command": shlex.join(["genbench", *sys.argv[1:]]),

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from genbench import registry
+from genbench.engine.rundir import RunDirectory
 
 __all__ = ["draw"]
 
@@ -20,7 +21,7 @@ def draw(directories: Iterable[Path]) -> list[Path]:
     """
     experiments: dict[Path, list[Path]] = {}
     for directory in directories:
-        if (directory / "summary.json").is_file():
+        if RunDirectory(directory).status == "done":
             experiments.setdefault(directory.parent, []).append(directory)
     paths = []
     for experiment, runs in experiments.items():

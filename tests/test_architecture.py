@@ -30,7 +30,7 @@ ALLOWED = {
     "metrics": GROUND | {"data", "engine"},
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
     "run": GROUND | {"cli", "config", "engine", "tasks"},
-    "sweeps": {"registry"},
+    "sweeps": {"engine", "registry"},
     "train": {"cli", "errors", "run", "sweeps"},
     "redraw": {"cli", "config", "engine", "errors", "figures", "run", "sweeps"},
 }

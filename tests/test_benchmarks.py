@@ -19,7 +19,7 @@ BATCH, WIDTH = 4, 4
 # The critic's loss from what a training step of genbench logs.
 CRITIC_LOSS = {
     "cifar10-jsd-3": lambda values: math.log(2) - values["train/jsd"] + values["train/penalty"],
-    "cifar10-hinge-sn-resnet": lambda values: 2 * (1 - values["train/tv"]),
+    "cifar10-hinge-sn-resnet": lambda values: 2 * (1 - values["train/total_variation"]),
 }
 
 

@@ -14,11 +14,13 @@ class Batches:
     """An endless stream of batches from a tensor [N, …], each row once per epoch in fresh random order.
 
     The order comes from a generator of its own, so it depends on the seed alone, and the position within
-    the data is part of the state. A training step that wants several batches draws them concatenated (`per_step`).
+    the data is part of the state. A training step that wants several batches draws them concatenated (`per_step`),
+    all of one size: then an epoch's last, smaller batch is left out.
     """
 
     def __init__(self, data: Tensor, size: int, seed: int, drop_last: bool = False, per_step: int = 1) -> None:
         rows = len(data)
+        drop_last = drop_last or per_step > 1
         self.data = data
         self.size = min(size, rows) if drop_last else size
         self._per_epoch = rows // self.size if drop_last else -(-rows // size)
@@ -29,7 +31,10 @@ class Batches:
 
     def _start_epoch(self) -> None:
         self._epoch_state = self._generator.get_state()
-        self._order = torch.randperm(len(self.data), generator=self._generator).to(self.data.device)
+        order = torch.randperm(len(self.data), generator=self._generator)
+        if self.data.is_cuda:
+            order = order.pin_memory()  # from other memory the copy would wait for the device
+        self._order = order.to(self.data.device, non_blocking=True)
         self._position = 0
 
     def next(self) -> Tensor:

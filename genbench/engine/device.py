@@ -16,6 +16,7 @@ import torch
 from genbench.errors import ConfigError
 
 __all__ = [
+    "arithmetic",
     "autocast",
     "describe",
     "isolated_rng",
@@ -101,6 +102,16 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def arithmetic(device: torch.device, precision: str) -> str:
+    """What networks compute in: `precision`, and where CUDA rounds the factors of fp32 products to TF32."""
+    rounded = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+    }
+    where = [name for name, allowed in rounded.items() if allowed and device.type == "cuda"]
+    return f"{precision}, TF32 in {' and '.join(where)}" if where else precision
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -24,7 +24,7 @@ __all__ = ["Hinge"]
 @register("loss", "hinge")
 @dataclass(kw_only=True)
 class Hinge(AdversarialLoss):
-    symbol: ClassVar[str] = "tv"
+    symbol: ClassVar[str] = "total_variation"
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         return 1 - 0.5 * self.critic_loss(real, fake)

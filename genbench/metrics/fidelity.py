@@ -386,7 +386,7 @@ def protocol(generated: Features, reference: Reference, which: Collection[str] =
         "rounding": ROUNDING,
     }
     if "kid" in which:
-        said["kid"] = f"{KID_SUBSETS} subsets of {_subset_size(n, m)}"
+        said["kid"] = f"{KID_SUBSETS} subsets of {_subset_size(n, m)}, out of {n} generated and {m} real images"
     if "precision" in which or "recall" in which:
         size = _pool_size(n, m)
         said["precision_recall"] = f"{size} images of each, neighbourhood {_neighbourhood(size)}, Inception pool"

@@ -12,7 +12,6 @@ DISJOINT: dict[str, float] = {
     "squared_hellinger": 2.0,  # ∫ (√p − √q)², the doubled convention of Nowozin et al. 2016
     "jsd": math.log(2),
     "total_variation": 1.0,
-    "tv": 1.0,
 }
 DISTANCES: dict[str, Callable[[float], float]] = {"w1": lambda theta: theta}
 

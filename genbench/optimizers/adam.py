@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -26,12 +27,22 @@ def adam(
     weight_decay: NonNegativeFloat = 0.0,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
-    return torch.optim.Adam(
+    capturable = any(parameter.is_cuda for parameter in parameters)  # in a CUDA graph
+    # PyTorch warns that this is slower outside of graphs, where the fused kernel is the same.
+    warnings.filterwarnings("ignore", message=".*came with capturable=True")
+    optimizer = torch.optim.Adam(
         parameters,
         lr=lr,
         betas=(beta1, beta2),
         eps=eps,
         weight_decay=weight_decay,
         fused=True,
-        capturable=any(parameter.is_cuda for parameter in parameters),  # in a CUDA graph
+        capturable=capturable,
     )
+
+    def stay_capturable(optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["capturable"] = capturable
+
+    optimizer.register_load_state_dict_post_hook(stay_capturable)  # the state may come from another device
+    return optimizer

@@ -63,7 +63,13 @@ class Adversarial(Task):
         self.average = ExponentialMovingAverage(self.generator, ema) if ema else None
         self.batches_per_step = critic_steps
         self.updates, self.ema, self.batch_norm_batches = updates, ema, batch_norm_batches
-        self.protocol: dict[str, Any] = {"updates": updates, "critic_steps": critic_steps, "ema": ema}
+        self.protocol: dict[str, Any] = {
+            "updates": updates,
+            "critic_steps": critic_steps,
+            "ema": ema,
+            "batch_norm_batches": batch_norm_batches,
+            f"eval/{self.loss.symbol}": f"at most {EVALUATION_SAMPLES} samples of each, as the critic sees them",
+        }
         self.charts = {"divergence and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
         compile_for = parts.batch_size if compile else None
         self._critic_gradients = {

@@ -24,7 +24,7 @@ from genbench.regularizers.gp import GradientPenalty
 from genbench.regularizers.none import NoRegularizer
 from genbench.regularizers.r1 import R1
 from genbench.tasks.adversarial import Adversarial
-from genbench.tasks.base import require
+from genbench.tasks.base import require, require_float32
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +45,7 @@ class DiracGame(Adversarial):
     directions = {"eval/distance": "lower", "eval/multiplier_error": "lower"}
 
     def _begin(self) -> None:
+        require_float32(self.parts, "dirac")
         require(self.critic, "model", "dirac", "psi")
         require(self.generator, "model", "dirac", "theta")
         self.charts = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -48,7 +49,7 @@ class Divergence(Task):
         self.regularizer.prepare(self.critic)
         self.optimizer = parts.make_critic_optimizer(self.critic.parameters())
         self.truth = truth(self.loss.symbol, self.dataset.theta)
-        self.protocol: dict[str, Any] = {"regularizer": type(self.regularizer).__name__}
+        self.protocol: dict[str, Any] = {"regularizer": repr(self.regularizer)}
         self.charts = {"divergence beside its truth": [f"eval/{self.loss.symbol}", f"theory/{self.loss.symbol}"]}
         self._gradients = Gradients(
             self._objective, self.critic.parameters(), compile_for=parts.batch_size if compile else None
@@ -81,8 +82,13 @@ class Divergence(Task):
 
     @staticmethod
     def sweep_figures(runs: Sequence[tuple[dict[str, Any], dict[str, float]]]) -> dict[str, Figure]:
-        """The estimates of many runs over θ, by divergence; `runs` are (configuration, final metrics)."""
+        """The estimates of many runs over θ, by divergence; `runs` are (configuration, final metrics).
+
+        Raises ConfigError for runs that differ in more than that and the seed.
+        """
         found: dict[str, dict[float, list[float]]] = {}
+        if len({_settings(config) for config, _ in runs}) > 1:
+            raise ConfigError("these runs differ in more than θ, loss and seed", "draw runs of one setting together")
         for config, metrics in runs:
             for symbol in (name.removeprefix("theory/") for name in metrics if name.startswith("theory/")):
                 estimates = found.setdefault(symbol, {}).setdefault(config["dataset"]["theta"], [])
@@ -95,6 +101,12 @@ class Divergence(Task):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _settings(config: dict[str, Any]) -> str:
+    """All of a configuration that runs on one curve have in common."""
+    common = {key: config.get(key) for key in ("task", "model", "regularizer", "optimizer", "trainer")}
+    return json.dumps(common, sort_keys=True)
 
 
 def _curve(symbol: str, estimates: dict[float, list[float]]) -> Figure:

@@ -91,6 +91,7 @@ class ImageGan(Adversarial):
         self.charts[f"{self.loss.symbol} beside FID"] = [f"train/{self.loss.symbol}", "eval/fid"]
         self._count_classes = classes
         self._samples: dict[str, Tensor] = {}
+        self._references: dict[str, fidelity.Reference] = {}
         with isolated_rng(parts.seed, parts.device):  # the same latents at every stage
             self._latents = parts.model.sample_latent(grid)
         if fid_samples or final_samples:
@@ -141,13 +142,26 @@ class ImageGan(Adversarial):
     def _score(
         self, prefix: str, split: str, features: fidelity.Features, which: tuple[str, ...]
     ) -> dict[str, float]:
-        images = self.dataset.split(split)
-        count = min(self.fid_reference or len(images), len(images))
-        cache = self.parts.data_root / ".cache" / "fidelity"
-        reference = fidelity.reference(self._inception, images, self.dataset.name, split, count, cache)
+        reference = self._reference(split)
         self.protocol[f"{prefix}fid"] = fidelity.protocol(features, reference, which)
         found = fidelity.scores(features, reference, which)
         return {f"{prefix}{name}": value for name, value in found.items()}
+
+    def _reference(self, split: str) -> fidelity.Reference:
+        """`fid_reference` images of the training set, or as many of another split as there are."""
+        if split not in self._references:
+            images = self.dataset.split(split)
+            count = self.fid_reference or len(images)
+            cache = self.parts.data_root / ".cache" / "fidelity"
+            self._references[split] = fidelity.reference(
+                self._inception,
+                images,
+                self.dataset.name,
+                split,
+                count if split == "train" else min(count, len(images)),
+                cache,
+            )
+        return self._references[split]
 
     def _bytes(self, count: int) -> Iterator[Tensor]:
         """Freshly generated images as bytes, the same ones at every call with the same networks."""
@@ -204,7 +218,8 @@ class ImageGan(Adversarial):
             confidence, found = self._classifier.probabilities(self.generate(latents)).max(1)
             first = int(confidence.argmax())
             last = int(confidence.where(found != found[first], -1).argmax())
-            labels = (f"a {found[first]}", f"a {found[last]}")
+            if found[first] != found[last]:
+                labels = (f"a {found[first]}", f"a {found[last]}")
         alphas = torch.linspace(0, 1, WALK_STEPS + 2, device=latents.device).unsqueeze(1)
         walk = torch.lerp(latents[first], latents[last], alphas)
         return latent_walk(self.generate(walk).cpu(), title, labels)
@@ -222,8 +237,9 @@ class ImageGan(Adversarial):
         return perturbations(images, changes[chosen].tolist(), chosen, OFFSETS, title)
 
     def _interpolations(self, title: str) -> Figure:
-        """x'_α = g(α z0 + (1 − α) z1) beside α x0 + (1 − α) x1 (report 001, problem 3)."""
-        ends = self._latents[: 2 * PAIRS].view(PAIRS, 2, -1)
+        """g((1 − α) z0 + α z1) beside (1 − α) x0 + α x1 (report 001, problem 3)."""
+        with isolated_rng(self.parts.seed + 3, self.parts.device):
+            ends = self.parts.model.sample_latent(2 * PAIRS).view(PAIRS, 2, -1)
         alphas = torch.tensor(ALPHAS, device=ends.device)
         between = torch.lerp(ends[:, :1], ends[:, 1:], alphas.view(1, -1, 1))
         latent = self.generate(between.flatten(0, 1)).cpu().unflatten(0, (PAIRS, len(ALPHAS)))
@@ -237,8 +253,12 @@ class ImageGan(Adversarial):
         return {"generated": make_grid(grid, nrow=math.ceil(math.sqrt(len(grid))), padding=1, pad_value=0.5)}
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"samples": dict(self._samples)}
+        # Another device would draw other latents; a protocol is known only where its score was computed.
+        own = {"samples": dict(self._samples), "latents": self._latents, "protocol": dict(self.protocol)}
+        return super().state_dict() | own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._samples = dict(state["samples"])
+        self._latents = state["latents"].to(self.parts.device)
+        self.protocol |= state["protocol"]

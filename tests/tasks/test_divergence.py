@@ -429,7 +429,6 @@ def grid_divergences(theta: float) -> dict[str, float]:
         "squared_hellinger": sum((math.sqrt(p[c]) - math.sqrt(q[c])) ** 2 for c in supports),
         "jsd": (to_mixture(p) + to_mixture(q)) / 2,
         "total_variation": variation,
-        "tv": variation,
         "w1": theta,  # every cell moves by θ, and none can move by less: C = −x has slope 1
     }
 
