@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genbench.errors import DataError
 
-__all__ = ["DataFile", "cached", "ensure"]
+__all__ = ["DataFile", "cached", "ensure", "store"]
 
 Arrays = dict[str, NDArray[np.uint8]]
 
@@ -90,14 +91,19 @@ def _stamp(source: Path) -> tuple[int, int]:
 
 
 def _store(path: Path, stamp: NDArray[np.int64], arrays: Arrays) -> None:
-    packed = {"stamp": stamp, "keys": np.array(list(arrays))}
+    packed: dict[str, NDArray[Any]] = {"stamp": stamp, "keys": np.array(list(arrays))}
     for key, array in arrays.items():
         packed[f"{key}:shape"] = np.array(array.shape)
         packed[key] = np.packbits(array) if array.size > 1 and array.max() <= 1 else array
+    store(path, np.savez_compressed, packed)
+
+
+def store(path: Path, save: Callable[..., None], arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a `.npz` by np.savez or np.savez_compressed, complete or not at all; nothing where one cannot write."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(part, **packed)  # type: ignore[arg-type]
+        save(part, **arrays)
         part.replace(path)
     except OSError:
         pass

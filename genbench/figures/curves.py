@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from genbench.figures.style import BLACK, BLUE, GREY, TICK_SIZE, VERMILLION, label_axes, new_figure
+from genbench.figures.style import BLUE, GREY, TICK_SIZE, VERMILLION, label_axes, name_in_margin, new_figure
 
 __all__ = ["elbo_curves", "spread_apart"]
 
@@ -99,26 +99,8 @@ def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None
     bottom, top = axes.get_ylim()
     ordered = sorted(entries, key=lambda entry: entry[1])
     heights = np.array([(value - bottom) / (top - bottom) for _, value, _ in ordered])
-    for (text, value, colour), height in zip(ordered, spread_apart(heights, 0.058), strict=True):
-        axes.annotate(
-            text,
-            xy=(1.0, value),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(1.055, float(height)),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=TICK_SIZE,
-            color=BLACK if colour == GREY else colour,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.7,
-                "relpos": (0, 0.5),
-                "shrinkA": 1,
-                "shrinkB": 0,
-            },
-            annotation_clip=False,
-        )
+    for (name, value, colour), height in zip(ordered, spread_apart(heights, 0.058), strict=True):
+        name_in_margin(axes, name, value, colour, float(height))
 
 
 def _minus(value: float) -> str:

@@ -29,6 +29,7 @@ from genbench.figures.style import (
     TITLE_SIZE,
     VERMILLION,
     label_axes,
+    name_in_margin,
     new_figure,
 )
 
@@ -318,22 +319,4 @@ def _write_margin(figure: Figure, axes: Axes, entries: Sequence[tuple[str, float
     heights = spread_apart(places[:, 1], 0.058)
     heights += max(0.0, -float(heights[0]))
     for (name, value, colour), height in zip(ordered, heights, strict=True):
-        axes.annotate(
-            name,
-            xy=(1 + ticks / across, value),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(1 + names / across, float(height)),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=TICK_SIZE,
-            color=BLACK if colour == GREY else colour,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.7,
-                "relpos": (0, 0.5),
-                "shrinkA": 1,
-                "shrinkB": 0,
-            },
-            annotation_clip=False,
-        )
+        name_in_margin(axes, name, value, colour, float(height), 1 + ticks / across, 1 + names / across)

@@ -14,7 +14,6 @@ import hashlib
 import http.client
 import io
 import json
-import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genbench.data.files import store
 from genbench.errors import ConfigError, DataError
 
 __all__ = [
@@ -337,18 +337,8 @@ def _restore(path: Path | None, key: str, count: int) -> tuple[Statistics, Tenso
 
 
 def _store(path: Path | None, key: str, found: Statistics, pool: Tensor) -> None:
-    if path is None:
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part, key=np.array(key), mu=found.mu, sigma=found.sigma, pool=pool.numpy())
-        part.replace(path)
-    except OSError:
-        pass
-    finally:
-        with contextlib.suppress(OSError):  # no such directory
-            part.unlink()
+    if path is not None:
+        store(path, np.savez, {"key": np.array(key), "mu": found.mu, "sigma": found.sigma, "pool": pool.numpy()})
 
 
 def scores(generated: Features, reference: Reference, which: Collection[str] = SCORES) -> dict[str, float]:
