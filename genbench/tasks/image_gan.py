@@ -88,7 +88,11 @@ class ImageGan(Adversarial):
             compile=compile,
         )
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
-        self.charts[f"{self.loss.symbol} beside FID"] = [f"train/{self.loss.symbol}", "eval/fid"]
+        # TensorBoard draws both on one axis, so FID comes in hundreds.
+        self.charts[f"{divergence_name(self.loss.symbol)} beside FID / 100"] = [
+            f"train/{self.loss.symbol}",
+            "eval/fid_in_hundreds",
+        ]
         self._count_classes = classes
         self._samples: dict[str, Tensor] = {}
         self._references: dict[str, fidelity.Reference] = {}
@@ -121,13 +125,15 @@ class ImageGan(Adversarial):
     def evaluate(self, split: str) -> dict[str, float]:
         if split == "valid":
             values = super().evaluate(split)
-            return values | (self._fidelity("eval/", "train", self.fid_samples) if self.fid_samples else {})
+            return values | (self._fidelity(self.fid_samples) if self.fid_samples else {})
         values = self._final_fidelity(self.final_samples) if self.final_samples else {}
         return values | (self._recognized() if self._count_classes else {})
 
-    def _fidelity(self, prefix: str, split: str, count: int) -> dict[str, float]:
+    def _fidelity(self, count: int) -> dict[str, float]:
         """FID, and the Inception Score where the weights have a classifier."""
-        return self._score(prefix, split, self._inception.features(self._bytes(count)), ("fid", "inception_score"))
+        features = self._inception.features(self._bytes(count))
+        values = self._score("eval/", "train", features, ("fid", "inception_score"))
+        return values | {"eval/fid_in_hundreds": values["eval/fid"] / 100}
 
     def _final_fidelity(self, count: int) -> dict[str, float]:
         """Every score of `count` images against the training set, and FID of 10,000 against both splits."""

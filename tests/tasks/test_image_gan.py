@@ -66,7 +66,8 @@ def test_scores_and_their_protocols(data_root: Path) -> None:
     state = torch.get_rng_state()
     valid, test = task.evaluate("valid"), task.evaluate("test")
     assert torch.equal(torch.get_rng_state(), state)
-    assert {"eval/w1", "eval/fid", "eval/inception_score"} == set(valid)
+    assert {"eval/w1", "eval/fid", "eval/fid_in_hundreds", "eval/inception_score"} == set(valid)
+    assert valid["eval/fid_in_hundreds"] == valid["eval/fid"] / 100
     assert set(test) == {f"test/{name}" for name in fidelity.SCORES}
     assert task.protocol["eval/fid"]["n_generated"] == 16
     assert task.protocol["test/fid"]["n_generated"] == 24
