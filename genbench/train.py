@@ -72,8 +72,11 @@ def _run_jobs(arguments: list[str]) -> int:
     hydra.main(config_path=str(cli.CONFIG_DIRECTORY), config_name="train", version_base="1.3")(job)()
     if len(outcomes) > 1:
         print(cli.sweep_table(outcomes))
-        for path in sweeps.draw(outcome.directory for outcome in outcomes if outcome.status == "done"):
-            print(f"  picture      {path}")
+        try:
+            for path in sweeps.draw(outcome.directory for outcome in outcomes):
+                print(f"  picture      {path}")
+        except GenbenchError as error:  # the runs are done; they only do not belong in one picture
+            print(f"  no picture   {error}")
     return max((outcome.exit_code for outcome in outcomes), default=0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -444,3 +444,13 @@ def test_no_truth_is_made_up() -> None:
         assert truth(symbol, 0.5) is None
     known = {name for name in TABLE if truth(name, 0.5) is not None}
     assert known == {"squared_hellinger", "total_variation"}
+
+
+def test_a_sweep_over_more_than_theta_ends_well_without_a_picture(
+    genbench: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("experiment=divergence-w1", "trainer.max_steps=2")
+    assert genbench("-m", *words, "regularizer.coefficient=10,50") == 0
+    assert "no picture   these runs differ in more than θ, loss and seed" in capsys.readouterr().out
+    assert genbench("-m", *words, "dataset.theta=0,1") == 0
+    assert (tmp_path / "outputs" / "divergence-w1" / "sweep-w1.png").is_file()
