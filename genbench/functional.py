@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "LOG_2PI",
     "kl_gaussian_gaussian_analytic",
     "kl_gaussian_gaussian_mc",
     "kl_gaussian_standard_normal",

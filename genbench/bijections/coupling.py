@@ -25,11 +25,13 @@ class AffineCoupling(Bijection):
         mask: b, of the event's shape, of zeros and ones.
         conditioner: [B, C, …] → [B, 2C, …], raw log-scale and shift one after the other along dimension 1. With a
             last layer of zeros the coupling starts as the identity.
+        conditional: the conditioner takes the context as its second argument. A coupling that is not conditional
+            ignores any context that it is given.
     """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor, conditioner: nn.Module) -> None:
+    def __init__(self, mask: Tensor, conditioner: nn.Module, *, conditional: bool = False) -> None:
         super().__init__()
         if mask.dim() == 0 or not ((mask == 0) | (mask == 1)).all():
             raise ConfigError(
@@ -38,20 +40,24 @@ class AffineCoupling(Bijection):
             )
         self.register_buffer("mask", mask.bool())
         self.conditioner = conditioner
+        self.conditional = conditional
         self.log_scale_bound = nn.Parameter(torch.ones(len(mask), *[1] * (mask.dim() - 1)))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._condition(x)
+        log_scale, shift = self._condition(x, context)
         return torch.where(self.mask, x, x * log_scale.exp() + shift), sum_event(log_scale)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._condition(y)
+        log_scale, shift = self._condition(y, context)
         return torch.where(self.mask, y, (y - shift) * torch.exp(-log_scale)), -sum_event(log_scale)
 
-    def _condition(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _condition(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Log-scale and shift, both [B, *event]; the log-scale is 0 where the mask is 1."""
+        if self.conditional and context is None:
+            raise ConfigError("This coupling was built for a context and got none.")
         # `where` instead of a product: 0 · inf would carry the hidden half's overflow into the conditioner.
-        out = self.conditioner(torch.where(self.mask, x, 0))
+        passed = torch.where(self.mask, x, 0)
+        out = self.conditioner(passed, context) if self.conditional else self.conditioner(passed)
         if out.shape[1] != 2 * x.shape[1] or out.shape[2:] != x.shape[2:]:
             wanted = (2 * x.shape[1], *x.shape[2:])
             raise ConfigError(

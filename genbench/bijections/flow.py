@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from genbench.bijections.base import Bijection, sum_event
 from genbench.errors import ConfigError
+from genbench.functional import LOG_2PI
 
 __all__ = ["Direction", "Flow"]
 
@@ -83,14 +84,17 @@ class Flow(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """n samples, [n, *data event], without gradients; the base's standard deviation is `temperature`."""
-        x, _ = self.to_data(temperature * self._draw(n, generator), context)
+        x, _ = self.to_data(temperature * self.draw_base(n, generator), context)
         return x
 
     def rsample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """n samples x = g(z) that carry gradients to the parameters, [n, *data event], and log q(x), [n]."""
-        z = self._draw(n, generator)
+        return self.push(self.draw_base(n, generator), context)
+
+    def push(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Base points z [B, *event_shape] → x = g(z) [B, *data event] and log q(x) [B], with gradients."""
         x, log_det = self.to_data(z, context)
         return x, self._log_base(z) - log_det
 
@@ -98,9 +102,10 @@ class Flow(nn.Module):
     def _forward_normalises(self) -> bool:
         return self.direction == "data to base"
 
-    def _draw(self, n: int, generator: torch.Generator | None) -> Tensor:
+    def draw_base(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n base points, [n, *event_shape]."""
         like = self.device_and_dtype
         return torch.randn(n, *self.event_shape, device=like.device, dtype=like.dtype, generator=generator)
 
     def _log_base(self, z: Tensor) -> Tensor:
-        return -0.5 * sum_event(z.square()) - 0.5 * math.log(2 * math.pi) * math.prod(self.event_shape)
+        return -0.5 * sum_event(z.square()) - 0.5 * LOG_2PI * math.prod(self.event_shape)

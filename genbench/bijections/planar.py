@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from genbench.bijections.base import Bijection, softplus
+from genbench.errors import ConfigError
 
-__all__ = ["Planar", "Radial"]
+__all__ = ["Planar", "PlanarStack", "Radial", "constrain", "determinant"]
 
 POLISH = 2  # Newton steps after bisection; the digits double in each
 
@@ -39,18 +40,10 @@ class Planar(Bijection):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(features), 1 / math.sqrt(features))
 
-    def constrained(self) -> tuple[Tensor, Tensor]:
-        """û, [D], and 1 + wᵀû > 0, []"""
-        wu, norm2 = self.w @ self.u, self.w @ self.w
-        usable = norm2 > torch.finfo(norm2.dtype).eps ** 2
-        # The inner `where` keeps the division finite, and the gradient with it, in the branch that is not taken.
-        step = torch.where(usable, softplus(wu) - 1 - wu, 0) / torch.where(usable, norm2, 1)
-        return self.u + step * self.w, torch.where(usable, softplus(wu), 1 + wu)
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        u, slope = self.constrained()
+        u, slope = constrain(self.w, self.u)
         h = torch.tanh(x @ self.w + self.b)
-        return x + h[:, None] * u, _determinant(h, slope).log()
+        return x + h[:, None] * u, determinant(h, slope).log()
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Exact, by bisection of a + c tanh(a) = t in the scalar a = wᵀx + b, with c = wᵀû and t = wᵀy + b.
@@ -58,13 +51,89 @@ class Planar(Bijection):
         First derivatives, by y and by the parameters, are exact; derivatives of the second order are not. Where c is
         close to −1, f is flat as a³ at a = 0, and f⁻¹ is known there to the cube root of the rounding unit.
         """
-        u, slope = self.constrained()
-        t = y @ self.w + self.b
-        h = _solve(t, slope).tanh()
-        return y - h[:, None] * u, -_determinant(h, slope).log()
+        u, slope = constrain(self.w, self.u)
+        h = _solve(y @ self.w + self.b, slope).tanh()
+        return y - h[:, None] * u, -determinant(h, slope).log()
 
 
-def _determinant(h: Tensor, slope: Tensor) -> Tensor:
+class PlanarStack(Bijection):
+    """K planar maps one after the other: Compose of K Planar, with all constraints and determinants at once.
+
+    Args:
+        features: D, of x [B, D].
+        layers: K. Parameters start at U(±1/√D).
+        context: size of a context vector that a linear layer turns into every sample's own w, u and b, as in an
+            amortized posterior (Rezende & Mohamed 2015, section 4.2), starting near the identity; 0 for none.
+    """
+
+    def __init__(self, features: int, layers: int, context: int = 0) -> None:
+        super().__init__()
+        self.features, self.layers = features, layers
+        if context:
+            self.amortized = nn.Linear(context, layers * (2 * features + 1))
+            nn.init.normal_(self.amortized.weight, 0.0, 0.01)
+            nn.init.normal_(self.amortized.bias, 0.0, 0.1 / math.sqrt(features))
+            return
+        bound = 1 / math.sqrt(features)
+        self.w = nn.Parameter(torch.empty(layers, features).uniform_(-bound, bound))
+        self.u = nn.Parameter(torch.empty(layers, features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.empty(layers).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        w, u, b, slope = self._maps(context)
+        heights = []
+        for w_k, u_k, b_k in zip(w.unbind(-2), u.unbind(-2), b.unbind(-1), strict=True):
+            h = torch.tanh((x * w_k).sum(-1) + b_k)
+            x = torch.addcmul(x, h.unsqueeze(-1), u_k)
+            heights.append(h)
+        return x, determinant(torch.stack(heights, -1), slope).log().sum(-1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Exact, as of Planar."""
+        w, u, b, slope = self._maps(context)
+        heights = []
+        for k in reversed(range(self.layers)):
+            w_k, u_k = w[..., k, :], u[..., k, :]
+            h = _solve((y * w_k).sum(-1) + b[..., k], slope[..., k]).tanh()
+            y = torch.addcmul(y, h.unsqueeze(-1), u_k, value=-1)
+            heights.append(h)
+        return y, -determinant(torch.stack(heights[::-1], -1), slope).log().sum(-1)
+
+    @torch.no_grad()
+    def path(self, x: Tensor) -> list[Tensor]:
+        """Where each layer of `forward` sends x: K + 1 tensors [B, D], x itself first. For maps without a context."""
+        w, u, b, _ = self._maps(None)
+        points = [x]
+        for k in range(self.layers):
+            h = torch.tanh(points[-1] @ w[k] + b[k])
+            points.append(points[-1] + h[:, None] * u[k])
+        return points
+
+    def _maps(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """w and û, [K, D] or [B, K, D]; b and 1 + wᵀû, [K] or [B, K]."""
+        if hasattr(self, "amortized"):
+            if context is None:
+                raise ConfigError("PlanarStack was built for a context and got none.")
+            sizes = [self.features, self.features, 1]
+            raw = self.amortized(context).view(len(context), self.layers, sum(sizes))
+            w, u, b = raw.split(sizes, dim=-1)
+            b = b.squeeze(-1)
+        else:
+            w, u, b = self.w, self.u, self.b
+        u, slope = constrain(w, u)
+        return w, u, b, slope
+
+
+def constrain(w: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """û, [..., D], and 1 + wᵀû > 0, [...], of w and u, [..., D]."""
+    wu, norm2 = (w * u).sum(-1), w.square().sum(-1)
+    usable = norm2 > torch.finfo(norm2.dtype).eps ** 2
+    # The inner `where` keeps the division finite, and the gradient with it, in the branch that is not taken.
+    step = torch.where(usable, softplus(wu) - 1 - wu, 0) / torch.where(usable, norm2, 1)
+    return u + step.unsqueeze(-1) * w, torch.where(usable, softplus(wu), 1 + wu)
+
+
+def determinant(h: Tensor, slope: Tensor) -> Tensor:
     """1 + (1 − h²) m for h = tanh(a), m = slope − 1: a sum of positive terms, where m near −1 costs no digits."""
     h2 = h.square()
     return h2 + (1 - h2) * slope
@@ -81,9 +150,9 @@ def _solve(t: Tensor, slope: Tensor) -> Tensor:
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         a = low + (high - low) / 2
         for _ in range(POLISH):
-            step = (a + (slope - 1) * a.tanh() - t) / _determinant(a.tanh(), slope).clamp(min=info.tiny)
+            step = (a + (slope - 1) * a.tanh() - t) / determinant(a.tanh(), slope).clamp(min=info.tiny)
             a = (a - step).clamp(low, high)
-        derivative = _determinant(a.tanh(), slope).clamp(min=info.tiny)
+        derivative = determinant(a.tanh(), slope).clamp(min=info.tiny)
     # Nothing in value; in the derivatives, the implicit function theorem: ∂a = (∂t − tanh(a) ∂slope) / derivative.
     residual = t - (slope - 1) * a.tanh()
     return a + (residual - residual.detach()) / derivative

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,32 +13,43 @@ from numpy.typing import NDArray
 
 from genbench.figures.style import BLUE, GREY, TICK_SIZE, VERMILLION, label_axes, name_in_margin, new_figure
 
-__all__ = ["elbo_curves", "spread_apart"]
+__all__ = ["Better", "learning_curves", "spread_apart"]
 
-# The range shows at least this share of all points; the first epochs may lie tens of nats below the rest.
+Better = Literal["higher", "lower"]
+"""The direction in which a quantity improves."""
+
+# The range shows at least this share of all points; the first epochs may be tens of nats worse than the rest.
 SHOWN = 0.9
+NOTE = 0.14  # fraction of the axes that the note on hidden points takes, with a gap to the names beside it
 
 
-def elbo_curves(
+def learning_curves(
     train: Sequence[tuple[float, float]],
     valid: Sequence[tuple[float, float]],
     references: Sequence[tuple[str, float]] = (),
     title: str = "",
+    *,
+    quantity: str = "ELBO (nats per image)",
+    better: Better = "higher",
+    over: str = "epoch",
 ) -> Figure:
-    """Training and validation evidence lower bound over epochs, beside published values.
+    """A quantity on training and validation data over epochs or steps, beside published values.
 
     The final validation value and every reference are named, with their value, in the right margin. Early
-    points far below the rest are left out of the range; the picture says how many and how low they go.
+    points far worse than the rest are left out of the range; the picture says how many and how bad they get.
 
     Args:
-        train, valid: (epoch, ELBO in nats per image), negative, higher is better; either may be empty.
-        references: (label, value in nats), drawn as horizontal lines.
+        train, valid: (epoch or step, value); either may be empty.
+        references: (label, value), drawn as horizontal lines.
         title: of the picture.
+        quantity: name of the vertical axis, with its unit.
+        better: "higher" for a bound or a log-likelihood, "lower" for its negative or for bits per dimension.
+        over: name of the horizontal axis.
     """
     figure = new_figure(7.2, 4.0)
     figure.subplots_adjust(left=0.105, right=0.7, bottom=0.13, top=0.91)
     axes = figure.add_subplot()
-    label_axes(axes, "epoch", "ELBO (nats per image)", title)
+    label_axes(axes, over, quantity, title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 
     curves = [("training", train, BLUE, "o"), ("validation", valid, VERMILLION, "s")]
@@ -47,70 +58,93 @@ def elbo_curves(
             epochs, values = np.asarray(pairs, dtype=np.float64).T
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.2, "linewidth": 1.5}
             axes.plot(epochs, values, label=name, **style)
-    shown = _set_range(axes, [value for _, pairs, *_ in curves for _, value in pairs], references)
-    _mark_hidden(axes, curves, shown)
+    _set_range(axes, [value for _, pairs, *_ in curves for _, value in pairs], references, better)
+    noted = _mark_hidden(axes, curves, better)
 
-    margin = [(f"{label}: {_minus(value)}", value, GREY) for label, value in references]
+    margin = [(f"{label}: {_written(value)}", value, GREY) for label, value in references]
     if valid:
-        margin.append((f"final validation: {_minus(valid[-1][1])}", valid[-1][1], VERMILLION))
+        final = valid[-1][1]
+        # One that is not finite has no place in the picture, but must not be passed over.
+        height = final if np.isfinite(final) else axes.get_ylim()[0 if better == "higher" else 1]
+        margin.append((f"final validation: {_written(final)}", height, VERMILLION))
     for _, value in references:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
-    _write_margin(axes, margin)
+    low, high = (NOTE, 1.0) if better == "higher" else (0.0, 1 - NOTE)
+    _write_margin(axes, margin, low if noted else -np.inf, high if noted else 1.0)
     if train or valid:
-        axes.legend(loc="lower right", fontsize=TICK_SIZE, framealpha=0.9, edgecolor="#DDDDDD")
+        # "best" tries the upper right first, and leaves it where a curve ends as high as it began.
+        corner: Literal["lower right", "best"] = "lower right" if better == "higher" else "best"
+        axes.legend(loc=corner, fontsize=TICK_SIZE, framealpha=0.9, edgecolor="#DDDDDD")
     return figure
 
 
-def _set_range(axes: Axes, values: Sequence[float], references: Sequence[tuple[str, float]]) -> float:
-    """Sets the vertical range and returns its lower end."""
-    finite = np.array([value for value in values if np.isfinite(value)])
-    lines = [value for _, value in references]
+def _set_range(axes: Axes, values: Sequence[float], references: Sequence[tuple[str, float]], better: Better) -> None:
+    """Shows all finite values but the worst, should those be far from the rest."""
+    sign = 1.0 if better == "higher" else -1.0
+    finite = sign * np.array([value for value in values if np.isfinite(value)])
+    lines = [sign * value for _, value in references]
     if not finite.size and not lines:
-        return float(axes.get_ylim()[0])
-    low = min([*([float(np.quantile(finite, 1 - SHOWN, method="lower"))] if finite.size else []), *lines])
-    high = max([*finite, *lines])
-    # A few points below the quantile do no harm where they lie close to it.
-    if finite.size and finite.min() > low - 0.6 * (high - low):
-        low = min(low, float(finite.min()))
-    margin = 0.06 * max(high - low, 1e-3)
-    axes.set_ylim(low - margin, high + margin)
-    return low - margin
+        return
+    worst = min([*([float(np.quantile(finite, 1 - SHOWN, method="lower"))] if finite.size else []), *lines])
+    best = max([*finite, *lines])
+    # A few points beyond the quantile do no harm where they lie close to it.
+    if finite.size and finite.min() > worst - 0.6 * (best - worst):
+        worst = min(worst, float(finite.min()))
+    margin = 0.06 * max(best - worst, 1e-3)
+    axes.set_ylim(*sorted((sign * (worst - margin), sign * (best + margin))))
 
 
 def _mark_hidden(
-    axes: Axes, curves: Sequence[tuple[str, Sequence[tuple[float, float]], str, str]], shown: float
-) -> None:
-    """Triangles on the lower edge where points are below the range, and a note that tells the lowest."""
+    axes: Axes, curves: Sequence[tuple[str, Sequence[tuple[float, float]], str, str]], better: Better
+) -> bool:
+    """Triangles on the edge beyond which points lie, and a note that tells the worst; returns whether any do."""
+    low, high = axes.get_ylim()
     hidden = []
+    edge, marker = (0.025, "v") if better == "higher" else (0.975, "^")
     # The first curve's triangles are larger, so that they show behind the second's.
     for (_, pairs, colour, _), size in zip(curves, (8.0, 4.5), strict=True):
         for epoch, value in pairs:
-            if value < shown:
+            if (value < low) if better == "higher" else (value > high):
                 hidden.append(value)
                 place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "linestyle": "none"}
-                axes.plot([epoch], [0.025], marker="v", color=colour, markersize=size, label="_hidden", **place)
+                axes.plot([epoch], [edge], marker=marker, color=colour, markersize=size, label="_hidden", **place)
     if hidden:
-        text = f"▼ {len(hidden)} point{'s' * (len(hidden) > 1)} below the\n    range, lowest {_minus(min(hidden))}"
-        axes.text(1.02, 0.0, text, transform=axes.transAxes, fontsize=TICK_SIZE, color=GREY, va="bottom")
+        points = f"{len(hidden)} point{'s' * (len(hidden) > 1)}"
+        note: dict[str, Any] = {"transform": axes.transAxes, "fontsize": TICK_SIZE, "color": GREY}
+        if better == "higher":
+            text = f"▼ {points} below the\n    range, lowest {_written(min(hidden))}"
+            axes.text(1.02, 0.0, text, va="bottom", **note)
+        else:
+            text = f"▲ {points} above the\n    range, highest {_written(max(hidden))}"
+            axes.text(1.02, 1.0, text, va="top", **note)
+    return bool(hidden)
 
 
-def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None:
-    """Names horizontal positions in the right margin, pushed apart where they would overlap."""
+def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]], low: float, high: float) -> None:
+    """Names vertical positions in the right margin, pushed apart where they would overlap.
+
+    `low` and `high`, between which the names stand, are fractions of the axes.
+    """
     bottom, top = axes.get_ylim()
     ordered = sorted(entries, key=lambda entry: entry[1])
     heights = np.array([(value - bottom) / (top - bottom) for _, value, _ in ordered])
-    for (name, value, colour), height in zip(ordered, spread_apart(heights, 0.058), strict=True):
+    for (name, value, colour), height in zip(ordered, spread_apart(heights, 0.058, low, high), strict=True):
         name_in_margin(axes, name, value, colour, float(height))
 
 
-def _minus(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+def _written(value: float) -> str:
+    if not np.isfinite(value):
+        return "not finite"
+    return (f"{value:.2f}" if abs(value) < 1e6 else f"{value:.3g}").replace("-", "−")
 
 
-def spread_apart(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
-    """Ascending heights moved as little as possible (least squares) to be at least `gap` apart.
+def spread_apart(
+    heights: NDArray[np.float64], gap: float, low: float = -np.inf, high: float = 1.0
+) -> NDArray[np.float64]:
+    """Ascending heights moved as little as possible (least squares) to be at least `gap` apart and in a range.
 
-    With the gaps subtracted this is isotonic regression, solved by pooling adjacent violators.
+    With the gaps subtracted this is isotonic regression, solved by pooling adjacent violators; its bounded
+    solution is the unbounded one, clipped. Too many heights for the range stand below `low`.
     """
     steps = gap * np.arange(len(heights))
     blocks: list[tuple[float, int]] = []
@@ -121,6 +155,4 @@ def spread_apart(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64
             mean, size = (before * count + mean * size) / (count + size), count + size
         blocks.append((mean, size))
     pooled = np.array([mean for mean, size in blocks for _ in range(size)])
-    spread = pooled + steps
-    # Kept inside the axes where there is room.
-    return spread - max(0.0, float(spread[-1]) - 1.0) if len(spread) else spread
+    return np.minimum(np.maximum(pooled, low), high - steps[-1:]) + steps

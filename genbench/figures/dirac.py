@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.animation import PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
@@ -17,6 +16,7 @@ from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 from numpy.typing import ArrayLike, NDArray
 
+from genbench.figures.animation import write_gif
 from genbench.figures.style import (
     BLACK,
     GREEN,
@@ -140,13 +140,15 @@ def animate(
     _draw_legend(figure)
     caption = figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
     segments = _segments(array)
-    writer = PillowWriter(fps=15)
-    with writer.saving(figure, str(path), dpi=90):
+
+    def drawn() -> Iterator[float]:
         for count in shown:
             curve.set_segments(segments[: max(count - 1, 1)])
             end.set_data_3d(*array[count - 1 : count].T)
             caption.set_text(f"{title}, generator step {count - 1}")
-            writer.grab_frame()
+            yield 0.06
+
+    write_gif(path, figure, drawn(), dpi=90)
 
 
 def _finite(points: ArrayLike) -> NDArray[np.float64]:

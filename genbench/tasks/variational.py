@@ -12,7 +12,7 @@ from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
 from genbench.errors import ConfigError
-from genbench.figures.curves import elbo_curves
+from genbench.figures.curves import learning_curves
 from genbench.figures.grids import image_grid, latent_manifold, manifold_quantiles, reconstructions, stages
 from genbench.functional import log_likelihood_bernoulli_logits, sample_gaussian
 from genbench.losses.elbo import ElboTerms
@@ -137,7 +137,7 @@ class Variational(Task):
         if stage == "end":
             panels = {STAGE_TITLES[key]: images for key, images in self._samples.items()}
             figures["stages"] = stages(panels, f"{record.title}: mean images of the same prior samples")
-            figures["elbo"] = elbo_curves(
+            figures["elbo"] = learning_curves(
                 record.curve("train/elbo"),
                 record.curve("valid/elbo"),
                 record.references("valid/elbo"),

@@ -19,7 +19,7 @@ from genbench.bijections.autoregressive import (
 from genbench.bijections.base import Bijection, Compose, Inverse, InverseNotAvailable, softplus
 from genbench.bijections.coupling import AffineCoupling, channel_mask, checkerboard_mask
 from genbench.bijections.flow import Flow
-from genbench.bijections.planar import Planar, Radial
+from genbench.bijections.planar import Planar, PlanarStack, Radial, constrain
 from genbench.bijections.shape import ActNorm, BatchNorm, InvertibleConv1x1, Logit, Permutation, Squeeze
 from genbench.errors import ConfigError
 
@@ -60,6 +60,8 @@ def image_flow() -> Bijection:
 CASES: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "planar": (lambda: Planar(3), (3,)),
     "planar-inverse": (lambda: Inverse(Planar(3)), (3,)),
+    "planar-stack": (lambda: PlanarStack(3, 4), (3,)),
+    "planar-stack-context": (lambda: PlanarStack(3, 2, context=2), (3,)),
     "radial": (lambda: Radial(3), (3,)),
     "radial-inverse": (lambda: Inverse(Radial(3)), (3,)),
     "coupling": (lambda: AffineCoupling(checkerboard_mask((5,)), dense(5)), (5,)),
@@ -204,7 +206,7 @@ def test_planar_holds_at_adversarial_parameters(name: str) -> None:
     close(back, POINTS, EXACT * size)
     close(log_det + inverse, torch.zeros(len(y)), EXACT * size)
 
-    u, slope = layer.constrained()
+    u, slope = constrain(layer.w, layer.u)
     assert slope > 0
     close(layer.w @ u, slope - 1)
     if (layer.w @ layer.w).item() > 1e-30:
@@ -227,6 +229,20 @@ def test_planar_of_no_direction_shifts() -> None:
 def test_planar_of_zeros_is_the_identity_bit_for_bit() -> None:
     y, log_det = planar([0.0, 0.0], [0.0, 0.0], 0.0)(POINTS)
     assert torch.equal(y, POINTS) and (log_det == 0).all()
+
+
+def test_a_stack_is_its_layers_one_after_the_other() -> None:
+    stack, x = PlanarStack(3, 4), torch.randn(5, 3)
+    layers = Compose([Planar(3) for _ in range(4)])
+    with torch.no_grad():
+        for k, layer in enumerate(layers):
+            for name, parameter in layer.named_parameters():
+                parameter.copy_(getattr(stack, name)[k])
+    for mine, theirs in zip((*stack(x), *stack.inverse(x)), (*layers(x), *layers.inverse(x)), strict=True):
+        close(mine, theirs)
+    points = stack.path(x)
+    for k, layer in enumerate(layers):
+        close(points[k + 1], layer(points[k])[0])
 
 
 def test_planar_is_finite_where_its_determinant_all_but_vanishes() -> None:
@@ -297,6 +313,7 @@ def test_masks() -> None:
         (lambda: made_masks(3, [4], [0, 1, 1]), "order"),
         (lambda: made_masks(3, []), "hidden"),
         (lambda: InverseAutoregressive(2, [4], context=1)(torch.zeros(1, 2)), "context"),
+        (lambda: PlanarStack(2, 1, context=1)(torch.zeros(1, 2)), "context"),
         (lambda: Flow(Planar(2), [2], "sideways"), "direction"),  # type: ignore[arg-type]
         (lambda: Flow(Planar(3), [2], "data to base").log_prob(torch.zeros(1, 3)), "shape"),
     ],

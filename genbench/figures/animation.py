@@ -1,0 +1,46 @@
+"""Pictures that move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+__all__ = ["write_gif"]
+
+PALETTE_FRAMES = 8
+NEARLY_WHITE = 248
+
+
+def write_gif(path: str | Path, figure: Figure, frames: Iterable[float], dpi: float) -> None:
+    """Writes an endless GIF of a figure that changes.
+
+    All frames share one palette without dithering, so that what stands still costs no bytes.
+
+    Args:
+        path: of the GIF, overwritten.
+        figure: at its first state or any other.
+        frames: changes the figure before it yields the seconds for which to show it; a GIF counts hundredths.
+        dpi: pixels per inch of the GIF.
+    """
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    pictures, durations = [], []
+    for seconds in frames:
+        canvas.draw()
+        pictures.append(np.array(canvas.buffer_rgba())[..., :3])
+        durations.append(round(1000 * seconds))
+    chosen = np.linspace(0, len(pictures) - 1, min(PALETTE_FRAMES, len(pictures))).round().astype(int)
+    palette = Image.fromarray(np.concatenate([pictures[k] for k in chosen])).quantize()
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    # A palette's colours are means of what they stand for; the ground must be white, not nearly so.
+    colours[colours.min(axis=1) >= NEARLY_WHITE] = 255
+    palette.putpalette(colours.ravel().tolist())
+    first, *rest = [
+        Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures
+    ]
+    first.save(path, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
