@@ -1,31 +1,42 @@
 """`genbench-figures`: pictures of finished runs, from their checkpoints, without training.
 
 genbench-figures redraw outputs/vae-mnist5k/seed1-…          every final picture again
-genbench-figures animate outputs/dirac-w1-3/seed1-…          the trajectory as a GIF
+genbench-figures animate outputs/dirac-w1-3/seed1-…          a Dirac-GAN's trajectory, or samples on their way through
+                                                             a planar flow, as a GIF
 genbench-figures dirac-pairs outputs                         all Dirac-GANs, without and with averaging
 genbench-figures sweep outputs/divergence-w1                 an experiment's runs together, as at the end of a sweep
+genbench-figures planar-maps                                 what single planar maps do to a normal distribution
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from omegaconf import OmegaConf
 
 from genbench import cli, sweeps
+from genbench.bijections.planar import Planar
 from genbench.config import Config
 from genbench.engine import checkpoint
 from genbench.engine.device import resolve
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError, GenbenchError
 from genbench.figures.dirac import Pair, pairs_page
+from genbench.figures.flows import planar_maps
 from genbench.run import build_task, make_logbook
 
 __all__ = ["main"]
+
+# Means and variances of the planar maps of report 000, problem 3.1.
+MAPS_OF_W = ((0.0, 0.1), (0.0, 0.5), (0.0, 1.0), (5.0, 0.1))
+MEANS_OF_U, VARIANCES_OF_U = (0.0, 2.0, 5.0), (0.1, 0.5, 1.0)
+MAP_SAMPLES = 10_000
 
 DIRAC_CONFIGURATIONS = 5  # dirac-*-1 … 5 without averaging, 6 … 10 the same with it
 
@@ -38,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, action, help_ in (
         ("redraw", _redraw, "draw every final picture of a run again"),
-        ("animate", _animate, "write the trajectory of a Dirac-GAN as figures/trajectory.gif"),
+        ("animate", _animate, "write a Dirac-GAN's trajectory, or samples on their way through a flow, as a GIF"),
     ):
         sub = commands.add_parser(command, help=help_)
         sub.add_argument("run", type=Path, help="a run directory")
@@ -50,6 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
     sweep = commands.add_parser("sweep", help="draw an experiment's finished runs together")
     sweep.add_argument("experiment", type=Path, help="the directory of an experiment")
     sweep.set_defaults(action=_sweep)
+    maps = commands.add_parser("planar-maps", help="what single random planar maps do to a normal distribution")
+    maps.add_argument("--out", type=Path, default=Path("planar-maps.png"), help="the picture (default: %(default)s)")
+    maps.add_argument("--seed", type=int, default=1, help="of the maps and the samples (default: %(default)s)")
+    maps.set_defaults(action=_planar_maps)
     options = parser.parse_args(arguments)
     try:
         options.action(options)
@@ -86,7 +101,7 @@ def _redraw(options: argparse.Namespace) -> None:
 def _animate(options: argparse.Namespace) -> None:
     config, run_dir, task = _load(options.run)
     if not hasattr(task, "animate"):
-        raise ConfigError(f"{config.name} has no animation", "choose a Dirac-GAN")
+        raise ConfigError(f"{config.name} has no animation", "choose a Dirac-GAN or a planar flow")
     run_dir.figures.mkdir(exist_ok=True)
     path = run_dir.figures / "trajectory.gif"
     task.animate(path, config.name)
@@ -99,6 +114,28 @@ def _sweep(options: argparse.Namespace) -> None:
         print(path)
     if not paths:
         raise ConfigError(f"nothing to draw together in {options.experiment}", "name one like outputs/divergence-w1")
+
+
+def _planar_maps(options: argparse.Namespace) -> None:
+    """f(z) = z + û tanh(wᵀz), z ~ N(0, I), for random w and u (report 000, problem 3.1)."""
+    generator = torch.Generator().manual_seed(options.seed)
+    spread = list(itertools.product(MEANS_OF_U, VARIANCES_OF_U))
+    samples = torch.empty(len(MAPS_OF_W), len(spread), MAP_SAMPLES, 2)
+    for row, (mean_w, variance_w) in enumerate(MAPS_OF_W):
+        for column, (mean_u, variance_u) in enumerate(spread):
+            z, noise = torch.randn(MAP_SAMPLES, 2, generator=generator), torch.randn(2, 2, generator=generator)
+            planar = Planar(2)
+            with torch.no_grad():
+                planar.w.copy_(mean_w + variance_w**0.5 * noise[0])
+                planar.u.copy_(mean_u + variance_u**0.5 * noise[1])
+                planar.b.zero_()
+                samples[row, column] = planar(z)[0]
+    rows = [f"w ~ N({mean:g}, {variance:g})" for mean, variance in MAPS_OF_W]
+    columns = [f"u ~ N({mean:g}, {variance:g})" for mean, variance in spread]
+    title = f"One planar map of N(0, I), w and u drawn with seed {options.seed}"
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    planar_maps(samples, rows, columns, title).savefig(options.out)
+    print(options.out)
 
 
 def _dirac_pairs(options: argparse.Namespace) -> None:

@@ -22,13 +22,13 @@ import genbench
 from genbench import cli, registry
 from genbench.config import Config, Reference, fingerprint, identity, to_dict
 from genbench.engine import device as devices
-from genbench.engine.batches import Batches
+from genbench.engine.batches import Batches, BatchStream, ParallelBatches
 from genbench.engine.gradients import forget_compiled
 from genbench.engine.interrupts import Interrupted
 from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.trainer import Diverged, Trainer
-from genbench.errors import GenbenchError
+from genbench.errors import ConfigError, GenbenchError
 from genbench.tasks.base import Parts
 
 __all__ = ["Outcome", "build_task", "make_logbook", "run", "run_directory"]
@@ -97,7 +97,11 @@ def build_task(config: Config, device: torch.device) -> Any:
         data_root=Path(config.data_root),
         inception_weights=Path(weights) if (weights := config.metrics.inception_weights) else None,
     )
-    return registry.build("task", config.task, parts)
+    task = registry.build("task", config.task, parts)
+    falls = any((chosen or {}).get("milestones") for chosen in (config.optimizer, config.critic_optimizer))
+    if falls and config.trainer.capture and task.capturable and device.type == "cuda":
+        raise ConfigError("the learning rate cannot fall within a captured step", "set trainer.capture=false")
+    return task
 
 
 def make_logbook(config: Config, run_dir: RunDirectory, task: Any) -> Logbook:
@@ -127,20 +131,14 @@ def _run(config: Config, run_dir: RunDirectory) -> Outcome:
 
 def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.device) -> Outcome:
     run_dir.write_config(to_dict(config))
-    trainer_config = config.trainer
-    batches = Batches(
-        task.parts.dataset.train,
-        trainer_config.batch_size,
-        config.seed,
-        trainer_config.drop_last,
-        task.batches_per_step,
-    )
+    batches = _batches(config, task)
     logbook = make_logbook(config, run_dir, task)
-    trainer = Trainer(task, batches, run_dir, logbook, trainer_config, device)
+    trainer = Trainer(task, batches, run_dir, logbook, config.trainer, device)
     status, note = "done", ""
     try:
         try:
             trainer.fit()
+            note = "\n".join(task.notes(logbook.final_values))
         except Diverged as error:
             status, note = "diverged", str(error)
         summary = _summary(config, task, trainer, status, note, device)
@@ -153,11 +151,20 @@ def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.devic
         known = isinstance(error, GenbenchError)
         run_dir.set_status("failed", trainer.progress.step, error=str(error) if known else traceback.format_exc())
         raise
-    run_dir.set_status(status, trainer.progress.step, **({"error": note} if note else {}))
+    run_dir.set_status(status, trainer.progress.step, **({"error": note} if status == "diverged" else {}))
     outcome = _outcome(config, run_dir, status, summary)
-    print(f"{config.name} seed {config.seed}: {status}. {note or outcome.headline}")
+    print(f"{config.name} seed {config.seed}: {status}. {note if status == 'diverged' else outcome.headline}")
+    if note and status != "diverged":
+        print("\n".join(f"  note         {line}" for line in note.splitlines()))
     print(f"  pictures     {run_dir.figures}\n  TensorBoard  tensorboard --logdir {run_dir.tensorboard}")
     return outcome
+
+
+def _batches(config: Config, task: Any) -> BatchStream:
+    data, trainer = task.parts.dataset.train, config.trainer
+    if task.batch_seeds:
+        return ParallelBatches(data, trainer.batch_size, task.batch_seeds, trainer.drop_last)
+    return Batches(data, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)
 
 
 def _already_finished(config: Config, run_dir: RunDirectory) -> Outcome:
@@ -201,6 +208,7 @@ def _summary(
         "metrics": metrics,
         "reference": [_compare(reference, metrics) for reference in config.reference],
         "protocol": {"dataset": task.parts.dataset.name, **task.parts.dataset.protocol, **task.protocol},
+        **({"members": members} if (members := task.members(logbook.final_values)) else {}),
         "parameters": sum(parameter.numel() for parameter in task.parts.model.parameters()),
         "steps_per_second": trainer.steps_per_second,
         "training_seconds": progress.seconds,

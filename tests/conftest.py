@@ -12,8 +12,9 @@ import pytest
 import scipy.io
 import torch
 
-from genbench.data import binmnist, cifar10, mnist, svhn
+from genbench.data import binmnist, cifar10, mnist, plane, svhn
 from genbench.metrics import classifier, fidelity
+from genbench.tasks import density, energy
 from genbench.train import main
 
 # Many independent tests each; any other file's tests share what they set up, so one process runs them all.
@@ -100,6 +101,14 @@ def tiny_images(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             header, content = (2049, count), np.arange(count, dtype=np.uint8) % 10
         target(f"MNIST/raw/{name}").write_bytes(struct.pack(f">{len(header)}I", *header) + content.tobytes())
+
+
+@pytest.fixture
+def tiny_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few points in the plane, and a coarse grid for the mass of a density."""
+    monkeypatch.setattr(plane, "SPLITS", {"train": 2000, "valid": 200, "test": 400})
+    for task in (density.Density, energy.Energy):
+        monkeypatch.setattr(task, "mass_side", 100)
 
 
 @pytest.fixture

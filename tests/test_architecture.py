@@ -32,7 +32,7 @@ ALLOWED = {
     "run": GROUND | {"cli", "config", "engine", "tasks"},
     "sweeps": {"engine", "registry"},
     "train": {"cli", "errors", "run", "sweeps"},
-    "redraw": {"cli", "config", "engine", "errors", "figures", "run", "sweeps"},
+    "redraw": {"bijections", "cli", "config", "engine", "errors", "figures", "run", "sweeps"},
 }
 
 

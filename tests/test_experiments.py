@@ -18,13 +18,16 @@ CHOICES = sorted(path for group in (*registry.GROUPS,) for path in (cli.CONFIG_D
 
 # Full-size networks and thousands of images are for acceptance runs.
 SMALL = {
-    "model": {"dcgan": ("model.width=4",), "sngan-resnet": ("model.width=4",)},
+    "model": {
+        **dict.fromkeys(("dcgan", "sngan-resnet", "realnvp", "realnvp-multiscale"), ("model.width=4",)),
+        "realnvp-conv": ("model.width=4", "model.couplings=2"),
+    },
     "task": {"image-gan": ("task.batch_norm_batches=2",)},
 }
 FEW = ("task.fid_samples=16", "task.fid_reference=16", "task.final_samples=16")
 
 
-@pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_instruments")
+@pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_two_steps(genbench: Callable[..., int], tmp_path: Path, experiment: str) -> None:
     assert (

@@ -52,3 +52,16 @@ def test_bad_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("genbench-figures: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_planar_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["planar-maps", "--out", "pictures/maps.png"])
+    main(["planar-maps", "--out", "pictures/again.png"])
+    main(["planar-maps", "--out", "pictures/other.png", "--seed", "2"])
+    first, again, other = (
+        (tmp_path / "pictures" / f"{name}.png").read_bytes() for name in ("maps", "again", "other")
+    )
+    assert first == again != other
+    with Image.open(tmp_path / "pictures" / "maps.png") as picture:
+        assert picture.width > 1500

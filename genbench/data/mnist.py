@@ -9,7 +9,7 @@ from pathlib import Path
 
 from genbench.data.dataset import Dataset, unit_interval
 from genbench.data.files import DataFile, ensure
-from genbench.registry import register
+from genbench.registry import PositiveInt, register
 
 __all__ = ["mnist"]
 
@@ -31,8 +31,8 @@ PACKED_MD5 = {
 
 
 @register("dataset", "mnist")
-def mnist(root: Path) -> Dataset:
-    """[N, 1, 28, 28] of bytes with labels: 50,000 / 10,000 / 10,000.
+def mnist(root: Path, *, train_images: PositiveInt | None = None) -> Dataset:
+    """[N, 1, 28, 28] of bytes with labels: 50,000 / 10,000 / 10,000, or only the first `train_images` to train on.
 
     Raises DataError for files that are missing or damaged.
     """
@@ -42,16 +42,17 @@ def mnist(root: Path) -> Dataset:
     images = read_image_file(str(paths["train-images-idx3-ubyte"])).unsqueeze(1)
     labels = read_label_file(str(paths["train-labels-idx1-ubyte"]))
     split = len(images) - VALIDATION
+    used = min(split, train_images or split)
     return Dataset(
         name="mnist",
-        train=images[:split],
+        train=images[:used],
         valid=images[split:],
         test=read_image_file(str(paths["t10k-images-idx3-ubyte"])).unsqueeze(1),
         to_float=unit_interval,
         binary=False,
-        protocol={"binarization": "none (grey)", "split": "50000/10000/10000, validation: the last of train"},
+        protocol={"binarization": "none (grey)", "split": f"{used}/10000/10000, validation: the last of train"},
         labels={
-            "train": labels[:split],
+            "train": labels[:used],
             "valid": labels[split:],
             "test": read_label_file(str(paths["t10k-labels-idx1-ubyte"])),
         },

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Batches"]
+__all__ = ["BatchStream", "Batches", "ParallelBatches"]
+
+
+class BatchStream(Protocol):
+    """What training steps are fed from."""
+
+    steps_per_epoch: int
+
+    def next(self) -> Tensor: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Batches:
@@ -57,3 +68,21 @@ class Batches:
         self._generator.set_state(state["generator"])
         self._start_epoch()
         self._position = state["position"]
+
+
+class ParallelBatches:
+    """Several streams from the same data, each as it would be alone; a step takes one batch of each, concatenated."""
+
+    def __init__(self, data: Tensor, size: int, seeds: Sequence[int], drop_last: bool = False) -> None:
+        self.streams = [Batches(data, size, seed, drop_last) for seed in seeds]
+        self.steps_per_epoch = self.streams[0].steps_per_epoch
+
+    def next(self) -> Tensor:
+        return torch.cat([stream.next() for stream in self.streams])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"streams": [stream.state_dict() for stream in self.streams]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for stream, own in zip(self.streams, state["streams"], strict=True):
+            stream.load_state_dict(own)

@@ -51,6 +51,11 @@ class Logbook:
     def curve(self, metric: str, over: Literal["epoch", "step"] = "epoch") -> list[tuple[float, float]]:
         return [(point[over], point["value"]) for point in self._curves.get(metric, [])]
 
+    @property
+    def final_values(self) -> dict[str, float]:
+        """The last finite value of every metric that ended finite."""
+        return {name: entry["value"] for name, entry in self.final.items() if entry["value"] is not None}
+
     def references(self, metric: str) -> list[tuple[str, float]]:
         return self._references.get(metric, [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class Task(Protocol):
 
     batches_per_step: int
     """Fresh batches that one training step consumes; they arrive concatenated."""
+
+    batch_seeds: tuple[int, ...] = ()
+    """Seeds of independent streams of batches, concatenated for every step; none: one stream, from the run's seed."""
 
     parts: Any
     """What it was built from: at least `model` and `dataset` (genbench.tasks.base.Parts)."""
@@ -71,6 +74,14 @@ class Task(Protocol):
     def images(self, stage: Stage) -> dict[str, Tensor]:
         """Sample grids by name, [C, H, W] in [0, 1]."""
         return {}
+
+    def notes(self, final: Mapping[str, float]) -> list[str]:
+        """What must be said beside the final values: a mode that was lost, a posterior that collapsed."""
+        return []
+
+    def members(self, final: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Of an ensemble: the experiment, seed and metrics of each of its members, for `summary.json`."""
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive a crash."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genbench.config import TrainerConfig
 from genbench.engine import checkpoint
-from genbench.engine.batches import Batches
+from genbench.engine.batches import BatchStream
 from genbench.engine.capture import CapturedStep
 from genbench.engine.console import Reporter
 from genbench.engine.device import rng_state, set_rng_state
@@ -49,7 +49,7 @@ class Trainer:
     def __init__(
         self,
         task: Task,
-        batches: Batches,
+        batches: BatchStream,
         run: RunDirectory,
         logbook: Logbook,
         config: TrainerConfig,

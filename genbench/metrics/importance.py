@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal, log_mean_exp
 
-__all__ = ["LatentVariableModel", "importance_sampled_log_likelihood"]
+__all__ = ["LatentVariableModel", "Normalizer", "importance_sampled_log_likelihood", "log_normalizer"]
 
 
 class LatentVariableModel(Protocol):
@@ -56,3 +57,26 @@ def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -
         ]
     )
     return log_mean_exp((log_likelihood + log_ratio).double().view(len(x), num_samples))
+
+
+class Normalizer(NamedTuple):
+    """log Z with its standard error, and the effective sample size as a share of the samples."""
+
+    log_z: float
+    standard_error: float
+    effective_sample_size: float
+
+
+def log_normalizer(log_weights: Tensor) -> Normalizer:
+    """log Z = log 1/n Σ w for w = p̃(x)/q(x), x ~ q; ESS = (Σ w)² / n Σ w² (Kong 1992).
+
+    A q that misses a mode hardly ever sees it: then both the estimate and its standard error are too small.
+
+    Args:
+        log_weights: [n ≥ 2], log w.
+    """
+    log_weights = log_weights.double()
+    log_z = log_mean_exp(log_weights[None])[0]
+    relative = (log_weights - log_z).exp()  # of mean 1
+    error = relative.std() / math.sqrt(len(relative))  # of log Z, by the delta method
+    return Normalizer(log_z.item(), error.item(), (1 / relative.square().mean()).item())

@@ -9,7 +9,8 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from genbench.registry import NonNegativeFloat, PositiveFloat, Range, register
+from genbench.optimizers.schedule import decay_at
+from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, Range, register
 
 __all__ = ["adam"]
 
@@ -25,6 +26,8 @@ def adam(
     beta2: Beta = 0.999,
     eps: PositiveFloat = 1e-8,
     weight_decay: NonNegativeFloat = 0.0,
+    milestones: list[PositiveInt] = [],  # noqa: B006 - never written
+    decay: PositiveFloat = 0.1,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
     capturable = any(parameter.is_cuda for parameter in parameters)  # in a CUDA graph
@@ -45,4 +48,4 @@ def adam(
             group["capturable"] = capturable
 
     optimizer.register_load_state_dict_post_hook(stay_capturable)  # the state may come from another device
-    return optimizer
+    return decay_at(optimizer, milestones, decay)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.registry import NonNegativeFloat, PositiveFloat, register
+from genbench.optimizers.schedule import decay_at
+from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["sgd"]
 
@@ -19,5 +20,8 @@ def sgd(
     lr: PositiveFloat = 0.1,
     momentum: NonNegativeFloat = 0.0,
     weight_decay: NonNegativeFloat = 0.0,
+    milestones: list[PositiveInt] = [],  # noqa: B006 - never written
+    decay: PositiveFloat = 0.1,
 ) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    return decay_at(optimizer, milestones, decay)

@@ -145,3 +145,49 @@ def test_mnist5k_gan_draws_digits(outputs: Path) -> None:
         "samples-end",
         "walk-end",
     }
+
+
+# Measured elsewhere at these settings; the truths are entropies (FACTS: arcs 2.66001, sine 2.80523).
+NLL = {"arcs": ({2: 3.08, 8: 2.71, 32: 2.69}, 2.66001), "sine": ({2: 3.55, 8: 3.07, 32: 2.99}, 2.80523)}
+
+
+@pytest.fixture(scope="module")
+def flows(outputs: Path) -> dict[str, Any]:
+    """All twelve configurations of planar flows, four seeds each, at full length."""
+    genbench(outputs, "experiment=flow-toy-suite")
+    return summary(outputs, "flow-toy-suite")
+
+
+@pytest.mark.parametrize("target", NLL)
+def test_planar_flows_from_samples(flows: dict[str, Any], target: str) -> None:
+    bars, entropy = NLL[target]
+    assert flows["step"] == 20_000
+    for depth, bar in bars.items():
+        assert final(flows, f"test/nll/{target}-samples-k{depth}") <= bar
+    for member in flows["members"]:
+        if member["experiment"].startswith(f"flow-{target}-samples"):
+            found = member["metrics"]
+            assert found["test/nll"] >= entropy - 3 * found["test/nll_standard_error"]
+
+
+@pytest.mark.parametrize("depth", [8, 32])
+def test_annealed_flows_find_both_arcs(flows: dict[str, Any], depth: int) -> None:
+    rows = [row["metrics"] for row in flows["members"] if row["experiment"] == f"flow-arcs-density-k{depth}"]
+    assert len(rows) == 4
+    for row in rows:
+        assert abs(row["test/log_z"] - 1.8775) <= 0.03
+        assert row["test/smallest_mode"] / 2 >= 0.47
+
+
+@pytest.mark.parametrize("experiment", ["flow-arcs-samples-k8", "flow-arcs-density-k8"])
+def test_learned_densities_integrate_to_one(outputs: Path, experiment: str) -> None:
+    genbench(outputs, f"experiment={experiment}")
+    assert abs(final(summary(outputs, experiment), "test/mass") - 1) <= 1e-3
+
+
+def test_realnvp_on_few_digits(outputs: Path) -> None:
+    genbench(outputs, "experiment=realnvp-mnist5k")
+    (path,) = (outputs / "realnvp-mnist5k").glob("seed1-*/metrics.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    bits = [row["value"] for row in rows if row["metric"] == "valid/bits_per_dim"]
+    assert len(bits) == 30 and min(bits) < 2.5 < bits[0]

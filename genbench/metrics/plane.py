@@ -1,0 +1,147 @@
+"""Truths about densities in the plane, by quadrature, and how a flow's density or samples are held against them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from genbench.data.plane import TARGETS, PlanarTarget
+from genbench.metrics.importance import log_normalizer
+
+__all__ = ["Box", "Truth", "energy_truth", "grid", "judge_log_prob", "judge_samples", "quadrature", "sample_truth"]
+
+CHUNK = 2**16  # points evaluated at once
+BEYOND = 4.0  # how far an energy's mass may reach beyond the box of its samples
+COLLAPSED = 0.1  # nats of log Z, or a mode with less than half of its share
+
+
+class Box(NamedTuple):
+    """[x0, x1] × [y0, y1]"""
+
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+
+    @classmethod
+    def square(cls, extent: float) -> Box:
+        return cls(-extent, extent, -extent, extent)
+
+    @classmethod
+    def around(cls, points: Tensor) -> Box:
+        """Around [N, 2], half as wide again as they are spread, on every side."""
+        low, high = points.double().amin(0), points.double().amax(0)
+        margin = (high - low) / 2
+        (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
+        return cls(x0, x1, y0, y1)
+
+    def widened(self, by: float) -> Box:
+        return Box(self.x0 - by, self.x1 + by, self.y0 - by, self.y1 + by)
+
+
+class Truth(NamedTuple):
+    """log Z = log ∫ p̃, and the entropy −∫ p log p of p = p̃/Z, in nats."""
+
+    log_z: float
+    entropy: float
+
+    @property
+    def mass(self) -> float:
+        """∫ p̃"""
+        return math.exp(self.log_z)
+
+
+def grid(box: Box, side: int) -> tuple[Tensor, float]:
+    """Midpoints of side × side cells, [side², 2] in float64, y by y from below; and the area of a cell."""
+    x, y = (
+        low + (high - low) * (torch.arange(side, dtype=torch.float64) + 0.5) / side
+        for low, high in ((box.x0, box.x1), (box.y0, box.y1))
+    )
+    yy, xx = torch.meshgrid(y, x, indexing="ij")
+    area = (box.x1 - box.x0) * (box.y1 - box.y0) / side**2
+    return torch.stack([xx, yy], dim=-1).view(-1, 2), area
+
+
+@torch.no_grad()
+def quadrature(log_density: Callable[[Tensor], Tensor], box: Box, side: int = 1000) -> Truth:
+    """Midpoint rule on side × side cells: for what is smooth and vanishes at the box's edges it converges faster than
+    any power of the step; jumps cost it their share of a cell, unless they lie between cells.
+
+    Args:
+        log_density: log p̃, [B, 2] in float64 → [B]; −∞ where there is nothing.
+        box: holds all of the mass.
+        side: cells to a side.
+    """
+    points, area = grid(box, side)
+    log_p = torch.cat([log_density(part) for part in points.split(CHUNK)]).double()
+    log_z = torch.logsumexp(log_p, dim=0).item() + math.log(area)
+    p = (log_p - log_z).exp()
+    surprise = torch.where(p > 0, -p * (log_p - log_z), 0)
+    return Truth(log_z, surprise.sum().item() * area)
+
+
+@cache
+def sample_truth(target: str) -> Truth:
+    """Of the distribution that the samples of `target` come from; its log Z is that of `log_prob`."""
+    found = TARGETS[target]
+    return quadrature(found.log_prob, Box(*found.box), 500)
+
+
+@cache
+def energy_truth(target: str) -> Truth:
+    """Of exp(−U), for a target that has an energy."""
+    found = TARGETS[target]
+    energy = found.energy
+    assert energy is not None
+    return quadrature(lambda z: -energy(z), Box(*found.box).widened(BEYOND), 500)
+
+
+@torch.no_grad()
+def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, float]:
+    """How well log q(x) [N], at samples x [N, 2] of the target, fits them.
+
+    `nll` with its standard error; `kl`, the mean of log p(x) − log q(x), which varies far less than `nll` minus the
+    entropy does.
+    """
+    log_q = log_q.double()
+    log_p = target.log_prob(x).double() - sample_truth(target.name).log_z
+    return {
+        "nll": -log_q.mean().item(),
+        "nll_standard_error": (log_q.std() / math.sqrt(len(log_q))).item(),
+        "kl": (log_p - log_q).mean().item(),
+    }
+
+
+@torch.no_grad()
+def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, float]:
+    """How well samples x [N, 2] of q, with log q(x) [N], fit the target's energy.
+
+    `free_energy` E_q[log q + U] and `reverse_kl`, the same above its minimum −log Z; `log_z` by importance sampling,
+    with standard error and effective sample size (a share of N); `within_box`, the share of samples in the target's
+    box; `smallest_mode`, the share of the rarest mode times the number of modes; `collapsed`, 1 if log Z is off by
+    more than 0.1 or a mode holds less than half of its share.
+    """
+    assert target.energy is not None
+    log_weights = -target.energy(x).double() - log_q.double()
+    truth, found = energy_truth(target.name).log_z, log_normalizer(log_weights)
+    x0, x1, y0, y1 = target.box
+    inside = (x[:, 0] >= x0) & (x[:, 0] <= x1) & (x[:, 1] >= y0) & (x[:, 1] <= y1)
+    values = {
+        "free_energy": -log_weights.mean().item(),
+        "reverse_kl": truth - log_weights.mean().item(),
+        "log_z": found.log_z,
+        "log_z_standard_error": found.standard_error,
+        "effective_sample_size": found.effective_sample_size,
+        "within_box": inside.double().mean().item(),
+    }
+    collapsed = abs(found.log_z - truth) > COLLAPSED
+    if target.modes is not None:
+        share = torch.bincount(target.modes(x), minlength=target.mode_count).min().item() / len(x)
+        values["smallest_mode"] = share * target.mode_count
+        collapsed |= values["smallest_mode"] < 0.5
+    return values | {"collapsed": float(collapsed)}

@@ -1,0 +1,119 @@
+"""Planar flows: one, and many at once (Rezende & Mohamed 2015, arXiv 1505.05770; report 000, problem 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import torch
+from torch import Tensor, nn
+
+from genbench.bijections.flow import Direction, Flow
+from genbench.bijections.planar import PlanarStack, constrain, determinant
+from genbench.errors import ConfigError
+from genbench.registry import OneOf, PositiveInt, register
+
+__all__ = ["PlanarEnsemble", "PlanarFlow", "PlanarFlows"]
+
+
+@register("model", "planar-flow")
+class PlanarFlow(Flow):
+    """A standard normal carried by `layers` planar maps; `shape` is one point's [D].
+
+    `direction` is that of the maps: "data to base" has the cheap density that samples are fitted with, "base to data"
+    the cheap samples that a given energy is fitted with. The other one goes through the maps' inverses.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        layers: PositiveInt = 8,
+        direction: Annotated[str, OneOf("data to base", "base to data")] = "data to base",
+    ) -> None:
+        super().__init__(PlanarStack(_features(shape), layers), shape, cast(Direction, direction))
+
+    def path(self, count: int) -> list[Tensor]:
+        """The way of `count` samples from the base to the data, layer by layer: K + 1 tensors [count, D]."""
+        stack = cast(PlanarStack, self.bijection)
+        if self.direction == "base to data":
+            return stack.path(self.draw_base(count))
+        return stack.path(self.sample(count))[::-1]
+
+
+@register("model", "planar-flows")
+class PlanarFlows(nn.Module):
+    """Planar flows of several depths; how many of each, and from which seeds, the task says.
+
+    A flow in the ensemble starts from the very parameters that model=planar-flow draws with its depth and seed.
+    """
+
+    ensemble: PlanarEnsemble
+
+    def __init__(self, shape: Sequence[int], *, layers: list[PositiveInt] = [2, 8, 32]) -> None:  # noqa: B006
+        super().__init__()
+        if _features(shape) != 2:
+            raise ConfigError(f"model=planar-flows is for points in the plane, not for {tuple(shape)}")
+        if not layers or len(set(layers)) < len(layers):
+            raise ConfigError(f"model.layers must name each depth once, and at least one: {layers}")
+        self.layers = tuple(layers)
+
+    def assemble(self, members: Sequence[tuple[int, int]], device: torch.device) -> PlanarEnsemble:
+        """The ensemble of flows of the given (depth, seed), in that order, on `device`."""
+        stacks = []
+        for depth, seed in members:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                stacks.append(PlanarStack(2, depth))
+        self.ensemble = PlanarEnsemble(stacks).to(device)
+        return self.ensemble
+
+
+class PlanarEnsemble(nn.Module):
+    """E stacks of planar maps side by side, each on its own points: [E, B, 2] → [E, B, 2], log |det| [E, B].
+
+    Shorter stacks are padded with maps of w = u = b = 0. These are the identity, their determinant is 1, and their
+    gradients are zero, all exactly; so they stay what they are under any optimizer without weight decay.
+
+    With E · B numbers in every operation, the time goes into arithmetic and no longer into Python.
+    """
+
+    def __init__(self, stacks: Sequence[PlanarStack]) -> None:
+        super().__init__()
+        self.depths = tuple(stack.layers for stack in stacks)
+        self.w = nn.Parameter(self._padded([stack.w for stack in stacks]))  # [E, K, 2]
+        self.u = nn.Parameter(self._padded([stack.u for stack in stacks]))
+        self.b = nn.Parameter(self._padded([stack.b for stack in stacks]))  # [E, K]
+
+    def _padded(self, rows: Sequence[Tensor]) -> Tensor:
+        return nn.utils.rnn.pad_sequence([row.detach() for row in rows], batch_first=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, slope = constrain(self.w, self.u)
+        # Coordinates and layers apart, [E, 1] each: sums of two products instead of many tiny matrix products.
+        columns = (*self.w.unbind(-1), *u.unbind(-1), self.b)
+        layers = zip(*(column.t().unsqueeze(-1).unbind(0) for column in columns), strict=True)
+        (x1, x2), heights = x.unbind(-1), []
+        for w1, w2, u1, u2, b in layers:
+            h = torch.addcmul(torch.addcmul(b, x1, w1), x2, w2).tanh()
+            x1, x2 = torch.addcmul(x1, h, u1), torch.addcmul(x2, h, u2)
+            heights.append(h)
+        log_det = determinant(torch.stack(heights), slope.t().unsqueeze(-1)).log().sum(0)
+        return torch.stack([x1, x2], dim=-1), log_det
+
+    def member(self, index: int, direction: str) -> PlanarFlow:
+        """A copy of one stack, without its padding, as a flow."""
+        depth = self.depths[index]
+        flow = PlanarFlow((2,), layers=depth, direction=direction).to(self.w)
+        flow.bijection.load_state_dict({name: getattr(self, name)[index, :depth] for name in ("w", "u", "b")})
+        return flow
+
+
+def _features(shape: Sequence[int]) -> int:
+    if len(shape) != 1:
+        raise ConfigError(
+            f"a planar flow maps vectors, and one sample here has the shape {tuple(shape)}",
+            "choose dataset=plane, or model=realnvp for images",
+        )
+    return math.prod(shape)

@@ -1,0 +1,31 @@
+"""RMSprop (Tieleman & Hinton 2012, lecture 6.5 of "Neural Networks for Machine Learning") through torch.optim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from genbench.optimizers.schedule import decay_at
+from genbench.registry import NonNegativeFloat, OpenUnitFloat, PositiveFloat, PositiveInt, register
+
+__all__ = ["rmsprop"]
+
+
+@register("optimizer", "rmsprop")
+def rmsprop(
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: PositiveFloat = 1e-2,
+    alpha: OpenUnitFloat = 0.99,
+    eps: PositiveFloat = 1e-8,
+    momentum: NonNegativeFloat = 0.0,
+    weight_decay: NonNegativeFloat = 0.0,
+    milestones: list[PositiveInt] = [],  # noqa: B006 - never written
+    decay: PositiveFloat = 0.1,
+) -> torch.optim.Optimizer:
+    optimizer = torch.optim.RMSprop(
+        parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay
+    )
+    return decay_at(optimizer, milestones, decay)

@@ -1,0 +1,55 @@
+"""Density estimation: a flow fitted to samples by maximum likelihood, judged by its negative log-likelihood."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from genbench.engine.gradients import Gradients
+from genbench.engine.task import Record
+from genbench.metrics.plane import judge_log_prob, sample_truth
+from genbench.registry import register
+from genbench.tasks.base import Parts, require
+from genbench.tasks.plane import PlaneTask
+
+__all__ = ["Density"]
+
+
+@register("task", "density")
+class Density(PlaneTask):
+    """A flow on samples of a target in the plane, whose entropy is what no NLL can fall below.
+
+    `compile` runs the objective and its gradients as one compiled graph.
+    """
+
+    directions = {"valid/nll": "lower", "test/nll": "lower"}
+    curve, quantity = "nll", "NLL (nats)"
+
+    def __init__(self, parts: Parts, *, compile: bool = False) -> None:
+        require(parts.loss, "loss", "density", "of_samples")
+        super().__init__(parts, "density")
+        self._gradients = Gradients(
+            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
+        )
+
+    def _objective(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.loss.of_samples(self.model.log_prob(x)).mean()
+        return loss, {"train/nll": loss}
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        values = self._gradients(batch)
+        self.optimizer.step()
+        return values
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> dict[str, float]:
+        """NLL of all points of a split, beside the target's entropy; at the end KL(p ‖ q) and the density's mass."""
+        points = self.dataset.split(split)
+        judged = judge_log_prob(self.model.log_prob(points), points, self.target)
+        if split == "valid":
+            return {"valid/nll": judged["nll"]}
+        values = {f"test/{name}": value for name, value in judged.items()}
+        return values | {"theory/entropy": sample_truth(self.target.name).entropy, "test/mass": self.mass()}
+
+    def _references(self, record: Record) -> list[tuple[str, float]]:
+        return [*record.references("test/nll"), ("entropy of the target", sample_truth(self.target.name).entropy)]

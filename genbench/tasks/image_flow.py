@@ -1,0 +1,154 @@
+"""Normalizing flows on images of whole numbers, judged by bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from genbench.engine.device import isolated_rng
+from genbench.engine.gradients import Gradients
+from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
+from genbench.errors import ConfigError
+from genbench.figures.curves import learning_curves
+from genbench.figures.flows import temperature_rows
+from genbench.figures.gans import interpolations
+from genbench.figures.grids import image_grid, stages
+from genbench.registry import PositiveInt, register
+from genbench.tasks.base import Parts, require, require_float32
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ImageFlow"]
+
+EVALUATION_BATCH = 500
+SAMPLES = 64
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
+FEW = 12  # samples of each temperature
+PAIRS = 6
+ALPHAS = tuple(k / 10 for k in range(11))
+
+
+@register("task", "image-flow")
+class ImageFlow(Task):
+    """A flow on dequantized pixels, trained by maximum likelihood.
+
+    Bits per dimension are −log₂ P(x)/D, D the number of pixel values, for P of whole pixel values: dequantization and
+    the logit's Jacobian are part of it. With one draw of the noise for each image (during training) they are an upper
+    bound in expectation, with `importance_samples` draws (on the test split) a tighter one. `compile` runs the
+    objective and its gradients as one compiled graph.
+    """
+
+    batches_per_step = 1
+    directions = {"valid/bits_per_dim": "lower", "test/bits_per_dim": "lower"}
+    charts = {"bits per dimension, training and validation": ["train/bits_per_dim", "valid/bits_per_dim"]}
+
+    def __init__(self, parts: Parts, *, importance_samples: PositiveInt = 8, compile: bool = False) -> None:
+        require(parts.model, "model", "image-flow", "log_prob", "sample", "to_base", "to_data", "dims", "protocol")
+        require(parts.loss, "loss", "image-flow", "of_samples")
+        require_float32(parts, "image-flow")
+        if parts.dataset.train.dtype != torch.uint8 or parts.dataset.binary:
+            raise ConfigError(
+                f"task=image-flow is for pixels of 256 levels, and those of {parts.dataset.name} are not",
+                "choose dataset=mnist, cifar10 or svhn, or dataset=mnist5k dataset.binarized=false",
+            )
+        self.parts, self.model, self.loss, self.dataset = parts, parts.model, parts.loss, parts.dataset
+        self.device, self.seed = parts.device, parts.seed
+        self.optimizer = parts.make_optimizer(self.model.parameters())
+        self.importance_samples = importance_samples
+        self.protocol: dict[str, Any] = {**self.model.protocol, "importance_samples": importance_samples}
+        self._per_bit = math.log(2) * self.model.dims  # nats of an image in one bit per dimension
+        self._gradients = Gradients(
+            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
+        )
+        self._samples: dict[str, Tensor] = {}
+
+    def _objective(self, pixels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.loss.of_samples(self.model.log_prob(pixels)).mean() / self._per_bit
+        return loss, {"train/bits_per_dim": loss}
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        values = self._gradients(_pixels(batch))
+        self.optimizer.step()
+        return values
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Bits per dimension of a whole split; of the test split with all importance samples and standard error."""
+        draws = self.importance_samples if split == "test" else 1
+        with isolated_rng(self.seed, self.device):
+            parts = [
+                self.model.log_prob(_pixels(batch), draws)
+                for batch in self.dataset.split(split).split(EVALUATION_BATCH)
+            ]
+        bits = -torch.cat(parts).double() / self._per_bit
+        values = {f"{split}/bits_per_dim": bits.mean().item()}
+        if split == "test":
+            values["test/bits_per_dim_standard_error"] = (bits.std() / math.sqrt(len(bits))).item()
+        return values
+
+    def _drawn(self, count: int, temperature: float) -> Tensor:
+        """The same base points at every stage and temperature, [count, C, H, W] in [0, 1]."""
+        with isolated_rng(self.seed, self.device):
+            return self.model.sample(count, temperature).cpu() / 255
+
+    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
+        self._samples[stage] = self._drawn(SAMPLES, 1.0)
+        side = math.isqrt(SAMPLES)
+        figures = {"samples": image_grid(self._samples[stage], side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
+        if stage == "end":
+            shown = {STAGE_TITLES[key]: images[:25] for key, images in self._samples.items()}
+            warm = torch.stack([self._drawn(FEW, temperature) for temperature in TEMPERATURES])
+            names = [f"T = {temperature:g}" for temperature in TEMPERATURES]
+            figures |= {
+                "stages": stages(shown, f"{record.title}: samples from the same base points"),
+                "temperatures": temperature_rows(warm, names, f"{record.title}: base points at T times their spread"),
+                "interpolations": self._interpolations(f"{record.title}: between validation images, in the base"),
+                "bits": learning_curves(
+                    record.curve("train/bits_per_dim"),
+                    record.curve("valid/bits_per_dim"),
+                    record.references("valid/bits_per_dim"),
+                    record.title,
+                    quantity="bits per dimension",
+                    better="lower",
+                ),
+            }
+        return figures
+
+    @torch.no_grad()
+    def _interpolations(self, title: str) -> Figure:
+        """g((1 − α) f(x0) + α f(x1)) beside (1 − α) x0 + α x1."""
+        pixels = _pixels(self.dataset.valid[: 2 * PAIRS])
+        ends = self.model.to_base(pixels).unflatten(0, (-1, 2))
+        alphas = torch.tensor(ALPHAS, device=self.device)
+        weights = alphas.view(1, -1, *[1] * (ends.dim() - 2))
+        between = torch.lerp(ends[:, :1], ends[:, 1:], weights)
+        images = self.model.to_data(between.flatten(0, 1)).unflatten(0, between.shape[:2])
+        x = pixels.unflatten(0, (-1, 2))
+        mixed = torch.lerp(x[:, :1], x[:, 1:], alphas.view(1, -1, 1, 1, 1))
+        return interpolations(images.cpu() / 255, mixed.cpu() / 255, ALPHAS, title)
+
+    def images(self, stage: Stage) -> dict[str, Tensor]:
+        from torchvision.utils import make_grid  # seconds to import: only where images are drawn
+
+        return {"generated": make_grid(self._samples[stage], nrow=math.isqrt(SAMPLES), padding=1, pad_value=0.5)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "samples": dict(self._samples),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._samples = dict(state["samples"])
+
+
+def _pixels(stored: Tensor) -> Tensor:
+    """Bytes → whole numbers in floating point."""
+    return stored.to(torch.get_default_dtype())

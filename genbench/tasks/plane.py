@@ -1,0 +1,124 @@
+"""What tasks on densities in the plane share: what a flow is, its mass, and its pictures."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from genbench.data.plane import PlanarTarget
+from genbench.engine.device import isolated_rng
+from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
+from genbench.errors import ConfigError
+from genbench.figures.curves import learning_curves
+from genbench.figures.flows import animate_flow, density_pair, samples_over_contours
+from genbench.metrics.plane import Box, grid, quadrature, sample_truth
+from genbench.tasks.base import Parts, require, require_float32
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PlaneTask", "density_on_grid", "target_on_grid"]
+
+GRID = 200  # cells to a side of a drawn density
+DRAWN = 500  # samples in a picture
+BOX_SAMPLES = 20_000
+
+
+class PlaneTask(Task):
+    """One flow and one target; what it is trained on, its subclasses say."""
+
+    batches_per_step = 1
+    curve: str
+    """The metric, without its split, that the learning curves show."""
+
+    quantity: str
+    """Its name and unit."""
+
+    mass_side = 1000
+    """Cells to a side of the square on which the mass is integrated."""
+
+    def __init__(self, parts: Parts, name: str, *needs: str) -> None:
+        require(parts.model, "model", name, "log_prob", "sample", *needs)
+        require(parts.dataset, "dataset", name, "targets")
+        require_float32(parts, name)
+        dataset: Any = parts.dataset
+        if len(dataset.targets) != 1:
+            raise ConfigError(f"task={name} fits one target, and this data set has {len(dataset.targets)}")
+        self.parts, self.model, self.dataset, self.loss = parts, parts.model, parts.dataset, parts.loss
+        self.target: PlanarTarget = dataset.targets[0]
+        self.device, self.seed = parts.device, parts.seed
+        self.optimizer = parts.make_optimizer(self.model.parameters())
+        self.protocol: dict[str, Any] = {"target": self.target.name}
+        self.charts = {f"{self.quantity}, training and validation": [f"train/{self.curve}", f"valid/{self.curve}"]}
+
+    def mass(self) -> float:
+        """∫ q over a box that holds it, in float64: 1, if density and log-determinants are right."""
+        model = copy.deepcopy(self.model).double()
+        with isolated_rng(self.seed, self.device):
+            box = Box.around(model.sample(BOX_SAMPLES))
+        return quadrature(lambda z: model.log_prob(z.to(self.device)).cpu(), box, self.mass_side).mass
+
+    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
+        if stage == "middle":
+            return {}
+        title = f"{record.title}, {STAGE_TITLES[stage]}"
+        target, extent = target_on_grid(self.target), self.target.extent
+        with isolated_rng(self.seed, self.device):
+            samples = self.model.sample(DRAWN).cpu()
+        figures = {
+            "density": density_pair(
+                density_on_grid(self.model.log_prob, extent, self.device), target, extent, self._title(title, record)
+            ),
+            "samples": samples_over_contours(samples, target, extent, f"{title}: {DRAWN} samples over the target"),
+        }
+        if stage == "end":
+            figures[self.curve] = learning_curves(
+                record.curve(f"train/{self.curve}", "step"),
+                record.curve(f"valid/{self.curve}", "step"),
+                self._references(record),
+                record.title,
+                quantity=self.quantity,
+                better="lower",
+                over="training step",
+            )
+        return figures
+
+    def _title(self, title: str, record: Record) -> str:
+        """Of the learned density, with its newest value."""
+        values = record.curve(f"test/{self.curve}") or record.curve(f"valid/{self.curve}")
+        return f"{title}: {self.quantity} {values[-1][1]:.3f}".replace("-", "−") if values else title
+
+    def _references(self, record: Record) -> list[tuple[str, float]]:
+        raise NotImplementedError
+
+    def animate(self, path: Path, title: str) -> None:
+        """The way of samples from the base through the layers, as a GIF."""
+        require(self.model, "model", "an animation", "path")
+        with isolated_rng(self.seed, self.device):
+            points = torch.stack(self.model.path(2 * DRAWN)).cpu()
+        animate_flow(path, points, self.target.extent, title)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@torch.no_grad()
+def density_on_grid(log_prob: Callable[[Tensor], Tensor], extent: float, device: torch.device) -> Tensor:
+    """q on [−extent, extent]², [GRID, GRID], y ascending, in float32."""
+    points, _ = grid(Box.square(extent), GRID)
+    return log_prob(points.float().to(device)).exp().view(GRID, GRID).cpu()
+
+
+def target_on_grid(target: PlanarTarget) -> Tensor:
+    """p on the same grid, normalized."""
+    log_z = sample_truth(target.name).log_z
+    return density_on_grid(lambda z: target.log_prob(z) - log_z, target.extent, torch.device("cpu"))

@@ -1,0 +1,109 @@
+"""Densities in the plane: energies by hand, truths in closed form, samplers against their density."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from genbench.data.plane import SPLITS, TARGETS, PlanarTarget, arcs_energy, draw_splits, plane, planes, sine_energy
+from genbench.errors import ConfigError
+from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
+
+EVERY = pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+
+
+def test_truths_are_the_known_ones() -> None:
+    arcs, sine = sample_truth("arcs"), sample_truth("sine")
+    assert (arcs.log_z, arcs.entropy) == pytest.approx((1.87750, 2.66001), abs=1e-5)
+    assert arcs.mass == pytest.approx(6.53715, abs=1e-5)
+    assert (sine.log_z, sine.entropy) == pytest.approx((2.30523, 2.80523), abs=1e-5)
+
+
+def test_truths_in_closed_form() -> None:
+    gaussian = 0.5 * math.log(2 * math.pi * 0.4**2)
+    assert sample_truth("sine").entropy == pytest.approx(math.log(10) + gaussian + 0.5, abs=1e-9)
+    walls = 0.4 * math.sqrt(2 * math.pi)  # half a Gaussian on either side
+    assert energy_truth("sine").log_z == pytest.approx(math.log(10 + walls) + gaussian, abs=1e-6)
+    assert energy_truth("eight-gaussians").log_z == pytest.approx(math.log(8) + 2 * gaussian, abs=1e-9)
+    assert sample_truth("checkerboard").entropy == pytest.approx(math.log(32), abs=1e-9)
+    assert energy_truth("arcs") == pytest.approx(sample_truth("arcs"), abs=1e-9)
+
+
+def test_energies_by_hand() -> None:
+    z = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, -1.0]], dtype=torch.float64)
+    for point, value in zip(z.tolist(), arcs_energy(z).tolist(), strict=True):
+        bumps = sum(math.exp(-0.5 * ((point[0] - side) / 0.6) ** 2) for side in (2, -2))
+        assert value == pytest.approx(0.5 * ((math.hypot(*point) - 2) / 0.4) ** 2 - math.log(bumps), abs=1e-12)
+    at = torch.tensor([[1.0, 0.6], [5.8, 0.0]], dtype=torch.float64)
+    wall, wave = 0.5 * (0.8 / 0.4) ** 2, math.sin(2 * math.pi * 5.8 / 4)
+    expected = [0.5 * ((0.6 - 1) / 0.4) ** 2, 0.5 * (wave / 0.4) ** 2 + wall]
+    assert sine_energy(at).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@EVERY
+def test_samples_have_the_density(target: PlanarTarget) -> None:
+    """Shares of the samples in cells of a coarse grid against the mass that quadrature finds there."""
+    x = target.sample(100_000, torch.Generator().manual_seed(1)).double()
+    box, coarse, fine = Box.square(4), 8, 25
+    points, area = grid(box, coarse * fine)
+    p = (target.log_prob(points).double() - sample_truth(target.name).log_z).exp() * area
+    mass = p.view(coarse, fine, coarse, fine).sum((1, 3)).flatten()
+    cell = ((x + 4) / 8 * coarse).floor().long()
+    inside = ((cell >= 0) & (cell < coarse)).all(1)
+    share = torch.bincount(cell[inside, 1] * coarse + cell[inside, 0], minlength=coarse**2) / len(x)
+    error = (mass * (1 - mass) / len(x)).sqrt()
+    assert ((share - mass).abs() <= 5 * error + 1e-6).all()
+
+
+@EVERY
+def test_samples_have_the_entropy(target: PlanarTarget) -> None:
+    truth, x = sample_truth(target.name), target.sample(100_000, torch.Generator().manual_seed(2)).double()
+    surprise = truth.log_z - target.log_prob(x).double()
+    assert abs(surprise.mean().item() - truth.entropy) <= 4 * surprise.std().item() / math.sqrt(len(x)) + 1e-6
+
+
+@EVERY
+def test_energies_and_their_gradients_are_finite_everywhere(target: PlanarTarget) -> None:
+    if target.energy is None:
+        pytest.skip("has no energy")
+    axis = torch.tensor([0.0, 1e-30, -1e-20, 1e-6, 0.3, -2.0, 8.0, -12.0, 100.0, -1e4, 1e8])
+    z = torch.cartesian_prod(axis, axis).requires_grad_()
+    value = target.energy(z)
+    value.sum().backward()
+    assert value.isfinite().all() and z.grad is not None and z.grad.isfinite().all()
+    assert value.dtype == torch.float32
+
+
+@EVERY
+def test_modes_share_the_samples(target: PlanarTarget) -> None:
+    if target.modes is None:
+        assert target.mode_count == 1
+        return
+    x = target.sample(20_000, torch.Generator().manual_seed(3))
+    shares = torch.bincount(target.modes(x), minlength=target.mode_count) / len(x)
+    assert len(shares) == target.mode_count
+    assert (shares * target.mode_count - 1).abs().max() < 0.1
+
+
+def test_the_box_holds_the_mass() -> None:
+    for target in TARGETS.values():
+        inner = sample_truth(target.name).log_z
+        outer = quadrature(target.log_prob, Box(*target.box).widened(1.0), 900).log_z
+        assert outer == pytest.approx(inner, abs=1e-3 if target.name in ("sine", "checkerboard") else 1e-8)
+
+
+def test_the_points_of_a_target_do_not_depend_on_its_company(tmp_path) -> None:
+    both, one = planes(tmp_path, targets=["arcs", "sine"]), plane(tmp_path, target="sine")
+    for split, count in SPLITS.items():
+        assert both.split(split).shape == (count, 2, 2)
+        assert torch.equal(both.split(split)[:, 1], one.split(split))
+    assert both.shape == one.shape == (2,)
+    assert not torch.equal(draw_splits(["arcs"])["train"][:100], draw_splits(["arcs"])["valid"][:100])
+
+
+@pytest.mark.parametrize("targets", [[], ["arcs", "arcs"]])
+def test_a_set_of_targets_names_each_once(tmp_path, targets: list[str]) -> None:
+    with pytest.raises(ConfigError, match="targets"):
+        planes(tmp_path, targets=targets)

@@ -1,0 +1,49 @@
+"""Learning rates that fall in steps, through a checkpoint too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from genbench.optimizers.adam import adam
+from genbench.optimizers.rmsprop import rmsprop
+from genbench.optimizers.sgd import sgd
+
+OPTIMIZERS = pytest.mark.parametrize("build", [adam, rmsprop, sgd])
+
+
+def rates(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, steps: int) -> list[float]:
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    return found
+
+
+@OPTIMIZERS
+def test_the_rate_falls_after_each_milestone(build: Callable[..., Any]) -> None:
+    """Beside PyTorch's own MultiStepLR."""
+    own, other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    optimizer = build([own], lr=0.4, milestones=[3, 5, 5], decay=0.5)
+    plain = build([other], lr=0.4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(plain, [3, 5, 5], 0.5)
+    expected = []
+    for _ in range(8):
+        expected += rates(plain, other, 1)
+        schedule.step()
+    assert rates(optimizer, own, 8) == pytest.approx(expected)
+    torch.testing.assert_close(own, other)
+
+
+@OPTIMIZERS
+def test_a_checkpoint_carries_the_count(build: Callable[..., Any]) -> None:
+    one, two = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    first, second = (build([p], lr=0.4, milestones=[3], decay=0.5) for p in (one, two))
+    rates(first, one, 2)
+    second.load_state_dict(first.state_dict())
+    assert rates(second, two, 3) == rates(first, one, 3) == pytest.approx([0.4, 0.2, 0.2])

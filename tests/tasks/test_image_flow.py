@@ -1,0 +1,79 @@
+"""Flows on images: bits per dimension by another way, pictures, and what does not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from genbench import cli
+from genbench.run import build_task
+
+SMALL = ("model.width=8", "model.couplings=2", "trainer.max_steps=4", "trainer.log_every=2")
+
+
+def test_bits_per_dimension_of_a_flow_that_is_known(tmp_path: Path) -> None:
+    """Untrained couplings are the identity: the density is a logistic one of the logit, and can be written down."""
+    words = ["experiment=realnvp-mnist5k", "model.width=4", f"data_root={tmp_path}", "device=cpu"]
+    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
+        config = cli.validate(compose("train", overrides=words), words)
+    task = build_task(config, torch.device("cpu"))
+    found = task.evaluate("valid")["valid/bits_per_dim"]
+    # By quadrature over u: E_u log N(logit(α + (1 − 2α)(x + u)/256); 0, 1) + the logit's log-derivative − log 256.
+    alpha, n = 1e-5, 2000
+    u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    x = torch.arange(256, dtype=torch.float64)
+    p = alpha + (1 - 2 * alpha) * (x[:, None] + u) / 256
+    z = torch.log(p) - torch.log1p(-p)
+    log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi) + math.log(1 - 2 * alpha) - (p * (1 - p)).log()
+    nats = -(log_density.mean(1) - math.log(256))
+    counts = torch.bincount(task.dataset.valid.flatten().long(), minlength=256).double()
+    expected = (counts * nats).sum() / counts.sum() / math.log(2)
+    assert found == pytest.approx(expected.item(), rel=2e-3)
+
+
+@pytest.mark.usefixtures("tiny_images")
+@pytest.mark.parametrize("experiment", ["realnvp-mnist5k", "realnvp-mnist"])
+def test_a_run_and_its_pictures(genbench: Callable[..., int], tmp_path: Path, experiment: str) -> None:
+    assert genbench(f"experiment={experiment}", *SMALL) == 0
+    (run,) = (tmp_path / "outputs" / experiment).iterdir()
+    summary = json.loads((run / "summary.json").read_text())
+    assert {"valid/bits_per_dim", "test/bits_per_dim", "test/bits_per_dim_standard_error"} <= summary[
+        "metrics"
+    ].keys()
+    assert summary["protocol"]["dequantization"] == "uniform"
+    assert summary["protocol"]["importance_samples"] == (64 if experiment == "realnvp-mnist5k" else 8)
+    drawn = {path.stem for path in (run / "figures").glob("*.png")}
+    assert drawn >= {f"{name}-end" for name in ("samples", "stages", "temperatures", "interpolations", "bits")}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("dataset.binarized=true",), "256 levels"),
+        (("model.alpha=0.5",), "model.alpha must be ≥ 0 and < 0.5"),
+        (("model.couplings=0",), "model.couplings must be ≥ 1"),
+        (("dataset=plane",), "realnvp is for images"),
+        (("task.importance_samples=0",), "task.importance_samples must be ≥ 1"),
+    ],
+)
+def test_bad_input(
+    genbench: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    assert genbench("experiment=realnvp-mnist5k", "trainer.max_steps=1", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_a_flow_learns_from_the_first_images_only_if_asked(tiny_images: None, data_root: Path) -> None:
+    from genbench.data.mnist import mnist
+
+    whole, part = mnist(data_root), mnist(data_root, train_images=30)
+    assert torch.equal(part.train, whole.train[:30]) and torch.equal(part.labels["train"], whole.labels["train"][:30])
+    assert torch.equal(part.valid, whole.valid)
+    assert part.protocol["split"].startswith("30/") and len(whole.train) == 80
