@@ -3,6 +3,7 @@
 genbench-figures redraw outputs/vae-mnist5k/seed1-…          every final picture again
 genbench-figures animate outputs/dirac-w1-3/seed1-…          a Dirac-GAN's trajectory, or samples on their way through
                                                              a planar flow, as a GIF
+genbench-figures sample outputs/pixelcnn-mnist5k/seed1-…     new images from a PixelCNN, with a progress bar
 genbench-figures dirac-pairs outputs                         all Dirac-GANs, without and with averaging
 genbench-figures sweep outputs/divergence-w1                 an experiment's runs together, as at the end of a sweep
 genbench-figures planar-maps                                 what single planar maps do to a normal distribution
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from typing import Any
 import torch
 import yaml
 from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import Progress
 
 from genbench import cli, sweeps
 from genbench.bijections.planar import Planar
@@ -29,6 +33,7 @@ from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError, GenbenchError
 from genbench.figures.dirac import Pair, pairs_page
 from genbench.figures.flows import planar_maps
+from genbench.figures.grids import image_grid
 from genbench.run import build_task, make_logbook
 
 __all__ = ["main"]
@@ -54,6 +59,12 @@ def main(arguments: list[str] | None = None) -> None:
         sub = commands.add_parser(command, help=help_)
         sub.add_argument("run", type=Path, help="a run directory")
         sub.set_defaults(action=action)
+    sample = commands.add_parser("sample", help="draw new images from a finished run")
+    sample.add_argument("run", type=Path, help="a run directory")
+    sample.add_argument("--count", type=_at_least_one, default=100, help="how many (default: %(default)s)")
+    sample.add_argument("--seed", type=int, default=1, help="of their random numbers (default: %(default)s)")
+    sample.add_argument("--out", type=Path, help="the picture (default: samples/new-seed<SEED>.png in the run)")
+    sample.set_defaults(action=_sample)
     pairs = commands.add_parser("dirac-pairs", help="pairs of Dirac-GANs without and with averaging, side by side")
     pairs.add_argument("outputs", type=Path, help="the directory of all experiments")
     pairs.add_argument("--out", type=Path, help="where to write dirac-jsd.png and dirac-w1.png (default: outputs)")
@@ -106,6 +117,27 @@ def _animate(options: argparse.Namespace) -> None:
     path = run_dir.figures / "trajectory.gif"
     task.animate(path, config.name)
     print(path)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    config, run_dir, task = _load(options.run)
+    if not hasattr(task, "sample"):
+        raise ConfigError(f"{config.name} cannot draw new images", "choose a PixelCNN")
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        job = bar.add_task("sampling", total=1.0)
+        images = task.sample(options.count, options.seed, lambda share: bar.update(job, completed=share))
+    path = options.out or run_dir.samples / f"new-seed{options.seed}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = math.ceil(math.sqrt(options.count))
+    title = f"{config.name}: {options.count} samples, seed {options.seed}"
+    image_grid(images, math.ceil(options.count / columns), columns, title).savefig(path)
+    print(path)
+
+
+def _at_least_one(word: str) -> int:
+    if (value := int(word)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
 
 
 def _sweep(options: argparse.Namespace) -> None:

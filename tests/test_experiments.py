@@ -21,6 +21,7 @@ SMALL = {
     "model": {
         **dict.fromkeys(("dcgan", "sngan-resnet", "realnvp", "realnvp-multiscale"), ("model.width=4",)),
         "realnvp-conv": ("model.width=4", "model.couplings=2"),
+        **dict.fromkeys(("pixelcnn", "pixelcnn-gated"), ("model.channels=4", "model.blocks=2")),
     },
     "task": {"image-gan": ("task.batch_norm_batches=2",)},
 }

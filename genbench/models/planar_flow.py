@@ -76,7 +76,8 @@ class PlanarEnsemble(nn.Module):
     Shorter stacks are padded with maps of w = u = b = 0. These are the identity, their determinant is 1, and their
     gradients are zero, all exactly; so they stay what they are under any optimizer without weight decay.
 
-    With E · B numbers in every operation, the time goes into arithmetic and no longer into Python.
+    With E · B numbers in every operation, the time goes into arithmetic and no longer into Python. Layers beyond a
+    stack's depth are not computed either: the deep flows go on without the shallow ones.
     """
 
     def __init__(self, stacks: Sequence[PlanarStack]) -> None:
@@ -85,22 +86,24 @@ class PlanarEnsemble(nn.Module):
         self.w = nn.Parameter(self._padded([stack.w for stack in stacks]))  # [E, K, 2]
         self.u = nn.Parameter(self._padded([stack.u for stack in stacks]))
         self.b = nn.Parameter(self._padded([stack.b for stack in stacks]))  # [E, K]
+        self.ends = sorted(set(self.depths))
+        for i, start in enumerate([0, *self.ends[:-1]]):
+            deeper = [member for member, depth in enumerate(self.depths) if depth > start]
+            self.register_buffer(f"deeper{i}", torch.tensor(deeper), persistent=False)
 
     def _padded(self, rows: Sequence[Tensor]) -> Tensor:
         return nn.utils.rnn.pad_sequence([row.detach() for row in rows], batch_first=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         u, slope = constrain(self.w, self.u)
-        # Coordinates and layers apart, [E, 1] each: sums of two products instead of many tiny matrix products.
-        columns = (*self.w.unbind(-1), *u.unbind(-1), self.b)
-        layers = zip(*(column.t().unsqueeze(-1).unbind(0) for column in columns), strict=True)
-        (x1, x2), heights = x.unbind(-1), []
-        for w1, w2, u1, u2, b in layers:
-            h = torch.addcmul(torch.addcmul(b, x1, w1), x2, w2).tanh()
-            x1, x2 = torch.addcmul(x1, h, u1), torch.addcmul(x2, h, u2)
-            heights.append(h)
-        log_det = determinant(torch.stack(heights), slope.t().unsqueeze(-1)).log().sum(0)
-        return torch.stack([x1, x2], dim=-1), log_det
+        log_det, start = x.new_zeros(x.shape[:2]), 0
+        for i, end in enumerate(self.ends):
+            active = self.get_buffer(f"deeper{i}")
+            maps = (part[:, start:end].index_select(0, active) for part in (self.w, u, self.b, slope))
+            moved, gained = _through(x.index_select(0, active), *maps)
+            x, log_det = x.index_copy(0, active, moved), log_det.index_add(0, active, gained)
+            start = end
+        return x, log_det
 
     def member(self, index: int, direction: str) -> PlanarFlow:
         """A copy of one stack, without its padding, as a flow."""
@@ -108,6 +111,20 @@ class PlanarEnsemble(nn.Module):
         flow = PlanarFlow((2,), layers=depth, direction=direction).to(self.w)
         flow.bijection.load_state_dict({name: getattr(self, name)[index, :depth] for name in ("w", "u", "b")})
         return flow
+
+
+def _through(x: Tensor, w: Tensor, u: Tensor, b: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Points [E, B, 2] through the layers w, û [E, K, 2], b and 1 + wᵀû [E, K]; and log |det|, [E, B]."""
+    # Coordinates and layers apart, [E, 1] each: sums of two products instead of many tiny matrix products.
+    columns = (*w.unbind(-1), *u.unbind(-1), b)
+    layers = zip(*(column.t().unsqueeze(-1).unbind(0) for column in columns), strict=True)
+    (x1, x2), heights = x.unbind(-1), []
+    for w1, w2, u1, u2, bias in layers:
+        h = torch.addcmul(torch.addcmul(bias, x1, w1), x2, w2).tanh()
+        x1, x2 = torch.addcmul(x1, h, u1), torch.addcmul(x2, h, u2)
+        heights.append(h)
+    log_det = determinant(torch.stack(heights), slope.t().unsqueeze(-1)).log().sum(0)
+    return torch.stack([x1, x2], dim=-1), log_det
 
 
 def _features(shape: Sequence[int]) -> int:

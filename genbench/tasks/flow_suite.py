@@ -246,7 +246,7 @@ class FlowSuite(Task):
                     densities.append(self._density(block, block.rows.start + i * len(self.batch_seeds)))
                     titles.append(f"{block.target.name}, k = {self.layers[i]}{self._value(block, name, record)}")
                 densities.append(target_on_grid(block.target))
-                titles.append(f"{block.target.name}, target")
+                titles.append(f"{block.target.name}, target: {_truth(block)}")
             title = f"{record.title}: flows fitted to {'samples' if mode == 'samples' else 'the energy'}"
             extent = max(block.target.extent for block in self.blocks)
             figures[f"densities-{mode}"] = density_panel(densities, titles, len(self.layers) + 1, extent, title)
@@ -282,6 +282,13 @@ class FlowSuite(Task):
 def _log_normal(x: Tensor) -> Tensor:
     """log N(x; 0, I), [E, B, 2] → [E, B]"""
     return -0.5 * x.square().sum(-1) - LOG_2PI
+
+
+def _truth(block: Block) -> str:
+    """What a perfect flow would reach."""
+    if block.mode == "samples":
+        return f"entropy {sample_truth(block.target.name).entropy:.3f}"
+    return f"log Z {energy_truth(block.target.name).log_z:.3f}"
 
 
 def _on_points(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

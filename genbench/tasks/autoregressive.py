@@ -1,0 +1,128 @@
+"""Autoregressive models of binary images: trained and judged by their exact log-likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from genbench.engine.device import isolated_rng
+from genbench.engine.gradients import Gradients
+from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
+from genbench.errors import ConfigError
+from genbench.figures.curves import learning_curves
+from genbench.figures.grids import image_grid, stages
+from genbench.registry import register
+from genbench.tasks.base import Parts, require, require_float32
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Autoregressive"]
+
+EVALUATION_BATCH = 500
+SAMPLES = 49
+
+
+@register("task", "autoregressive")
+class Autoregressive(Task):
+    """log p(x) = Σ_i log p(x_i | x_<i), exact, of whole images.
+
+    `compile` runs the objective and its gradients as one compiled graph.
+    """
+
+    batches_per_step = 1
+    directions = {"valid/log_likelihood": "higher", "test/log_likelihood": "higher"}
+    charts = {"log-likelihood (nats), training and validation": ["train/log_likelihood", "valid/log_likelihood"]}
+
+    def __init__(self, parts: Parts, *, compile: bool = False) -> None:
+        require(parts.model, "model", "autoregressive", "log_prob", "sample", "receptive_field")
+        require(parts.loss, "loss", "autoregressive", "of_samples")
+        require_float32(parts, "autoregressive")
+        if not parts.dataset.binary:
+            raise ConfigError(
+                f"a Bernoulli likelihood needs binary images, and those of {parts.dataset.name} are not",
+                "choose a binarized data set: dataset=binmnist or dataset=mnist5k",
+            )
+        self.parts, self.model, self.loss, self.dataset = parts, parts.model, parts.loss, parts.dataset
+        self.device, self.seed = parts.device, parts.seed
+        self.optimizer = parts.make_optimizer(self.model.parameters())
+        seen = self.model.receptive_field()
+        self.protocol: dict[str, Any] = {"likelihood": "exact", "receptive_field": int(seen.sum())}
+        self._gradients = Gradients(
+            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
+        )
+        with isolated_rng(self.seed, self.device):  # the same at every stage
+            self._uniforms = torch.rand(SAMPLES, *self.dataset.shape, device=self.device)
+        self._samples: dict[str, Tensor] = {}
+
+    def _objective(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.loss.of_samples(self.model.log_prob(x)).mean()
+        return loss, {"train/log_likelihood": -loss}
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        values = self._gradients(self.dataset.to_float(batch))
+        self.optimizer.step()
+        return values
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Nats per image of a whole split; of the test split with standard error, and in bits per dimension."""
+        parts = [
+            self.model.log_prob(self.dataset.to_float(batch))
+            for batch in self.dataset.split(split).split(EVALUATION_BATCH)
+        ]
+        found = torch.cat(parts).double()
+        values = {f"{split}/log_likelihood": found.mean().item()}
+        if split == "test":
+            values["test/log_likelihood_standard_error"] = (found.std() / math.sqrt(len(found))).item()
+            values["test/bits_per_dim"] = -found.mean().item() / math.log(2) / math.prod(self.dataset.shape)
+        return values
+
+    def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
+        """[count, C, H, W] in [0, 1]; `progress` is told the share that is done after every row of pixels."""
+        height = self.dataset.shape[1]
+        with isolated_rng(seed, self.device):
+            return self.model.sample(count, progress=lambda row: progress(row / height)).cpu()
+
+    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
+        self._samples[stage] = self.model.sample(uniforms=self._uniforms).cpu()
+        side = math.isqrt(SAMPLES)
+        figures = {"samples": image_grid(self._samples[stage], side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
+        if stage == "start":
+            field = self.model.receptive_field().cpu().float()
+            title = f"{record.title}: what the middle pixel sees"
+            figures["receptive-field"] = image_grid(field.view(1, *self.dataset.shape), 1, 1, title)
+        if stage == "end":
+            shown = {STAGE_TITLES[key]: images for key, images in self._samples.items()}
+            figures["stages"] = stages(shown, f"{record.title}: samples from the same uniform numbers")
+            figures["log-likelihood"] = learning_curves(
+                record.curve("train/log_likelihood"),
+                record.curve("valid/log_likelihood"),
+                record.references("test/log_likelihood"),
+                record.title,
+                quantity="log-likelihood (nats per image)",
+            )
+        return figures
+
+    def images(self, stage: Stage) -> dict[str, Tensor]:
+        from torchvision.utils import make_grid  # seconds to import: only where images are drawn
+
+        return {"generated": make_grid(self._samples[stage], nrow=math.isqrt(SAMPLES), padding=1, pad_value=0.5)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "samples": dict(self._samples),
+            "uniforms": self._uniforms,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._samples = dict(state["samples"])
+        self._uniforms = state["uniforms"].to(self.device)
