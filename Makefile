@@ -12,7 +12,7 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not acceptance"
 
 acceptance: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "acceptance and not long" -s
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "acceptance and not long"
 
 acceptance-long: $(VENV)/.installed
 	$(BIN)/python -m pytest -m long -s

@@ -137,7 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     title = f"twelve configurations of planar flows, batch {BATCH}, {models} models in the ensemble"
     print_table(console, title, ["", "threads", "model-steps/s", "ratio, round by round (quartiles)"], rows)
-    console.print(f"Threads: the faster of {' and '.join(map(str, THREADS))}, measured first.{warm_up}")
+    chosen = "as asked" if options.threads else f"the faster of {' and '.join(map(str, THREADS))}, measured first"
+    console.print(f"Threads: {chosen}.{warm_up}")
 
 
 def best_threads(loop: Loop) -> int:

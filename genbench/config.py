@@ -77,6 +77,7 @@ class Reference:
     at: Annotated[str, OneOf("final", "best")] = "final"
     tolerance: Annotated[float, Range(minimum=0)] = 0.0
     better: Annotated[str, OneOf("higher", "lower")] = "higher"
+    only: dict[str, str] = field(default_factory=dict)  # values of keys without which it says nothing of this run
 
 
 @dataclass
@@ -120,6 +121,11 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     if trainer.epochs is None and trainer.max_steps is None:
         raise ConfigError("no end to the training", "set trainer.epochs or trainer.max_steps")
     references = [_typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(values["reference"] or [])]
+    references = [
+        reference
+        for reference in references
+        if all(str(OmegaConf.select(composed, key)) == value for key, value in reference.only.items())
+    ]
     plain = {key: values.get(key) for key in ("name", "seed", "device", "deterministic", "data_root", "output_root")}
     if not plain["name"] or "/" in str(plain["name"]):
         raise ConfigError("name: the run needs a name without '/'", "choose experiment=NAME or set name=NAME")

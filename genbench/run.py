@@ -97,11 +97,7 @@ def build_task(config: Config, device: torch.device) -> Any:
         data_root=Path(config.data_root),
         inception_weights=Path(weights) if (weights := config.metrics.inception_weights) else None,
     )
-    task = registry.build("task", config.task, parts)
-    falls = any((chosen or {}).get("milestones") for chosen in (config.optimizer, config.critic_optimizer))
-    if falls and config.trainer.capture and task.capturable and device.type == "cuda":
-        raise ConfigError("the learning rate cannot fall within a captured step", "set trainer.capture=false")
-    return task
+    return registry.build("task", config.task, parts)
 
 
 def make_logbook(config: Config, run_dir: RunDirectory, task: Any) -> Logbook:
@@ -120,6 +116,9 @@ def _run(config: Config, run_dir: RunDirectory) -> Outcome:
     threads = torch.get_num_threads()
     try:
         task = build_task(config, device)
+        falls = any((chosen or {}).get("milestones") for chosen in (config.optimizer, config.critic_optimizer))
+        if falls and config.trainer.capture and task.capturable and device.type == "cuda":
+            raise ConfigError("the learning rate cannot fall within a captured step", "set trainer.capture=false")
         with run_dir:
             if run_dir.status in FINISHED:  # by another process, while this one was building
                 return _already_finished(config, run_dir)
@@ -180,9 +179,8 @@ def _already_finished(config: Config, run_dir: RunDirectory) -> Outcome:
 
 def _outcome(config: Config, run_dir: RunDirectory, status: str, summary: dict[str, Any]) -> Outcome:
     finals = {name: entry["final"]["value"] for name, entry in summary["metrics"].items()}
-    shown = [reference.metric for reference in config.reference] or [
-        n for n in finals if n.startswith(("valid", "eval"))
-    ]
+    published = [reference.metric for reference in config.reference if reference.metric in finals]
+    shown = published or [name for name in finals if name.startswith(("valid", "eval"))]
     headline = "  ".join(
         f"{name} {finals[name]:.6g}" for name in dict.fromkeys(shown) if finals.get(name) is not None
     )
@@ -209,7 +207,7 @@ def _summary(
         "reference": [_compare(reference, metrics) for reference in config.reference],
         "protocol": {"dataset": task.parts.dataset.name, **task.parts.dataset.protocol, **task.protocol},
         **({"members": members} if (members := task.members(logbook.final_values)) else {}),
-        "parameters": sum(parameter.numel() for parameter in task.parts.model.parameters()),
+        "parameters": _parameter_count(task.parts.model),
         "steps_per_second": trainer.steps_per_second,
         "training_seconds": progress.seconds,
         "wall_seconds": progress.wall_seconds,
@@ -221,6 +219,12 @@ def _summary(
         "command": shlex.join(["genbench", *sys.argv[1:]]),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _parameter_count(model: torch.nn.Module) -> int:
+    """All that are trained; a model whose tensors hold padding says it itself."""
+    own = getattr(model, "parameter_count", None)
+    return sum(parameter.numel() for parameter in model.parameters()) if own is None else own
 
 
 def _compare(reference: Reference, metrics: dict[str, Any]) -> dict[str, Any]:

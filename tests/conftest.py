@@ -24,7 +24,8 @@ SPREAD = ("test_experiments", "test_image_gan", "test_adversarial", "test_comman
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem not in SPREAD or getattr(item, "cls", None):
+        own = item.get_closest_marker("xdist_group")
+        if own is None and (item.path.stem not in SPREAD or getattr(item, "cls", None)):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if not torch.cuda.is_available():
         for item in items:

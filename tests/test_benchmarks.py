@@ -1,4 +1,4 @@
-"""The benchmark of the GANs compares like with like, and counts its arithmetic right."""
+"""The benchmarks compare like with like, and count their arithmetic right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gan
+from benchmarks import flows, gan
+from genbench.bijections.planar import Planar
 from genbench.config import Config
 
 CPU = torch.device("cpu")
@@ -106,3 +107,18 @@ def test_tables_of_both_experiments(
         assert printed.count(f"│ {loop} ") == 2
     rows = printed.count(f"│ {gan.CAPTURED} ")
     assert rows == 2 if torch.cuda.is_available() else f"Left out: {gan.CAPTURED}" in printed
+
+
+def test_both_planar_maps_are_the_same_map() -> None:
+    plain, own = flows.PlainPlanar(), Planar(2)
+    own.load_state_dict({"w": plain.w, "u": plain.u, "b": plain.b[0]})
+    x = torch.randn(7, 2)
+    torch.testing.assert_close(plain(x), own(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("tiny_planes")
+def test_the_table_of_flows(capsys: pytest.CaptureFixture[str]) -> None:
+    flows.main(["--rounds", "2", "--steps", "1", "--threads", "1"])
+    printed = capsys.readouterr().out
+    assert "48 models in the ensemble" in printed
+    assert printed.count(f"│ {flows.PLAIN} ") == printed.count(f"│ {flows.SUITE} ") == 1

@@ -38,7 +38,6 @@ class PlanarTarget:
         log_prob: (points [B, 2]) → [B], the logarithm of the samples' own density up to a constant, −∞ allowed.
         modes: [B, 2] → the mode [B] (0, 1, …) that each point belongs to; None where there is only one.
         box: (x0, x1, y0, y1) that holds all but 1e-9 of the samples' mass.
-        extent: pictures show [−extent, extent]².
     """
 
     name: str
@@ -48,7 +47,6 @@ class PlanarTarget:
     modes: Callable[[Tensor], Tensor] | None = None
     mode_count: int = 1
     box: tuple[float, float, float, float] = (-7.0, 7.0, -7.0, 7.0)
-    extent: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Importance-sampled marginal likelihood of latent-variable models."""
+"""Importance sampling: marginal likelihoods of latent-variable models, and normalizers of energies."""
 
 from __future__ import annotations
 

@@ -69,12 +69,17 @@ class PlanarFlows(nn.Module):
         self.ensemble = PlanarEnsemble(stacks).to(device)
         return self.ensemble
 
+    @property
+    def parameter_count(self) -> int:
+        """Of all flows, without their padding."""
+        return sum(depth * (2 + 2 + 1) for depth in self.ensemble.depths)
+
 
 class PlanarEnsemble(nn.Module):
     """E stacks of planar maps side by side, each on its own points: [E, B, 2] → [E, B, 2], log |det| [E, B].
 
     Shorter stacks are padded with maps of w = u = b = 0. These are the identity, their determinant is 1, and their
-    gradients are zero, all exactly; so they stay what they are under any optimizer without weight decay.
+    gradients are zero, all exactly; so they stay what they are under any optimizer.
 
     With E · B numbers in every operation, the time goes into arithmetic and no longer into Python. Layers beyond a
     stack's depth are not computed either: the deep flows go on without the shallow ones.

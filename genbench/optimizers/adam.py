@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from genbench.optimizers.schedule import decay_at
+from genbench.optimizers.hooks import hooked
 from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, Range, register
 
 __all__ = ["adam"]
@@ -28,6 +28,7 @@ def adam(
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
     decay: PositiveFloat = 0.1,
+    max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
     capturable = any(parameter.is_cuda for parameter in parameters)  # in a CUDA graph
@@ -48,4 +49,4 @@ def adam(
             group["capturable"] = capturable
 
     optimizer.register_load_state_dict_post_hook(stay_capturable)  # the state may come from another device
-    return decay_at(optimizer, milestones, decay)
+    return hooked(optimizer, milestones, decay, max_norm)

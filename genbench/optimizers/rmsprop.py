@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.schedule import decay_at
+from genbench.optimizers.hooks import hooked
 from genbench.registry import NonNegativeFloat, OpenUnitFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["rmsprop"]
@@ -24,8 +24,9 @@ def rmsprop(
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
     decay: PositiveFloat = 0.1,
+    max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     optimizer = torch.optim.RMSprop(
         parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay
     )
-    return decay_at(optimizer, milestones, decay)
+    return hooked(optimizer, milestones, decay, max_norm)

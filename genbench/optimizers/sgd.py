@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.schedule import decay_at
+from genbench.optimizers.hooks import hooked
 from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["sgd"]
@@ -22,6 +22,7 @@ def sgd(
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
     decay: PositiveFloat = 0.1,
+    max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
-    return decay_at(optimizer, milestones, decay)
+    return hooked(optimizer, milestones, decay, max_norm)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
-from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
+from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
 from genbench.figures.grids import image_grid, stages
 from genbench.registry import register
 from genbench.tasks.base import Parts, require, require_float32
+from genbench.tasks.pictures import SampledTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ SAMPLES = 49
 
 
 @register("task", "autoregressive")
-class Autoregressive(Task):
+class Autoregressive(SampledTask):
     """log p(x) = Σ_i log p(x_i | x_<i), exact, of whole images.
 
     `compile` runs the objective and its gradients as one compiled graph.
@@ -108,21 +109,10 @@ class Autoregressive(Task):
             )
         return figures
 
-    def images(self, stage: Stage) -> dict[str, Tensor]:
-        from torchvision.utils import make_grid  # seconds to import: only where images are drawn
-
-        return {"generated": make_grid(self._samples[stage], nrow=math.isqrt(SAMPLES), padding=1, pad_value=0.5)}
-
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "samples": dict(self._samples),
-            "uniforms": self._uniforms,
-        }
+        # Another device would draw other numbers.
+        return super().state_dict() | {"uniforms": self._uniforms}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._samples = dict(state["samples"])
+        super().load_state_dict(state)
         self._uniforms = state["uniforms"].to(self.device)

@@ -17,7 +17,9 @@ from genbench.registry import register
 from genbench.tasks.base import Parts, require
 from genbench.tasks.plane import PlaneTask
 
-__all__ = ["Energy", "collapse_note"]
+__all__ = ["Energy", "fit_notes"]
+
+UNRELIABLE = 0.05  # share of the samples that weights leave over
 
 
 @register("task", "energy")
@@ -30,10 +32,11 @@ class Energy(PlaneTask):
     directions = {"valid/free_energy": "lower", "test/free_energy": "lower"}
     curve, quantity = "free_energy", "free energy (nats)"
     mass_side = 500  # its density goes through the inverses, which bisect
+    of_energy = True
 
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:
         require(parts.loss, "loss", "energy", "of_energies", "beta")
-        super().__init__(parts, "energy", "push", "draw_base")
+        super().__init__(parts, "energy", "push", "rsample", "event_shape")
         if self.target.energy is None:
             raise ConfigError(
                 f"{self.target.name} has no finite energy to learn from",
@@ -45,8 +48,8 @@ class Energy(PlaneTask):
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
         )
         self._step = 0
-        # A stream of its own, so that the same seed means the same noise in an ensemble.
-        self._generator = torch.Generator(self.device).manual_seed(self.seed)
+        # A stream of its own, so that a seed means the same noise in an ensemble; on the CPU, so that on any device.
+        self._generator = torch.Generator().manual_seed(self.seed)
 
     def _objective(self, z: Tensor, beta: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.model.push(z)
@@ -57,7 +60,8 @@ class Energy(PlaneTask):
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         """The data set's points are not looked at: only how many there are."""
         beta = torch.full((), self.loss.beta(self._step), device=self.device)
-        values = self._gradients(self.model.draw_base(len(batch), self._generator), beta)
+        noise = torch.randn(len(batch), *self.model.event_shape, generator=self._generator).to(self.device)
+        values = self._gradients(noise, beta)
         self.optimizer.step()
         self._step += 1
         return values
@@ -76,8 +80,7 @@ class Energy(PlaneTask):
         return values | {"theory/log_z": energy_truth(self.target.name).log_z, "test/mass": self.mass()}
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
-        found = {name.removeprefix("test/"): value for name, value in final.items() if name.startswith("test/")}
-        return [collapse_note(found, energy_truth(self.target.name).log_z)] if found.get("collapsed") else []
+        return fit_notes(final, energy_truth(self.target.name).log_z)
 
     def _references(self, record: Record) -> list[tuple[str, float]]:
         return [("−log Z", -energy_truth(self.target.name).log_z)]
@@ -91,12 +94,15 @@ class Energy(PlaneTask):
         self._generator.set_state(state["generator"])
 
 
-def collapse_note(found: Mapping[str, float], truth: float) -> str:
-    """What is said of a flow that has left out part of its target."""
-    parts = [
-        f"has lost part of its target: importance-sampled log Z is {found['log_z']:.3f}, true {truth:.3f}",
-        f"effective sample size {found['effective_sample_size']:.0%}",
-    ]
-    if "smallest_mode" in found:
-        parts.append(f"the rarest mode holds {found['smallest_mode']:.0%} of its share")
-    return "; ".join(parts)
+def fit_notes(final: Mapping[str, float], truth: float) -> list[str]:
+    """What must be said of a flow whose log Z, by importance sampling, should be `truth`."""
+    notes = []
+    log_z = f"importance-sampled log Z is {final.get('test/log_z', truth):.3f}, true {truth:.3f}"
+    share = final.get("test/effective_sample_size", 1.0)
+    if final.get("test/collapsed"):
+        rarest = final.get("test/smallest_mode")
+        modes = "" if rarest is None else f"; the rarest mode holds {rarest:.1%} of its share"
+        notes.append(f"has lost part of its target: {log_z}{modes}")
+    if share < UNRELIABLE:
+        notes.append(f"its effective sample size is {share:.2%}, too small to trust that {log_z}")
+    return notes

@@ -21,8 +21,8 @@ from genbench.losses.density import NegativeLogLikelihood
 from genbench.metrics.plane import energy_truth, judge_log_prob, judge_samples, sample_truth
 from genbench.registry import OneOf, PositiveInt, register
 from genbench.tasks.base import Parts, require, require_float32
-from genbench.tasks.energy import collapse_note
-from genbench.tasks.plane import density_on_grid, target_on_grid
+from genbench.tasks.energy import fit_notes
+from genbench.tasks.plane import EXTENT, density_on_grid, target_on_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,6 +73,8 @@ class FlowSuite(Task):
         require_float32(parts, "flow-suite")
         if not modes or len(set(modes)) < len(modes):
             raise ConfigError(f"task.modes must name each mode once, and at least one: {modes}")
+        if parts.dataset.train.dim() != 3:
+            raise ConfigError("task=flow-suite takes the points of several targets", "choose dataset=planes")
         self.parts, self.loss, self.likelihood = parts, parts.loss, NegativeLogLikelihood()
         self.dataset: PlaneDataset = parts.dataset  # type: ignore[assignment]
         self.device = parts.device
@@ -82,6 +84,8 @@ class FlowSuite(Task):
         members = list(itertools.product(self.layers, self.batch_seeds)) * len(self.blocks)
         self.ensemble = parts.model.assemble(members, self.device)
         self.optimizer = parts.make_optimizer(self.ensemble.parameters())
+        if "max_norm" in self.optimizer.param_groups[0]:
+            raise ConfigError("one norm of all flows' gradients would couple them", "set optimizer.max_norm=null")
         self.protocol: dict[str, Any] = {"anneal": getattr(self.loss, "anneal", None)}
         self.protocol["seeds"] = list(self.batch_seeds)
         self.directions = {
@@ -100,7 +104,7 @@ class FlowSuite(Task):
         )
         self._first_seed: dict[str, float] = {}  # what was measured last
         self._step = 0
-        self._generators = [torch.Generator(self.device).manual_seed(seed) for seed in self.batch_seeds]
+        self._generators = [torch.Generator().manual_seed(seed) for seed in self.batch_seeds]  # as in task=energy
 
     def _arrange(self, modes: Sequence[str]) -> list[Block]:
         size = len(self.layers) * len(self.batch_seeds)
@@ -164,9 +168,7 @@ class FlowSuite(Task):
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         points = batch.view(len(self.batch_seeds), -1, *batch.shape[1:])
-        noise = torch.stack(
-            [torch.randn(points.shape[1], 2, device=self.device, generator=g) for g in self._generators]
-        )
+        noise = torch.stack([torch.randn(points.shape[1], 2, generator=g) for g in self._generators]).to(self.device)
         beta = torch.full((), self.loss.beta(self._step), device=self.device)
         values = self._gradients(self._sources(points, noise), beta)
         self.optimizer.step()
@@ -226,13 +228,18 @@ class FlowSuite(Task):
         return rows
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
-        notes = []
-        for row in self.members(final):
-            found = {name.removeprefix("test/"): value for name, value in row["metrics"].items()}
-            if found.get("collapsed"):
-                truth = final[f"theory/log_z/{row['experiment'].split('-')[1]}"]
-                notes.append(f"{row['experiment']} seed {row['seed']} {collapse_note(found, truth)}")
-        return notes
+        truths = {
+            f"flow-{name}": energy_truth(block.target.name).log_z
+            for block in self.blocks
+            if block.mode == "density"
+            for name in self._names(block)
+        }
+        return [
+            f"{row['experiment']} seed {row['seed']}: {note}"
+            for row in self.members(final)
+            if row["experiment"] in truths
+            for note in fit_notes(row["metrics"], truths[row["experiment"]])
+        ]
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         """Each configuration's density, of the first seed, beside its target; one picture for each mode."""
@@ -245,29 +252,30 @@ class FlowSuite(Task):
                 for i, name in enumerate(self._names(block)):
                     densities.append(self._density(block, block.rows.start + i * len(self.batch_seeds)))
                     titles.append(f"{block.target.name}, k = {self.layers[i]}{self._value(block, name, record)}")
-                densities.append(target_on_grid(block.target))
+                densities.append(target_on_grid(block.target, of_energy=block.mode == "density"))
                 titles.append(f"{block.target.name}, target: {_truth(block)}")
             title = f"{record.title}: flows fitted to {'samples' if mode == 'samples' else 'the energy'}"
-            extent = max(block.target.extent for block in self.blocks)
-            figures[f"densities-{mode}"] = density_panel(densities, titles, len(self.layers) + 1, extent, title)
+            figures[f"densities-{mode}"] = density_panel(densities, titles, len(self.layers) + 1, EXTENT, title)
         return figures
 
     def _density(self, block: Block, index: int) -> Tensor:
-        flow = self.ensemble.member(index, "data to base" if block.mode == "samples" else "base to data")
-        return density_on_grid(flow.log_prob, block.target.extent, self.device)
+        with isolated_rng(self.parts.seed, self.device):  # a flow draws its start before it gets this one's maps
+            flow = self.ensemble.member(index, "data to base" if block.mode == "samples" else "base to data")
+        return density_on_grid(flow.log_prob, self.device)
 
     def _value(self, block: Block, name: str, record: Record) -> str:
         """Of the first seed: on the test split, or, before that is seen, on the validation split."""
         metric, symbol = ("nll", "NLL") if block.mode == "samples" else ("log_z", "log Z")
         values = record.curve(f"test/{metric}/{name}/seed{self.batch_seeds[0]}")
         found = values[-1][1] if values else self._first_seed.get(f"{metric}/{name}")
-        return "" if found is None else f": {symbol} {found:.3f}".replace("-", "−")
+        return "" if found is None else f": {symbol} {found:.3f}"
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "ensemble": self.ensemble.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self._step,
+            "first_seed": dict(self._first_seed),
             "generators": [generator.get_state() for generator in self._generators],
         }
 
@@ -275,6 +283,7 @@ class FlowSuite(Task):
         self.ensemble.load_state_dict(state["ensemble"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._step = state["step"]
+        self._first_seed = dict(state["first_seed"])
         for generator, own in zip(self._generators, state["generators"], strict=True):
             generator.set_state(own)
 

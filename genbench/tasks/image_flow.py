@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
-from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
+from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
 from genbench.figures.flows import temperature_rows
@@ -18,6 +18,7 @@ from genbench.figures.gans import interpolations
 from genbench.figures.grids import image_grid, stages
 from genbench.registry import PositiveInt, register
 from genbench.tasks.base import Parts, require, require_float32
+from genbench.tasks.pictures import SampledTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ ALPHAS = tuple(k / 10 for k in range(11))
 
 
 @register("task", "image-flow")
-class ImageFlow(Task):
+class ImageFlow(SampledTask):
     """A flow on dequantized pixels, trained by maximum likelihood.
 
     Bits per dimension are −log₂ P(x)/D, D the number of pixel values, for P of whole pixel values: dequantization and
@@ -59,7 +60,10 @@ class ImageFlow(Task):
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.importance_samples = importance_samples
-        self.protocol: dict[str, Any] = {**self.model.protocol, "importance_samples": importance_samples}
+        self.protocol: dict[str, Any] = {
+            **self.model.protocol,
+            "importance_samples": {"valid": 1, "test": importance_samples},
+        }
         self._per_bit = math.log(2) * self.model.dims  # nats of an image in one bit per dimension
         self._gradients = Gradients(
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
@@ -110,7 +114,7 @@ class ImageFlow(Task):
                 "bits": learning_curves(
                     record.curve("train/bits_per_dim"),
                     record.curve("valid/bits_per_dim"),
-                    record.references("valid/bits_per_dim"),
+                    [*record.references("valid/bits_per_dim"), *record.references("test/bits_per_dim")],
                     record.title,
                     quantity="bits per dimension",
                     better="lower",
@@ -130,23 +134,6 @@ class ImageFlow(Task):
         x = pixels.unflatten(0, (-1, 2))
         mixed = torch.lerp(x[:, :1], x[:, 1:], alphas.view(1, -1, 1, 1, 1))
         return interpolations(images.cpu() / 255, mixed.cpu() / 255, ALPHAS, title)
-
-    def images(self, stage: Stage) -> dict[str, Tensor]:
-        from torchvision.utils import make_grid  # seconds to import: only where images are drawn
-
-        return {"generated": make_grid(self._samples[stage], nrow=math.isqrt(SAMPLES), padding=1, pad_value=0.5)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "samples": dict(self._samples),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._samples = dict(state["samples"])
 
 
 def _pixels(stored: Tensor) -> Tensor:

@@ -16,14 +16,15 @@ from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
 from genbench.figures.flows import animate_flow, density_pair, samples_over_contours
-from genbench.metrics.plane import Box, grid, quadrature, sample_truth
+from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
 from genbench.tasks.base import Parts, require, require_float32
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PlaneTask", "density_on_grid", "target_on_grid"]
+__all__ = ["EXTENT", "PlaneTask", "density_on_grid", "target_on_grid"]
 
+EXTENT = 5.0  # pictures show [−5, 5]²
 GRID = 200  # cells to a side of a drawn density
 DRAWN = 500  # samples in a picture
 BOX_SAMPLES = 20_000
@@ -39,6 +40,9 @@ class PlaneTask(Task):
     quantity: str
     """Its name and unit."""
 
+    of_energy = False
+    """Fitted to an energy, not to samples."""
+
     mass_side = 1000
     """Cells to a side of the square on which the mass is integrated."""
 
@@ -47,8 +51,8 @@ class PlaneTask(Task):
         require(parts.dataset, "dataset", name, "targets")
         require_float32(parts, name)
         dataset: Any = parts.dataset
-        if len(dataset.targets) != 1:
-            raise ConfigError(f"task={name} fits one target, and this data set has {len(dataset.targets)}")
+        if dataset.train.dim() != 2:
+            raise ConfigError(f"task={name} takes the points of one target", "choose dataset=plane")
         self.parts, self.model, self.dataset, self.loss = parts, parts.model, parts.dataset, parts.loss
         self.target: PlanarTarget = dataset.targets[0]
         self.device, self.seed = parts.device, parts.seed
@@ -67,14 +71,14 @@ class PlaneTask(Task):
         if stage == "middle":
             return {}
         title = f"{record.title}, {STAGE_TITLES[stage]}"
-        target, extent = target_on_grid(self.target), self.target.extent
+        target, extent = target_on_grid(self.target, self.of_energy), EXTENT
         with isolated_rng(self.seed, self.device):
             samples = self.model.sample(DRAWN).cpu()
         figures = {
             "density": density_pair(
-                density_on_grid(self.model.log_prob, extent, self.device), target, extent, self._title(title, record)
+                density_on_grid(self.model.log_prob, self.device), target, extent, self._title(title, record)
             ),
-            "samples": samples_over_contours(samples, target, extent, f"{title}: {DRAWN} samples over the target"),
+            "samples": samples_over_contours(samples, target, extent, title),
         }
         if stage == "end":
             figures[self.curve] = learning_curves(
@@ -91,17 +95,21 @@ class PlaneTask(Task):
     def _title(self, title: str, record: Record) -> str:
         """Of the learned density, with its newest value."""
         values = record.curve(f"test/{self.curve}") or record.curve(f"valid/{self.curve}")
-        return f"{title}: {self.quantity} {values[-1][1]:.3f}".replace("-", "−") if values else title
+        if not values:
+            return title
+        number = f"{values[-1][1]:.3f}".replace("-", "−")
+        return f"{title}: {self.quantity} {number}"
 
     def _references(self, record: Record) -> list[tuple[str, float]]:
         raise NotImplementedError
 
     def animate(self, path: Path, title: str) -> None:
         """The way of samples from the base through the layers, as a GIF."""
-        require(self.model, "model", "an animation", "path")
+        if not hasattr(self.model, "path"):
+            raise ConfigError(f"{type(self.model).__name__} has no layers to show samples between")
         with isolated_rng(self.seed, self.device):
             points = torch.stack(self.model.path(2 * DRAWN)).cpu()
-        animate_flow(path, points, self.target.extent, title)
+        animate_flow(path, points, EXTENT, title)
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -112,13 +120,18 @@ class PlaneTask(Task):
 
 
 @torch.no_grad()
-def density_on_grid(log_prob: Callable[[Tensor], Tensor], extent: float, device: torch.device) -> Tensor:
-    """q on [−extent, extent]², [GRID, GRID], y ascending, in float32."""
-    points, _ = grid(Box.square(extent), GRID)
+def density_on_grid(log_prob: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
+    """q on [−EXTENT, EXTENT]², [GRID, GRID], y ascending, in float32."""
+    points, _ = grid(Box.square(EXTENT), GRID)
     return log_prob(points.float().to(device)).exp().view(GRID, GRID).cpu()
 
 
-def target_on_grid(target: PlanarTarget) -> Tensor:
-    """p on the same grid, normalized."""
+def target_on_grid(target: PlanarTarget, of_energy: bool) -> Tensor:
+    """What a flow is fitted to, on the same grid, normalized: the samples' density, or what the energy says."""
+    energy, cpu = target.energy, torch.device("cpu")
+    if of_energy:
+        assert energy is not None
+        log_z = energy_truth(target.name).log_z
+        return density_on_grid(lambda z: -energy(z) - log_z, cpu)
     log_z = sample_truth(target.name).log_z
-    return density_on_grid(lambda z: target.log_prob(z) - log_z, target.extent, torch.device("cpu"))
+    return density_on_grid(lambda z: target.log_prob(z) - log_z, cpu)

@@ -147,6 +147,9 @@ def test_mnist5k_gan_draws_digits(outputs: Path) -> None:
     }
 
 
+# A second process runs these beside the tests above.
+BESIDE = pytest.mark.xdist_group("flows")
+
 # Measured elsewhere at these settings; the truths are entropies (FACTS: arcs 2.66001, sine 2.80523).
 NLL = {"arcs": ({2: 3.08, 8: 2.71, 32: 2.69}, 2.66001), "sine": ({2: 3.55, 8: 3.07, 32: 2.99}, 2.80523)}
 
@@ -158,6 +161,7 @@ def flows(outputs: Path) -> dict[str, Any]:
     return summary(outputs, "flow-toy-suite")
 
 
+@BESIDE
 @pytest.mark.parametrize("target", NLL)
 def test_planar_flows_from_samples(flows: dict[str, Any], target: str) -> None:
     bars, entropy = NLL[target]
@@ -170,25 +174,28 @@ def test_planar_flows_from_samples(flows: dict[str, Any], target: str) -> None:
             assert found["test/nll"] >= entropy - 3 * found["test/nll_standard_error"]
 
 
+@BESIDE
 @pytest.mark.parametrize("depth", [8, 32])
 def test_annealed_flows_find_both_arcs(flows: dict[str, Any], depth: int) -> None:
     rows = [row["metrics"] for row in flows["members"] if row["experiment"] == f"flow-arcs-density-k{depth}"]
     assert len(rows) == 4
-    shares = [row["test/smallest_mode"] / 2 for row in rows]
+    shares = [row["test/smallest_mode"] / 2 for row in rows]  # one of eight misses 50 ± 3 % by 0.2: docs/results.md
     assert sum(shares) / 4 >= 0.47 and min(shares) >= 0.46
     for row in rows:
         assert abs(row["test/log_z"] - 1.8775) <= 0.03
 
 
+@BESIDE
 @pytest.mark.parametrize("experiment", ["flow-arcs-samples-k8", "flow-arcs-density-k8"])
 def test_learned_densities_integrate_to_one(outputs: Path, experiment: str) -> None:
     genbench(outputs, f"experiment={experiment}", "trainer.max_steps=2000")
     assert abs(final(summary(outputs, experiment), "test/mass") - 1) <= 1e-3
 
 
+@BESIDE
 def test_realnvp_on_few_digits(outputs: Path) -> None:
     genbench(outputs, "experiment=realnvp-mnist5k")
     (path,) = (outputs / "realnvp-mnist5k").glob("seed1-*/metrics.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     bits = [row["value"] for row in rows if row["metric"] == "valid/bits_per_dim"]
-    assert len(bits) == 30 and min(bits) < 2.5 < bits[0]
+    assert len(bits) == 30 and bits[-1] < 2.05 and bits[-1] < bits[0] - 0.3

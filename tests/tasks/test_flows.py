@@ -144,10 +144,9 @@ def test_a_stopped_run_goes_on_exactly(genbench: Callable[..., int], tmp_path: P
     assert genbench(*words, "output_root=whole") == 0
     assert genbench(*words, "output_root=parts") == 0
     (run,) = (tmp_path / "parts" / name).iterdir()
-    (run / "checkpoints" / "step-8.pt").unlink(missing_ok=True)
-    newest = sorted((run / "checkpoints").glob("*.pt"))
-    for path in newest[1:]:
-        path.unlink()
+    first, last = sorted((run / "checkpoints").glob("*.pt"))
+    assert (int(first.stem.split("-")[1]), int(last.stem.split("-")[1])) == (4, 8)
+    last.unlink()
     (run / "status.json").write_text(json.dumps({"status": "interrupted", "step": 4}))
     assert genbench(*words, "output_root=parts") == 0
     rows = [
@@ -181,6 +180,9 @@ def test_the_animation_shows_samples_on_their_way(genbench: Callable[..., int], 
         (("experiment=flow-toy-suite", "model=planar-flow", "model.layers=4"), "assemble"),
         (("experiment=flow-toy-suite", "model.layers=[2,2]"), "each depth once"),
         (("experiment=flow-toy-suite", "task.modes=[]"), "task.modes"),
+        (("experiment=flow-toy-suite", "dataset=plane"), "choose dataset=planes"),
+        (("experiment=flow-toy-suite", "optimizer.max_norm=1"), "set optimizer.max_norm=null"),
+        (("experiment=flow-arcs-samples-k2", "dataset=planes", "dataset.targets=[arcs]"), "choose dataset=plane"),
         (("experiment=flow-toy-suite", "dataset.targets=[checkerboard]"), "no finite energy"),
         (("experiment=vae-mnist5k", "task=density", "loss=nll"), "log_prob"),
     ],
@@ -207,3 +209,25 @@ def test_log_z_and_effective_sample_size_of_two_gaussians() -> None:
     assert abs(found.log_z - 1.0986123) < 4 * found.standard_error < 0.02
     assert found.effective_sample_size == pytest.approx((2 * s**2 - 1) ** 0.5 / s**2, rel=0.01)
     assert found.standard_error == pytest.approx(((1 / found.effective_sample_size - 1) / len(x)) ** 0.5, rel=1e-3)
+
+
+@pytest.mark.usefixtures("tiny_planes")
+def test_a_collapse_is_told_for_every_target(genbench: Callable[..., int], tmp_path: Path) -> None:
+    """With steps far too large: of the suite, a target with a hyphen in its name; then a single run."""
+    wild = ("trainer.max_steps=3", "optimizer.lr=1.0", "loss.anneal=false")
+    suite = ("task.modes=[density]", "dataset.targets=[two-moons]", "task.replicas=1", "model.layers=[2]")
+    assert genbench("experiment=flow-toy-suite", *wild, *suite) == 0
+    found = summary(tmp_path, "flow-toy-suite")
+    assert found["members"][0]["metrics"]["test/collapsed"] == 1
+    assert "flow-two-moons-density-k2 seed 1: has lost part of its target" in found["note"]
+    assert found["parameters"] == 2 * 5
+    assert genbench("experiment=flow-arcs-density-k2", "dataset.target=two-moons", *wild) == 0
+    assert "has lost part of its target" in summary(tmp_path, "flow-arcs-density-k2")["note"]
+
+
+@pytest.mark.usefixtures("tiny_planes")
+@pytest.mark.parametrize("target", ["arcs", "checkerboard"])
+def test_published_values_are_of_their_target_only(genbench: Callable[..., int], tmp_path: Path, target: str) -> None:
+    assert genbench(*short(2, "flow-arcs-samples-k2"), f"dataset.target={target}") == 0
+    references = summary(tmp_path, "flow-arcs-samples-k2")["reference"]
+    assert [row["value"] for row in references] == ([3.46] if target == "arcs" else [])

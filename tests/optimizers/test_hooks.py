@@ -1,4 +1,4 @@
-"""Learning rates that fall in steps, through a checkpoint too."""
+"""Learning rates that fall in steps, through a checkpoint too, and bounded gradients."""
 
 from __future__ import annotations
 
@@ -47,3 +47,16 @@ def test_a_checkpoint_carries_the_count(build: Callable[..., Any]) -> None:
     rates(first, one, 2)
     second.load_state_dict(first.state_dict())
     assert rates(second, two, 3) == rates(first, one, 3) == pytest.approx([0.4, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("size", [0.5, 50.0])
+def test_gradients_beyond_the_bound_are_scaled_down_together(size: float) -> None:
+    parameters = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2))]
+    optimizer = sgd(parameters, lr=1.0, max_norm=2.0)
+    gradients = [size * torch.tensor([1.0, 2.0, -2.0]), size * torch.tensor([4.0, 0.0])]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.clone()
+    optimizer.step()
+    norm = 5 * size  # of (1, 2, −2, 4, 0)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        torch.testing.assert_close(parameter.data, -gradient * min(1.0, 2.0 / norm), rtol=1e-4, atol=1e-6)
