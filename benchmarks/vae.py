@@ -59,7 +59,7 @@ def plain_steps(model: torch.nn.Module, images: np.ndarray, batch_size: int, lr:
     while True:
         for x in loader:
             optimizer.zero_grad()
-            mu, logvar = model.encode(x)  # type: ignore[operator]
+            mu, logvar, _ = model.encode(x)  # type: ignore[operator]
             z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
             mean = torch.sigmoid(model.decode(z))  # type: ignore[operator]
             log_likelihood = (x * torch.log(mean + 1e-8) + (1 - x) * torch.log(1 - mean + 1e-8)).flatten(1).sum(1)

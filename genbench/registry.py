@@ -30,6 +30,7 @@ from genbench.errors import ConfigError
 
 __all__ = [
     "NonNegativeFloat",
+    "NonNegativeInt",
     "OneOf",
     "OpenUnitFloat",
     "PositiveFloat",
@@ -94,6 +95,7 @@ class OneOf:
 
 
 PositiveInt = Annotated[int, Range(minimum=1)]
+NonNegativeInt = Annotated[int, Range(minimum=0)]
 PositiveFloat = Annotated[float, Range(above=0)]
 NonNegativeFloat = Annotated[float, Range(minimum=0)]
 OpenUnitFloat = Annotated[float, Range(above=0, below=1)]

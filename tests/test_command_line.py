@@ -45,7 +45,7 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         (["experiment=vae-mnist5k", "loss.kl=exact"], ["loss.kl must be one of analytic, mc"]),
         (["experiment=vae-mnist5k", "model.activation=tanhh"], ["model.activation must be one of"]),
         (["experiment=vae-mnist5k", "dataset=mnist"], ["mnist"]),
-        (["experiment=vae-mnist5k", "loss=jsd"], ["task=variational cannot use this loss", "has no terms"]),
+        (["experiment=vae-mnist5k", "loss=jsd"], ["task=variational cannot use this loss", "has no objective"]),
         ([*QUICK, "loss=elbo"], ["task=adversarial cannot use this loss", "ELBO has no metric"]),
         ([*QUICK, "device=cuda:99"], ["device 'cuda:99' is not available", "device=auto"]),
         ([*QUICK, "device=toaster"], ["'toaster' is not a device"]),

@@ -22,6 +22,11 @@ SMALL = {
         **dict.fromkeys(("dcgan", "sngan-resnet", "realnvp", "realnvp-multiscale"), ("model.width=4",)),
         "realnvp-conv": ("model.width=4", "model.couplings=2"),
         **dict.fromkeys(("pixelcnn", "pixelcnn-gated"), ("model.channels=4", "model.blocks=2")),
+        "conv-vae": (
+            *(f"model.{network}_{size}=2" for network in ("encoder", "decoder") for size in ("channels", "blocks")),
+            "model.pixelcnn_blocks=1",
+            "task.importance_samples=10",
+        ),
     },
     "task": {"image-gan": ("task.batch_norm_batches=2",)},
 }

@@ -1,8 +1,12 @@
-"""Evidence lower bound of a variational auto-encoder.
+"""Bounds on the log-likelihood of a latent-variable model.
 
     ELBO(x) = E_{q(z|x)} log p(x|z) − KL(q(z|x) ‖ p(z))  ≤  log p(x)        in nats
 
 Kingma & Welling 2014 (arXiv 1312.6114), eq. 3, estimated with one sample of z per image.
+
+    L_K(x) = E log 1/K Σ_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x)
+
+Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), eq. 8: L_1 is the ELBO, and L_K grows with K towards log p(x).
 """
 
 from __future__ import annotations
@@ -13,17 +17,25 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from genbench.functional import kl_gaussian_standard_normal, log_likelihood_normal
-from genbench.registry import OneOf, register
+from genbench.errors import ConfigError
+from genbench.functional import log_mean_exp
+from genbench.registry import NonNegativeFloat, NonNegativeInt, OneOf, PositiveInt, register
 
-__all__ = ["ELBO", "ElboTerms"]
+__all__ = ["ELBO", "ElboTerms", "doubly_reparameterised"]
 
 
 class ElboTerms(NamedTuple):
-    """Per image, [B], in nats: ELBO = log_likelihood − kl."""
+    """Per image, in nats: log p(x|z) [B], and the parts in which the KL term adds up, [B, P].
+
+    P is the number of latents L, or 1 where the KL term does not fall apart by latent.
+    """
 
     log_likelihood: Tensor
-    kl: Tensor
+    kl_parts: Tensor
+
+    @property
+    def kl(self) -> Tensor:
+        return self.kl_parts.sum(1)
 
     @property
     def elbo(self) -> Tensor:
@@ -33,15 +45,61 @@ class ElboTerms(NamedTuple):
 @register("loss", "elbo")
 @dataclass(kw_only=True)
 class ELBO:
-    """KL term in closed form (`analytic`) or from the sample itself (`mc`)."""
+    """KL term in closed form (`analytic`) or from the sample itself (`mc`), and what of it the objective sees.
+
+    `beta` is the weight of the KL term (Higgins et al. 2017, β-VAE), which rises linearly from 0 over the first
+    `kl_anneal_steps` updates (Bowman et al. 2016, arXiv 1511.06349). With `free_bits` λ, in nats per latent, the
+    objective has Σ_d max(λ, KL_d) instead, of means over the batch (Kingma et al. 2016, arXiv 1606.04934, eq. 15); a
+    KL term of one part has the floor L·λ. With `samples` K > 1 the objective is L_K, its gradient doubly
+    reparameterised. Raises ConfigError for choices that exclude each other.
+    """
 
     kl: Annotated[str, OneOf("analytic", "mc")] = "analytic"
+    beta: NonNegativeFloat = 1.0
+    kl_anneal_steps: NonNegativeInt = 0
+    free_bits: NonNegativeFloat = 0.0
+    samples: PositiveInt = 1
 
-    def terms(self, log_likelihood: Tensor, mu: Tensor, logvar: Tensor, z: Tensor) -> ElboTerms:
-        """`log_likelihood` log p(x|z) [B]; posterior mean and log variance, and its sample, [B, L]."""
+    def __post_init__(self) -> None:
+        if self.samples == 1:
+            return
         if self.kl == "analytic":
-            kl = kl_gaussian_standard_normal(mu, logvar)
-        else:
-            zeros = torch.zeros_like(mu)
-            kl = log_likelihood_normal(mu, logvar, z) - log_likelihood_normal(zeros, zeros, z)
-        return ElboTerms(log_likelihood, kl)
+            raise ConfigError(
+                f"the bound of {self.samples} samples has no KL term in closed form",
+                "set loss.kl=mc or loss.samples=1",
+            )
+        if (self.beta, self.kl_anneal_steps, self.free_bits) != (1.0, 0, 0.0):
+            raise ConfigError(
+                f"the bound of {self.samples} samples has no KL term to weigh or to floor",
+                "leave out loss.beta, loss.kl_anneal_steps and loss.free_bits, or set loss.samples=1",
+            )
+
+    def kl_weight(self, step: int) -> float:
+        """Of the objective of update `step` = 0, 1, …"""
+        return self.beta * (min(1.0, step / self.kl_anneal_steps) if self.kl_anneal_steps else 1.0)
+
+    def objective(self, terms: ElboTerms, latent_dim: int, kl_weight: Tensor | float = 1.0) -> Tensor:
+        """What training maximizes with K = 1, in nats per image: a scalar."""
+        kl = terms.kl.mean()
+        if self.free_bits:
+            parts = terms.kl_parts.mean(0)
+            kl = parts.clamp(min=self.free_bits * latent_dim / len(parts)).sum()
+        return terms.log_likelihood.mean() - kl_weight * kl
+
+
+def doubly_reparameterised(log_weights: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+    """L_K of every image [B], and a scalar whose gradient is an estimate of that of their mean.
+
+    Tucker et al. 2019 (arXiv 1810.04152), eq. 8. With w̄_k = w_k / Σ_j w_j, a parameter of the density of z₀ gets
+    Σ_k w̄_k² ∂log w_k/∂z₀ · ∂z₀/∂φ, any other Σ_k w̄_k ∂log w_k/∂θ; the layers of a flow posterior, z = f(z₀),
+    belong to the others, as the bound is an integral over z₀. Where the gradient passes `base`, a hook multiplies it
+    by w̄_k once more.
+
+    Args:
+        log_weights: [B, K], with the parameters of log N(z₀; μ, σ²) detached.
+        base: z₀, [B · K, L], from which log_weights were computed; requires a gradient.
+    """
+    normalized = torch.softmax(log_weights.detach(), dim=1)
+    again = normalized.reshape(-1, 1)
+    base.register_hook(lambda gradient: again * gradient)
+    return log_mean_exp(log_weights), (normalized * log_weights).sum(1).mean()

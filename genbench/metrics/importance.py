@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal, log_mean_exp
+from genbench.functional import log_likelihood_normal, log_mean_exp
 
 __all__ = ["LatentVariableModel", "Normalizer", "importance_sampled_log_likelihood", "log_normalizer"]
 
 
 class LatentVariableModel(Protocol):
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
-    def decode(self, z: Tensor) -> Tensor: ...
+    """What is asked of a model: see genbench.models.vae.Vae."""
+
+    posterior: Any
+    image_floats: int
+    latent_floats: int
+
+    def encode(self, x: Tensor) -> Any: ...
+    def from_pixels(self, x: Tensor) -> Tensor | None: ...
+    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None) -> Tensor: ...
 
 
 @torch.no_grad()
@@ -29,31 +36,30 @@ def importance_sampled_log_likelihood(
 ) -> Tensor:
     """log p(x) ≈ log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), per image: [N], float64, in nats.
 
-    Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), eq. 8; a lower bound in expectation. Bernoulli
-    likelihood on logits, standard-normal prior. Every image is encoded once; its K samples are decoded in chunks
-    of about `memory_mib`. Each image's noise is drawn by itself, so the value does not depend on the chunks.
+    Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), eq. 8; a lower bound in expectation. Standard-normal prior.
+    Every image goes once through the encoder and, of a PixelVAE, through the PixelCNN; its K samples are decoded in
+    chunks of about `memory_mib`. Each image's noise is drawn by itself, so the value does not depend on the chunks.
     """
-    pixels = images[0].numel()
-    # Logits, repeated targets and the temporaries between them: about four float32 values a pixel.
-    rows = max(1, int(memory_mib * 2**20 / (16 * pixels)))
-    images_per_chunk = max(1, rows // num_samples)
+    floats = memory_mib * 2**20 / 4
+    rows = max(1, int(floats / model.latent_floats))
+    images_per_chunk = max(1, min(rows // num_samples, int(floats / model.image_floats)))
     results = [_chunk(model, to_float(chunk), num_samples, rows) for chunk in images.split(images_per_chunk)]
     return torch.cat(results)
 
 
 def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -> Tensor:
-    mu, logvar = (statistic.unsqueeze(1) for statistic in model.encode(x))  # [B, 1, L]
-    noise = torch.stack([torch.randn(num_samples, mu.shape[-1], dtype=x.dtype, device=x.device) for _ in x])
-    z = mu + (0.5 * logvar).exp() * noise  # [B, K, L]
-    latents = z.flatten(0, 1)
-    zeros = torch.zeros_like(latents)
-    log_posterior = log_likelihood_normal(mu.expand_as(z).flatten(0, 1), logvar.expand_as(z).flatten(0, 1), latents)
-    log_ratio = log_likelihood_normal(zeros, zeros, latents) - log_posterior
+    encoded, from_pixels = model.encode(x), model.from_pixels(x)
+    code = encoded.repeat(num_samples)
+    size = code.mu.shape[1]
+    noise = torch.cat([torch.randn(num_samples, size, dtype=x.dtype, device=x.device) for _ in x])
+    sample = model.posterior(code, code.mu + (0.5 * code.logvar).exp() * noise)  # [B · K, L]
+    zeros = torch.zeros_like(sample.z)
+    log_ratio = log_likelihood_normal(zeros, zeros, sample.z) - model.posterior.log_prob(code, sample)
     owners = torch.arange(len(x), device=x.device).repeat_interleave(num_samples)
     log_likelihood = torch.cat(
         [
-            log_likelihood_bernoulli_logits(model.decode(part), x[owner])
-            for part, owner in zip(latents.split(rows), owners.split(rows), strict=True)
+            model.log_likelihood(part, x[owner], None if from_pixels is None else from_pixels[owner])
+            for part, owner in zip(sample.z.split(rows), owners.split(rows), strict=True)
         ]
     )
     return log_mean_exp((log_likelihood + log_ratio).double().view(len(x), num_samples))

@@ -1,4 +1,10 @@
-"""Multi-layer perceptron encoder and decoder of a VAE (reports 000–002, 004)."""
+"""Variational auto-encoders: networks, posterior and likelihood put together.
+
+    p(z) = N(0, I),   p(x|z),   q(z|x)
+
+Multi-layer perceptrons (reports 000–002, 004); residual convolutions, alone or with a PixelCNN (report 003), the
+PixelVAE of Gulrajani et al. 2017 (arXiv 1611.05013).
+"""
 
 from __future__ import annotations
 
@@ -10,19 +16,80 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from genbench.registry import OneOf, PositiveInt, register
+from genbench.errors import ConfigError
+from genbench.models.conv_vae import ConvDecoder, ConvEncoder
+from genbench.models.likelihood import LIKELIHOODS, make_likelihood
+from genbench.models.pixelcnn import PixelCnn
+from genbench.models.posterior import POSTERIORS, Code, make_posterior
+from genbench.registry import NonNegativeInt, OneOf, PositiveFloat, PositiveInt, register
 
-__all__ = ["MlpVae"]
+__all__ = ["ConvVae", "MlpVae", "Vae"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 
+# Numbers per latent that a flow posterior sees of a convolutional encoder.
+CONTEXT = 4
+# Tensors of a network's width, or of an image's size, that exist at the same time where nothing is differentiated.
+TEMPORARIES = 4
+
+
+class Vae(nn.Module):
+    """What all VAEs share. A subclass defines `encode` and `decode`.
+
+    Attributes:
+        latent_dim: L
+        shape: one image's [C, H, W].
+        posterior, likelihood: modules of genbench.models.posterior and genbench.models.likelihood.
+        image_floats, latent_floats: numbers in memory at the same time per image that is encoded and per latent
+            that is decoded, about.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent_dim: int,
+        *,
+        posterior: str,
+        flow_steps: int,
+        context: int,
+        likelihood: str,
+        sigma: float,
+        learn_sigma: bool,
+    ) -> None:
+        super().__init__()
+        self.shape, self.latent_dim = tuple(shape), latent_dim
+        self.image_floats = self.latent_floats = TEMPORARIES * math.prod(shape)
+        self.posterior = make_posterior(posterior, latent_dim, flow_steps, context)
+        self.likelihood = make_likelihood(likelihood, sigma, learn_sigma)
+
+    def encode(self, x: Tensor) -> Code:
+        """Images [B, C, H, W] → what the posterior depends on."""
+        raise NotImplementedError(f"{type(self).__name__} does not define encode")
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents [B, L] → what the likelihood takes (logits), [B, C, H, W]."""
+        raise NotImplementedError(f"{type(self).__name__} does not define decode")
+
+    def from_pixels(self, x: Tensor) -> Tensor | None:
+        """What an autoregressive decoder adds to `decode(z)`, [B, C, H, W]: it depends on the image alone."""
+        return None
+
+    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None) -> Tensor:
+        """log p(x|z), [B], in nats; `from_pixels` is what the method of this name returns for x."""
+        outputs = self.decode(z)
+        return self.likelihood.log_prob(outputs if from_pixels is None else outputs + from_pixels, x)
+
+    def images(self, z: Tensor, uniforms: Tensor) -> Tensor:
+        """[B, C, H, W] in [0, 1]: means, or samples by uniform numbers [B, C, H, W] where there is no simple mean."""
+        return torch.sigmoid(self.decode(z))
+
 
 @register("model", "mlp-vae")
-class MlpVae(nn.Module):
-    """q(z|x) = N(μ(x), diag σ²(x)) and the logits of p(x|z), both by an MLP of `depth` hidden layers of `width`.
+class MlpVae(Vae):
+    """Encoder and decoder are an MLP of `depth` hidden layers of `width` each.
 
     `shape` is one image's [C, H, W]. `logit_offset` is added to the decoder's output, so that an untrained
-    decoder already says that most pixels are black.
+    decoder already says that most pixels are black. A flow posterior sees the encoder's last hidden layer.
     """
 
     def __init__(
@@ -34,10 +101,22 @@ class MlpVae(nn.Module):
         depth: PositiveInt = 2,
         activation: Annotated[str, OneOf(*ACTIVATIONS)] = "elu",
         logit_offset: float = 0.0,
+        posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
+        flow_steps: PositiveInt = 8,
+        likelihood: Annotated[str, OneOf(*LIKELIHOODS)] = "bernoulli",
+        sigma: PositiveFloat = 0.03,
+        learn_sigma: bool = False,
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.shape = tuple(shape)
+        super().__init__(
+            shape,
+            latent_dim,
+            posterior=posterior,
+            flow_steps=flow_steps,
+            context=width,
+            likelihood=likelihood,
+            sigma=sigma,
+            learn_sigma=learn_sigma,
+        )
         pixels, hidden = math.prod(shape), [width] * depth
         self.encoder = _mlp([pixels, *hidden, 2 * latent_dim], ACTIVATIONS[activation])
         self.decoder = _mlp([latent_dim, *hidden, pixels], ACTIVATIONS[activation])
@@ -46,14 +125,82 @@ class MlpVae(nn.Module):
         with torch.no_grad():  # as an initial bias it costs nothing per step
             last.bias.add_(logit_offset)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [B, C, H, W] → mean and log variance of the posterior, each [B, L]."""
-        mu, logvar = self.encoder(x.flatten(1)).chunk(2, dim=-1)
-        return mu, logvar
+    def encode(self, x: Tensor) -> Code:
+        hidden = self.encoder[:-1](x.flatten(1))
+        mu, logvar = self.encoder[-1](hidden).chunk(2, dim=-1)
+        return Code(mu, logvar, None if self.posterior.closed_form else hidden)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents [B, L] → Bernoulli logits [B, C, H, W]."""
         return self.decoder(z).view(-1, *self.shape)
+
+
+@register("model", "conv-vae")
+class ConvVae(Vae):
+    """Residual encoder and decoder, sized by channels and blocks, with one latent for every square of 4 × 4 pixels.
+
+    With `pixelcnn_channels` it is a PixelVAE, whose logits are decode(z) + pixelcnn(x). A flow posterior sees four
+    more numbers per latent from the encoder. Raises ConfigError for a PixelCNN with another likelihood than
+    Bernoulli's, and for images that the networks cannot take.
+    """
+
+    pixelcnn_weight: Tensor
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        encoder_channels: PositiveInt = 32,
+        encoder_blocks: PositiveInt = 9,
+        decoder_channels: PositiveInt = 32,
+        decoder_blocks: PositiveInt = 51,
+        posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
+        flow_steps: PositiveInt = 8,
+        likelihood: Annotated[str, OneOf(*LIKELIHOODS)] = "bernoulli",
+        sigma: PositiveFloat = 0.03,
+        learn_sigma: bool = False,
+        pixelcnn_channels: NonNegativeInt = 0,
+        pixelcnn_blocks: PositiveInt = 9,
+    ) -> None:
+        if pixelcnn_channels and likelihood != "bernoulli":
+            raise ConfigError("a PixelCNN's outputs are logits of binary pixels", "set model.likelihood=bernoulli")
+        context = 0 if posterior == "normal" else CONTEXT
+        encoder = ConvEncoder(shape, encoder_channels, encoder_blocks, context)
+        super().__init__(
+            shape,
+            encoder.latent_dim,
+            posterior=posterior,
+            flow_steps=flow_steps,
+            context=context * encoder.latent_dim,
+            likelihood=likelihood,
+            sigma=sigma,
+            learn_sigma=learn_sigma,
+        )
+        self.encoder = encoder
+        self.decoder = ConvDecoder(shape, decoder_channels, decoder_blocks)
+        self.pixelcnn = (
+            PixelCnn(shape, channels=pixelcnn_channels, blocks=pixelcnn_blocks) if pixelcnn_channels else None
+        )
+        self.register_buffer("pixelcnn_weight", torch.ones(()))
+        self.latent_floats += TEMPORARIES * decoder_channels * self.latent_dim
+        self.image_floats += TEMPORARIES * (encoder_channels * self.latent_dim + pixelcnn_channels * math.prod(shape))
+
+    def switch_pixelcnn(self, on: bool) -> None:
+        """Off, images are those of the decoder alone, and the PixelCNN gets no gradient."""
+        self.pixelcnn_weight.fill_(float(on))
+
+    def encode(self, x: Tensor) -> Code:
+        return Code(*self.encoder(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    def from_pixels(self, x: Tensor) -> Tensor | None:
+        return None if self.pixelcnn is None else self.pixelcnn_weight * self.pixelcnn(x)
+
+    def images(self, z: Tensor, uniforms: Tensor) -> Tensor:
+        if self.pixelcnn is None or not self.pixelcnn_weight:
+            return super().images(z, uniforms)
+        return self.pixelcnn.sample(uniforms=uniforms, bias=self.decode(z))
 
 
 def _mlp(sizes: list[int], activation: type[nn.Module]) -> nn.Sequential:

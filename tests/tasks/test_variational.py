@@ -1,102 +1,30 @@
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from torch import Tensor
 
 from genbench import cli
 from genbench.engine.batches import Batches
-from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal
-from genbench.losses.elbo import ELBO
-from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.models.vae import MlpVae
 from genbench.run import build_task
+from genbench.tasks.variational import Variational
+
+TINY = (
+    *(f"model.{network}_{size}=2" for network in ("encoder", "decoder") for size in ("channels", "blocks")),
+    "model.pixelcnn_blocks=1",
+)
 
 
-def small_vae(latent_dim: int = 2, pixels: int = 6) -> MlpVae:
-    torch.manual_seed(0)
-    model = MlpVae((1, 1, pixels), latent_dim=latent_dim, width=8, depth=1).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter *= 2
-    return model
-
-
-def binary_images(count: int, pixels: int = 6) -> Tensor:
-    return (torch.rand(count, 1, 1, pixels, generator=torch.Generator().manual_seed(1)) < 0.4).to(torch.uint8)
-
-
-def quadrature(model: MlpVae, images: Tensor) -> Tensor:
-    """log ∫ p(x|z) N(z; 0, I) dz on a grid over the plane."""
-    axis = torch.linspace(-8, 8, 401, dtype=torch.float64)
-    z = torch.cartesian_prod(axis, axis)
-    log_prior = log_likelihood_normal(torch.zeros_like(z), torch.zeros_like(z), z)
-    logits = model.decode(z)
-    cell = 2 * math.log((axis[1] - axis[0]).item())
-    return (
-        torch.stack(
-            [
-                torch.logsumexp(log_likelihood_bernoulli_logits(logits, x.double().expand_as(logits)) + log_prior, 0)
-                for x in images
-            ]
-        )
-        + cell
-    )
-
-
-@torch.no_grad()
-def test_importance_sampling_agrees_with_quadrature() -> None:
-    model, images = small_vae(), binary_images(8)
-    truth = quadrature(model, images)
-    torch.manual_seed(0)
-    estimates = torch.stack(
-        [importance_sampled_log_likelihood(model, images, Tensor.double, 1000) for _ in range(20)]
-    )
-    error = estimates.mean(0) - truth
-    assert (error.abs() < 3.5 * estimates.std(0) / math.sqrt(20) + 1e-4).all()
-
-
-@torch.no_grad()
-def test_the_value_does_not_depend_on_the_chunks() -> None:
-    model, images = small_vae(), binary_images(7)
-    values = []
-    for memory_mib in (256, 0.02, 0.003, 1e-6):  # all at once, several images, less than one image, one row
-        torch.manual_seed(5)
-        values.append(importance_sampled_log_likelihood(model, images, Tensor.double, 37, memory_mib))
-    for value in values[1:]:
-        torch.testing.assert_close(value, values[0], rtol=1e-12, atol=1e-12)
-
-
-@torch.no_grad()
-def test_bounds_are_ordered() -> None:
-    """ELBO ≤ importance-weighted bound, growing with K (Burda et al. 2016, theorem 1)."""
-    model, images = small_vae(), binary_images(8)
-    torch.manual_seed(0)
-    repeated = images.repeat(400, 1, 1, 1)
-    bounds = [importance_sampled_log_likelihood(model, repeated, Tensor.double, k).mean() for k in (1, 5, 50)]
-    assert bounds[0] < bounds[1] < bounds[2] < quadrature(model, images).mean() + 1e-3
-    mu, logvar = model.encode(repeated.double())
-    z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
-    log_likelihood = log_likelihood_bernoulli_logits(model.decode(z), repeated.double())
-    elbo = ELBO().terms(log_likelihood, mu, logvar, z).elbo
-    standard_error = elbo.std() / math.sqrt(len(elbo))
-    assert abs(elbo.mean() - bounds[0]) < 5 * standard_error  # K = 1 is the ELBO in expectation
-
-
-@torch.no_grad()
-def test_analytic_and_monte_carlo_kl_agree() -> None:
-    torch.manual_seed(0)
-    mu, logvar = torch.randn(1, 5).double(), torch.randn(1, 5).double()
-    z = mu + (0.5 * logvar).exp() * torch.randn(200_000, 5).double()
-    mu, logvar = mu.expand_as(z), logvar.expand_as(z)
-    zero = torch.zeros(len(z)).double()
-    analytic = ELBO(kl="analytic").terms(zero, mu, logvar, z).kl
-    sampled = ELBO(kl="mc").terms(zero, mu, logvar, z).kl
-    assert abs(sampled.mean() - analytic[0]) < 3 * sampled.std() / math.sqrt(len(z))
+def make_task(data_root: Path, *words: str) -> Variational:
+    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
+        composed = compose("train", overrides=[*words, f"data_root={data_root}", "device=cpu"])
+    return build_task(cli.validate(composed), torch.device("cpu"))
 
 
 def test_logit_offset_makes_an_untrained_decoder_say_black() -> None:
@@ -108,10 +36,92 @@ def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None
     """With the same noise, the same losses; the last, smaller batch included."""
     losses = []
     for compiled in ("false", "true"):
-        with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-            words = ["experiment=vae-mnist5k", f"data_root={data_root}", f"task.compile={compiled}", "device=cpu"]
-            words.append("trainer.batch_size=300")
-            task = build_task(cli.validate(compose("train", overrides=words)), torch.device("cpu"))
+        words = ("experiment=vae-mnist5k", f"task.compile={compiled}", "trainer.batch_size=300")
+        task = make_task(data_root, *words)
         batches = Batches(task.dataset.train, 300, seed=0)  # 13 full batches and one of 100
         losses.append(torch.stack([task.training_step(batches.next())["train/elbo"] for _ in range(20)]))
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model.posterior=planar",), "loss.kl=mc"),
+        (("model.posterior=normall",), "one of normal, planar, iaf"),
+        (("model.likelihood=poisson",), "one of bernoulli, gaussian"),
+        (("model.likelihood=gaussian",), "model.likelihood=bernoulli"),
+        (("dataset.binarized=false",), "model.likelihood=gaussian"),
+        (("loss.samples=0",), "≥ 1"),
+        (("loss.free_bits=-0.1",), "≥ 0"),
+        (("loss.samples=5",), "loss.kl=mc"),
+        (("loss.samples=5", "loss.kl=mc", "loss.free_bits=0.1"), "loss.samples=1"),
+        (("loss.samples=5", "loss.kl=mc", "task.compile=true"), "task.compile=false"),
+        (("task.pixelcnn_from_step=5",), "model.pixelcnn_channels"),
+    ],
+)
+def test_bad_input(
+    genbench: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    assert genbench("experiment=vae-mnist5k", "device=cpu", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not list(Path("outputs").glob("*/*/metrics.jsonl"))
+
+
+def test_elbo_is_reconstruction_less_kl_and_units_are_counted(genbench: Callable[..., int]) -> None:
+    words = ("experiment=vae-mnist5k-planar", "trainer.max_steps=3", "task.importance_images=7", "device=cpu")
+    assert genbench(*words, "task.importance_samples=3") == 0
+    (path,) = Path("outputs").glob("vae-mnist5k-planar/*")
+    summary = json.loads((path / "summary.json").read_text())
+    final = {name: entry["final"]["value"] for name, entry in summary["metrics"].items()}
+    for split in ("valid", "test"):
+        assert final[f"{split}/elbo"] == pytest.approx(final[f"{split}/reconstruction"] - final[f"{split}/kl"])
+        assert 0 <= final[f"{split}/active_units"] <= 20
+    nats = final["test/bits_per_dim"] * 784 * math.log(2)
+    assert nats == pytest.approx(-final["test/log_likelihood"])
+    assert summary["protocol"]["importance_images"] == 7
+    assert {"collapse-end.png", "latents-end.png"} <= {picture.name for picture in (path / "figures").iterdir()}
+
+
+def test_the_objective_is_logged_apart_from_the_bound(data_root: Path) -> None:
+    words = ("experiment=vae-mnist5k", "loss.free_bits=3", "loss.beta=0.5", "loss.kl_anneal_steps=2")
+    task = make_task(data_root, *words)
+    batch = task.dataset.train[:50]
+    for weight in (0.0, 0.25, 0.5, 0.5):
+        values = task.training_step(batch)
+        log_likelihood = values["train/elbo"] + values["train/kl"]
+        # No latent has 3 nats this early: all twenty are at the floor.
+        torch.testing.assert_close(values["train/objective"], log_likelihood - weight * 60, rtol=1e-5, atol=1e-3)
+
+
+def test_one_sample_more_and_the_bound_is_tighter(data_root: Path) -> None:
+    task = make_task(data_root, "experiment=iwae-mnist5k-k50")
+    values = task.training_step(task.dataset.train[:50])
+    assert values["train/elbo"] + 0.1 < values["train/objective"]
+    assert all(torch.isfinite(parameter.grad).all() for parameter in task.model.parameters())
+
+
+def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
+    """And a checkpoint knows whether it has."""
+    words = ("experiment=pixelvae-mnist5k", "task.pixelcnn_from_step=2", *TINY)
+    task = make_task(data_root, *words)
+    pixelcnn = [parameter for name, parameter in task.model.named_parameters() if "pixelcnn" in name]
+    before = [parameter.clone() for parameter in pixelcnn]
+    batch = task.dataset.train[:20]
+    for step in range(3):
+        same = all(torch.equal(old, new) for old, new in zip(before, pixelcnn, strict=True))
+        assert same == (step < 3) and task.model.pixelcnn_weight == 0
+        if step == 2:
+            break
+        task.training_step(batch)
+    resumed = make_task(data_root, *words)
+    resumed.load_state_dict(task.state_dict())
+    for either in (task, resumed):
+        either.training_step(batch)
+        assert either.model.pixelcnn_weight == 1
+    assert not all(torch.equal(old, new) for old, new in zip(before, pixelcnn, strict=True))
+
+
+def test_a_collapse_is_noted(data_root: Path) -> None:
+    task = make_task(data_root, "experiment=vae-mnist5k")
+    assert "collapse" in task.notes({"test/active_units": 0})[0]
+    assert task.notes({"test/active_units": 3}) == []

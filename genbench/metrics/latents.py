@@ -1,0 +1,45 @@
+"""Which latents a posterior uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["ACTIVE", "LatentUse", "latent_use"]
+
+ACTIVE = 0.01
+"""A latent whose posterior mean varies more than this from image to image is active (Burda et al. 2016, 5.2)."""
+
+
+class LatentUse(NamedTuple):
+    """Per latent, [L]: Var_x E[z_d|x], and KL_d in nats, averaged over images, where it has a closed form."""
+
+    variance: Tensor
+    kl: Tensor | None
+
+    @property
+    def active_units(self) -> int:
+        return int((self.variance > ACTIVE).sum())
+
+
+@torch.no_grad()
+def latent_use(model: Any, images: Tensor, to_float: Callable[[Tensor], Tensor], batch: int) -> LatentUse:
+    """Of all images, at least two, `batch` at a time.
+
+    Where E[z|x] is itself estimated from samples, the variance is the covariance over x of two independent
+    estimates: a latent that the encoder ignores has 0 in expectation, however few samples there are.
+    """
+    firsts, seconds, divergences = [], [], []
+    for part in images.split(batch):
+        code = model.encode(to_float(part))
+        first, second = model.posterior.means(code)
+        firsts.append(first.double())
+        seconds.append(second.double())
+        if model.posterior.closed_form:
+            divergences.append(model.posterior.kl(code).double())
+    a, b = torch.cat(firsts), torch.cat(seconds)
+    variance = ((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (len(a) - 1)
+    return LatentUse(variance.cpu(), torch.cat(divergences).mean(0).cpu() if divergences else None)

@@ -1,0 +1,55 @@
+"""Likelihoods p(x|z) of images, from a decoder's outputs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal
+
+__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "make_likelihood"]
+
+LIKELIHOODS = ("bernoulli", "gaussian")
+
+
+class Bernoulli(nn.Module):
+    """Of binary pixels; the decoder's outputs are logits."""
+
+    binary = True
+    """Whether images have to be of 0 and 1."""
+
+    def log_prob(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """log p(x|z), [B], of images and outputs [B, C, H, W]."""
+        return log_likelihood_bernoulli_logits(outputs, x)
+
+
+class Gaussian(nn.Module):
+    """N(sigmoid(outputs), σ²), one σ for all pixels.
+
+    Args:
+        sigma: σ, of pixels in [0, 1].
+        learn: σ is a parameter, starting at `sigma`.
+    """
+
+    binary = False
+    log_sigma: Tensor
+
+    def __init__(self, sigma: float, learn: bool) -> None:
+        super().__init__()
+        log_sigma = torch.tensor(math.log(sigma))
+        if learn:
+            self.log_sigma = nn.Parameter(log_sigma)
+        else:
+            self.register_buffer("log_sigma", log_sigma, persistent=False)
+
+    def log_prob(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """log p(x|z), [B], of images and outputs [B, C, H, W]."""
+        mean = torch.sigmoid(outputs)
+        return log_likelihood_normal(mean, (2 * self.log_sigma).expand_as(mean), x)
+
+
+def make_likelihood(kind: str, sigma: float, learn_sigma: bool) -> Bernoulli | Gaussian:
+    """One of LIKELIHOODS; `sigma` and `learn_sigma` are the Gaussian's."""
+    return Bernoulli() if kind == "bernoulli" else Gaussian(sigma, learn_sigma)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal
+from genbench.metrics.importance import importance_sampled_log_likelihood
+from genbench.metrics.latents import latent_use
+from genbench.models.posterior import POSTERIORS
+from genbench.models.vae import ConvVae, MlpVae, Vae
+
+
+def small_vae(posterior: str = "normal", latent_dim: int = 2, pixels: int = 6) -> MlpVae:
+    torch.manual_seed(0)
+    options = {"latent_dim": latent_dim, "width": 8, "depth": 1, "posterior": posterior, "flow_steps": 3}
+    model = MlpVae((1, 1, pixels), **options).double()
+    with torch.no_grad():
+        for parameter in (*model.encoder.parameters(), *model.decoder.parameters()):
+            parameter *= 2
+        if posterior != "normal":  # a proposal that covers the posterior
+            for parameter in model.encoder[-1].parameters():
+                parameter *= 0.2
+            model.encoder[-1].bias[latent_dim:] += 1.5
+    return model
+
+
+def small_pixelvae(posterior: str = "normal") -> ConvVae:
+    """Two latents, of images of 4 × 8."""
+    torch.manual_seed(0)
+    sizes = {"encoder_channels": 3, "encoder_blocks": 1, "decoder_channels": 3, "decoder_blocks": 1}
+    model = ConvVae((1, 4, 8), pixelcnn_channels=3, pixelcnn_blocks=1, posterior=posterior, flow_steps=2, **sizes)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+        for parameter in (*model.posterior.parameters(), *model.encoder.last.parameters()):
+            parameter *= 0.1  # a proposal that covers the posterior
+    return model.double()
+
+
+def binary_images(count: int, pixels: int = 6) -> Tensor:
+    return (torch.rand(count, 1, 1, pixels, generator=torch.Generator().manual_seed(1)) < 0.4).to(torch.uint8)
+
+
+def quadrature(model: Vae, images: Tensor, points: int = 401) -> Tensor:
+    """log ∫ p(x|z) N(z; 0, I) dz on a grid over the plane."""
+    axis = torch.linspace(-8, 8, points, dtype=torch.float64)
+    z = torch.cartesian_prod(axis, axis)
+    log_prior = log_likelihood_normal(torch.zeros_like(z), torch.zeros_like(z), z)
+    decoded = model.decode(z)
+    found = []
+    for x in images.double():
+        given = model.from_pixels(x[None])
+        logits = decoded if given is None else decoded + given
+        found.append(torch.logsumexp(log_likelihood_bernoulli_logits(logits, x.expand_as(logits)) + log_prior, 0))
+    return torch.stack(found) + 2 * math.log((axis[1] - axis[0]).item())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_agrees_with_quadrature(posterior: str) -> None:
+    model, images = small_vae(posterior), binary_images(8)
+    truth = quadrature(model, images)
+    torch.manual_seed(0)
+    estimates = torch.stack(
+        [importance_sampled_log_likelihood(model, images, Tensor.double, 1000) for _ in range(20)]
+    )
+    error = estimates.mean(0) - truth
+    assert (error.abs() < 3.5 * estimates.std(0) / math.sqrt(20) + 1e-4).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("posterior", ["normal", "iaf"])
+def test_a_pixelvae_agrees_with_quadrature(posterior: str) -> None:
+    model = small_pixelvae(posterior)
+    images = binary_images(3, 32).view(3, 1, 4, 8)
+    truth = quadrature(model, images, 101)
+    assert model.latent_dim == 2 and truth.std() > 0.01
+    torch.manual_seed(0)
+    estimates = torch.stack(
+        [importance_sampled_log_likelihood(model, images, Tensor.double, 1000) for _ in range(20)]
+    )
+    error = estimates.mean(0) - truth
+    assert (error.abs() < 3.5 * estimates.std(0) / math.sqrt(20) + 1e-4).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_the_value_does_not_depend_on_the_chunks(posterior: str) -> None:
+    model, images = small_vae(posterior), binary_images(7)
+    values = []
+    for memory_mib in (256, 0.02, 0.003, 1e-6):  # all at once, several images, less than one image, one row
+        torch.manual_seed(5)
+        values.append(importance_sampled_log_likelihood(model, images, Tensor.double, 37, memory_mib))
+    for value in values[1:]:
+        torch.testing.assert_close(value, values[0], rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("memory_mib", [256, 0.05, 0.01])
+def test_every_image_meets_encoder_and_pixelcnn_once(memory_mib: float) -> None:
+    model, images = small_pixelvae(), binary_images(9, 32).view(9, 1, 4, 8)
+    assert model.pixelcnn is not None
+    seen: dict[nn.Module, int] = {model.encoder: 0, model.pixelcnn: 0, model.decoder: 0}
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
+        seen[module] += len(inputs[0])
+
+    for module in seen:
+        module.register_forward_hook(count)
+    importance_sampled_log_likelihood(model, images, Tensor.double, 5, memory_mib)
+    assert list(seen.values()) == [9, 9, 45]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("posterior", ["normal", "planar"])
+def test_bounds_are_ordered(posterior: str) -> None:
+    """ELBO ≤ importance-weighted bound, growing with K (Burda et al. 2016, theorem 1); K = 1 is the ELBO."""
+    model, images = small_vae(posterior), binary_images(8)
+    repeated = images.repeat(400, 1, 1, 1)
+    torch.manual_seed(0)
+    bounds = [importance_sampled_log_likelihood(model, repeated, Tensor.double, k).mean() for k in (1, 5, 50)]
+    assert bounds[0] < bounds[1] < bounds[2] < quadrature(model, images).mean() + 1e-3
+
+    torch.manual_seed(0)
+    noise = torch.cat([torch.randn(1, 2, dtype=torch.float64) for _ in repeated])
+    code = model.encode(repeated.double())
+    sample = model.posterior(code, code.mu + (0.5 * code.logvar).exp() * noise)
+    elbo = model.log_likelihood(sample.z, repeated.double(), None) - model.posterior.sampled_kl(code, sample).sum(1)
+    torch.manual_seed(0)
+    single = importance_sampled_log_likelihood(model, repeated, Tensor.double, 1)
+    torch.testing.assert_close(single, elbo, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("posterior", ["normal", "iaf"])
+def test_active_units_by_hand(posterior: str) -> None:
+    """Of two latents, the first follows the image and the second does not."""
+    torch.manual_seed(0)
+    model = MlpVae((1, 1, 6), latent_dim=2, width=8, depth=1, posterior=posterior, flow_steps=1).double()
+    with torch.no_grad():
+        for parameter in model.posterior.parameters():
+            parameter.normal_(0, 1e-3)
+        last = model.encoder[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight[1:] = 0
+        last.weight[0] *= 3
+        last.bias.zero_()
+    images = binary_images(500)
+    use = latent_use(model, images, Tensor.double, 128)
+    variance = model.encode(images.double()).mu[:, 0].var().item()
+    assert use.active_units == 1
+    assert use.variance[0].item() == pytest.approx(variance, abs=1e-12 if posterior == "normal" else 0.2 * variance)
+    assert abs(use.variance[1]) < 0.008
+    if posterior == "normal":
+        assert use.kl is not None
+        assert use.kl[1] == 0
+        assert use.kl[0].item() == pytest.approx(0.5 * model.encode(images.double()).mu[:, 0].square().mean().item())
+    else:
+        assert use.kl is None
