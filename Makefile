@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test acceptance lint bench bench-gan bench-flows clean
+.PHONY: run test acceptance lint bench bench-gan bench-vae bench-flows clean
 
 run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
@@ -27,6 +27,9 @@ bench: $(VENV)/.installed
 
 bench-gan: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gan
+
+bench-vae: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.likelihoods
 
 bench-flows: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.flows

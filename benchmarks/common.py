@@ -6,6 +6,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +47,14 @@ def configuration(*words: str) -> Config:
 
     with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
         return cli.validate(compose("train", overrides=list(words)), words)
+
+
+def experiment(name: str, *words: str) -> Config:
+    """A VAE or PixelCNN on its own data set where that is to be had, else on the digits that need no download."""
+    config = configuration(f"experiment={name}", *words)
+    if not (Path(config.data_root) / "binarized_mnist").is_dir():
+        config = configuration(f"experiment={name}", *words, "dataset=mnist5k")
+    return config
 
 
 def genbench_steps(task: Any, batches: Batches, captured: bool = False) -> Loop:

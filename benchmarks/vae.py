@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from benchmarks.common import (
     WIDTH,
     Loop,
     argument_parser,
-    configuration,
+    experiment,
     genbench_steps,
     print_table,
     seconds,
@@ -40,15 +39,6 @@ LOOPS = (PLAIN, EAGER, COMPILED)
 CPU = torch.device("cpu")
 LEGEND = """ratio: steps/s over the plain loop's, pair by pair, with quartiles;
 with warm-up: of the times for all epochs, warm-up included; peak: a process with this loop alone."""
-
-
-def experiment(compiled: bool = False) -> Config:
-    """Its data set where it is to be had, else the digits that need no download."""
-    words = [f"experiment={EXPERIMENT}", f"task.compile={compiled}"]
-    config = configuration(*words)
-    if not (Path(config.data_root) / "binarized_mnist").is_dir():
-        config = configuration(*words, "dataset=mnist5k")
-    return config
 
 
 def plain_steps(model: torch.nn.Module, images: np.ndarray, batch_size: int, lr: float) -> Loop:
@@ -74,7 +64,7 @@ def plain_steps(model: torch.nn.Module, images: np.ndarray, batch_size: int, lr:
 def make_loop(name: str, config: Config) -> Loop:
     """One of LOOPS."""
     size = config.trainer.batch_size
-    task = build_task(experiment(compiled=name == COMPILED), CPU)
+    task = build_task(experiment(EXPERIMENT, f"task.compile={name == COMPILED}"), CPU)
     if name == PLAIN:
         images = task.dataset.to_float(task.dataset.train).numpy()
         return plain_steps(task.model, images, size, config.optimizer["lr"])
@@ -112,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    config = experiment()
+    config = experiment(EXPERIMENT)
     size = config.trainer.batch_size
     loops = {name: make_loop(name, config) for name in ([options.memory_of] if options.memory_of else LOOPS)}
     if options.memory_of:

@@ -3,7 +3,7 @@
 genbench-figures redraw outputs/vae-mnist5k/seed1-…          every final picture again
 genbench-figures animate outputs/dirac-w1-3/seed1-…          a Dirac-GAN's trajectory, or samples on their way through
                                                              a planar flow, as a GIF
-genbench-figures sample outputs/pixelcnn-mnist5k/seed1-…     new images from a PixelCNN, with a progress bar
+genbench-figures sample outputs/pixelcnn-mnist5k/seed1-…     new images from any model of images, with a progress bar
 genbench-figures dirac-pairs outputs                         all Dirac-GANs, without and with averaging
 genbench-figures sweep outputs/divergence-w1                 an experiment's runs together, as at the end of a sweep
 genbench-figures planar-maps                                 what single planar maps do to a normal distribution
@@ -122,7 +122,7 @@ def _animate(options: argparse.Namespace) -> None:
 def _sample(options: argparse.Namespace) -> None:
     config, run_dir, task = _load(options.run)
     if not hasattr(task, "sample"):
-        raise ConfigError(f"{config.name} cannot draw new images", "choose a PixelCNN")
+        raise ConfigError(f"{config.name} cannot draw new images", "choose a model of images")
     with Progress(console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task("sampling", total=1.0)
         images = task.sample(options.count, options.seed, lambda share: bar.update(job, completed=share))

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import flows, gan
+from benchmarks import flows, gan, likelihoods
 from genbench.bijections.planar import Planar
 from genbench.config import Config
+from genbench.metrics.importance import importance_sampled_log_likelihood
+from genbench.models.pixelcnn import PixelCnn
+from genbench.models.vae import MlpVae
 
 CPU = torch.device("cpu")
 BATCH, WIDTH = 4, 4
@@ -122,3 +125,43 @@ def test_the_table_of_flows(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "48 models in the ensemble" in printed
     assert printed.count(f"│ {flows.PLAIN} ") == printed.count(f"│ {flows.SUITE} ") == 1
+
+
+def test_the_plain_pixelcnn_is_the_same_network() -> None:
+    own = PixelCnn((1, 9, 9), channels=3, blocks=2)
+    for parameter in own.parameters():  # biases, too, that would start at 0
+        torch.nn.init.normal_(parameter, 0.0, 0.3)
+    x = torch.bernoulli(torch.full((4, 1, 9, 9), 0.5))
+    plain = likelihoods.PlainPixelCnn(own)
+    torch.testing.assert_close(plain(x), own(x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_plain_sampler_draws_the_same_images() -> None:
+    model = PixelCnn((1, 5, 4), channels=3, blocks=1)
+    torch.nn.init.normal_(model.last.weight)
+    uniforms = torch.rand(6, 1, 5, 4)
+    passes = likelihoods.naive_passes(model, uniforms)
+    for _ in range(5 * 4):
+        next(passes)
+    assert passes.gi_frame is not None
+    torch.testing.assert_close(passes.gi_frame.f_locals["images"], model.sample(uniforms=uniforms), rtol=0, atol=0)
+
+
+def test_both_estimates_are_of_the_same_likelihood() -> None:
+    """Of a posterior near the prior, where a few hundred samples are many."""
+    model = MlpVae((1, 6, 6), latent_dim=2, width=8, depth=1)
+    stored = (torch.rand(16, 1, 6, 6) < 0.5).to(torch.uint8)
+    with torch.no_grad():
+        plain = likelihoods.log_likelihood_by_particle(model, stored.float(), 500)
+    own = importance_sampled_log_likelihood(model, stored, lambda images: images.float(), 500)
+    torch.testing.assert_close(plain.double(), own, rtol=0, atol=0.2)
+    assert own.std() > 0.2  # images differ by more than that
+
+
+def test_the_table_of_likelihoods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(likelihoods, "PARTICLES", 5)
+    monkeypatch.setattr(likelihoods, "PASSES", 1)
+    likelihoods.main(["--rounds", "2", "--steps", "1", "--threads", "1"])
+    printed = capsys.readouterr().out
+    assert "log p(x), K = 5, 64 images" in printed
+    assert "49 samples" in printed and "training, batch 100" in printed

@@ -1,19 +1,25 @@
-"""MNIST in grey (LeCun et al. 1998), the official files, read by torchvision."""
+"""MNIST (LeCun et al. 1998), the official files, read by torchvision: in grey, or binarized dynamically."""
 
 from __future__ import annotations
 
 import gzip
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from genbench.data.dataset import Dataset, unit_interval
 from genbench.data.files import DataFile, ensure
 from genbench.registry import PositiveInt, register
 
-__all__ = ["mnist"]
+__all__ = ["dynamically_binarized_mnist", "mnist"]
 
 VALIDATION = 10_000  # the last images of the official training set
+SEED = 2020
 
 ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 MD5 = {
@@ -57,6 +63,37 @@ def mnist(root: Path, *, train_images: PositiveInt | None = None) -> Dataset:
             "test": read_label_file(str(paths["t10k-labels-idx1-ubyte"])),
         },
     )
+
+
+@register("dataset", "binmnist-dynamic")
+def dynamically_binarized_mnist(root: Path) -> Dataset:
+    """MNIST whose training pixels are drawn anew from their grey values, every time an image is used.
+
+    Salakhutdinov & Murray 2008, "On the quantitative analysis of deep belief networks". One or two nats easier than
+    the fixed binarization of `binmnist`: never to be compared with it. Validation and test images are drawn once.
+    Raises DataError for files that are missing or damaged.
+    """
+    grey = mnist(root)
+    random = np.random.RandomState(SEED)  # a stream that is frozen for ever (NEP 19)
+    return replace(
+        grey,
+        name="binmnist-dynamic",
+        valid=_drawn_once(grey.valid, random),
+        test=_drawn_once(grey.test, random),
+        to_float=_draw,
+        binary=True,
+        protocol=grey.protocol | {"binarization": f"dynamic; valid and test drawn once (RandomState({SEED}))"},
+    )
+
+
+def _draw(stored: Tensor) -> Tensor:
+    """Pixels of probability stored / 255: bytes of 0 and 255 stay what they are."""
+    return torch.bernoulli(unit_interval(stored))
+
+
+def _drawn_once(grey: Tensor, random: np.random.RandomState) -> Tensor:
+    drawn = random.random_sample(tuple(grey.shape)) < grey.numpy() / 255
+    return torch.from_numpy(drawn.astype(np.uint8) * 255)
 
 
 def _unpacked(root: Path, name: str) -> Path:

@@ -30,6 +30,7 @@ __all__ = [
     "show_canvas",
     "stages",
     "tile",
+    "traversals",
 ]
 
 GAP = 2  # image pixels between neighbours
@@ -125,6 +126,31 @@ def stages(images: Mapping[str, ArrayLike], title: str = "") -> Figure:
     for axes, name, canvas in zip(panels, images, canvases, strict=True):
         show_canvas(axes, canvas)
         axes.set_title(name, fontsize=LABEL_SIZE, color=BLACK)
+    return figure
+
+
+def traversals(images: ArrayLike, names: Sequence[str], values: Sequence[float], title: str = "") -> Figure:
+    """What a decoder makes of one image's latents as one of them after the other changes.
+
+    Args:
+        images: [R · C, 1 or 3, H, W] in [0, 1], row by row: R latents, each at C values.
+        names: of the R latents.
+        values: the C values that the latent takes.
+        title: of the picture.
+    """
+    array = checked_images(images)
+    rows, columns = len(names), len(values)
+    if len(array) != rows * columns:
+        raise ValueError(f"{rows} latents at {columns} values each need {rows * columns} images, got {len(array)}")
+    canvas = tile(array, rows, columns, GAP)
+    figure, (axes,) = canvas_figure([canvas], title, left=1.2, bottom=0.46)
+    show_canvas(axes, canvas)
+    height, width = array.shape[2:]
+    axes.set_yticks([GAP + k * (height + GAP) + height / 2 - 0.5 for k in range(rows)], list(names))
+    labels = [f"{value:g}".replace("-", "−") for value in values]
+    axes.set_xticks([GAP + k * (width + GAP) + width / 2 - 0.5 for k in range(columns)], labels)
+    axes.tick_params(length=0, labelsize=TICK_SIZE, labelcolor=BLACK)
+    axes.set_xlabel("value of the latent", fontsize=LABEL_SIZE, color=BLACK)
     return figure
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import torch
@@ -79,8 +79,11 @@ class Vae(nn.Module):
         outputs = self.decode(z)
         return self.likelihood.log_prob(outputs if from_pixels is None else outputs + from_pixels, x)
 
-    def images(self, z: Tensor, uniforms: Tensor) -> Tensor:
-        """[B, C, H, W] in [0, 1]: means, or samples by uniform numbers [B, C, H, W] where there is no simple mean."""
+    def images(self, z: Tensor, uniforms: Tensor, progress: Callable[[int], None] | None = None) -> Tensor:
+        """[B, C, H, W] in [0, 1]: means, or samples by uniform numbers [B, C, H, W] where there is no simple mean.
+
+        Where pixels come one after the other, `progress` is called with the number of finished rows.
+        """
         return torch.sigmoid(self.decode(z))
 
 
@@ -197,10 +200,10 @@ class ConvVae(Vae):
     def from_pixels(self, x: Tensor) -> Tensor | None:
         return None if self.pixelcnn is None else self.pixelcnn_weight * self.pixelcnn(x)
 
-    def images(self, z: Tensor, uniforms: Tensor) -> Tensor:
+    def images(self, z: Tensor, uniforms: Tensor, progress: Callable[[int], None] | None = None) -> Tensor:
         if self.pixelcnn is None or not self.pixelcnn_weight:
             return super().images(z, uniforms)
-        return self.pixelcnn.sample(uniforms=uniforms, bias=self.decode(z))
+        return self.pixelcnn.sample(uniforms=uniforms, bias=self.decode(z), progress=progress)
 
 
 def _mlp(sizes: list[int], activation: type[nn.Module]) -> nn.Sequential:

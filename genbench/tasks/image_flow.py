@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,18 +95,22 @@ class ImageFlow(SampledTask):
             values["test/bits_per_dim_standard_error"] = (bits.std() / math.sqrt(len(bits))).item()
         return values
 
-    def _drawn(self, count: int, temperature: float) -> Tensor:
-        """The same base points at every stage and temperature, [count, C, H, W] in [0, 1]."""
-        with isolated_rng(self.seed, self.device):
+    def sample(self, count: int, seed: int, progress: Callable[[float], None] | None = None) -> Tensor:
+        """[count, C, H, W] in [0, 1]. All at once, so that there is no progress to tell."""
+        return self._drawn(count, 1.0, seed)
+
+    def _drawn(self, count: int, temperature: float, seed: int) -> Tensor:
+        """Of the same base points with the same seed, whatever the temperature."""
+        with isolated_rng(seed, self.device):
             return self.model.sample(count, temperature).cpu() / 255
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
-        self._samples[stage] = self._drawn(SAMPLES, 1.0)
+        self._samples[stage] = self.sample(SAMPLES, self.seed)
         side = math.isqrt(SAMPLES)
         figures = {"samples": image_grid(self._samples[stage], side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
         if stage == "end":
             shown = {STAGE_TITLES[key]: images[:25] for key, images in self._samples.items()}
-            warm = torch.stack([self._drawn(FEW, temperature) for temperature in TEMPERATURES])
+            warm = torch.stack([self._drawn(FEW, temperature, self.seed) for temperature in TEMPERATURES])
             names = [f"T = {temperature:g}" for temperature in TEMPERATURES]
             figures |= {
                 "stages": stages(shown, f"{record.title}: samples from the same base points"),

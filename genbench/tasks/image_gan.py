@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,8 +96,7 @@ class ImageGan(Adversarial):
         self._count_classes = classes
         self._samples: dict[str, Tensor] = {}
         self._references: dict[str, fidelity.Reference] = {}
-        with isolated_rng(parts.seed, parts.device):  # the same latents at every stage
-            self._latents = parts.model.sample_latent(grid)
+        self._latents = self._drawn_latents(grid, parts.seed)  # the same at every stage
         if fid_samples or final_samples:
             self._inception  # noqa: B018 - what it lacks is said now, not hours later
 
@@ -121,6 +120,14 @@ class ImageGan(Adversarial):
         """Latents [N, L] → images [N, C, H, W] in [0, 1] of the judged generator."""
         generator = self.judged_generator()
         return torch.cat([(generator(chunk) + 1) / 2 for chunk in latents.split(self.parts.batch_size)]).clamp(0, 1)
+
+    def sample(self, count: int, seed: int, progress: Callable[[float], None] | None = None) -> Tensor:
+        """[count, C, H, W] in [0, 1] of the judged generator; too fast for any progress to tell."""
+        return self.generate(self._drawn_latents(count, seed)).cpu()
+
+    def _drawn_latents(self, count: int, seed: int) -> Tensor:
+        with isolated_rng(seed, self.parts.device):
+            return self.parts.model.sample_latent(count)
 
     def evaluate(self, split: str) -> dict[str, float]:
         if split == "valid":
@@ -171,9 +178,7 @@ class ImageGan(Adversarial):
 
     def _bytes(self, count: int) -> Iterator[Tensor]:
         """Freshly generated images as bytes, the same ones at every call with the same networks."""
-        with isolated_rng(self.parts.seed + 1, self.parts.device):
-            latents = self.parts.model.sample_latent(count)
-        for chunk in latents.split(self.parts.batch_size):
+        for chunk in self._drawn_latents(count, self.parts.seed + 1).split(self.parts.batch_size):
             yield fidelity.to_bytes(self.generate(chunk))
 
     def _recognized(self) -> dict[str, float]:

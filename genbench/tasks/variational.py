@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,14 @@ from genbench.engine.gradients import Gradients
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
-from genbench.figures.grids import image_grid, latent_manifold, manifold_quantiles, reconstructions, stages
+from genbench.figures.grids import (
+    image_grid,
+    latent_manifold,
+    manifold_quantiles,
+    reconstructions,
+    stages,
+    traversals,
+)
 from genbench.figures.posteriors import collapse_panel, latent_bars
 from genbench.functional import sample_gaussian
 from genbench.losses.elbo import ElboTerms, doubly_reparameterised
@@ -36,6 +43,8 @@ SAMPLES = 64
 
 # Validation images, and samples for each of them, from which the picture of a bound beside what it bounds is drawn.
 PANEL_IMAGES, PANEL_SAMPLES = 100, 100
+TRAVERSED = 8  # latents that are shown
+TRAVERSAL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0)  # in standard deviations of the prior
 
 
 @register("task", "variational")
@@ -89,9 +98,7 @@ class Variational(SampledTask):
         self._gradients = Gradients(
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
         )
-        with isolated_rng(self.seed, self.device):  # the same latents at every stage
-            self._latents = torch.randn(SAMPLES, self.model.latent_dim, device=self.device)
-            self._uniforms = torch.rand(SAMPLES, *self.dataset.shape, device=self.device)
+        self._latents, self._uniforms = self._drawn(SAMPLES, self.seed)  # the same at every stage
         self._samples: dict[str, Tensor] = {}
         self._bounds: dict[str, tuple[float, float]] = {}
         self._step = 0
@@ -206,6 +213,22 @@ class Variational(SampledTask):
         return []
 
     @torch.no_grad()
+    def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
+        """[count, C, H, W] in [0, 1], of latents of the prior: mean images, or a PixelVAE's samples.
+
+        `progress` is told the share that is done after every row of a PixelVAE's pixels.
+        """
+        latents, uniforms = self._drawn(count, seed)
+        height = self.dataset.shape[1]
+        return self.model.images(latents, uniforms, lambda row: progress(row / height)).cpu()
+
+    def _drawn(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Latents [count, L] of the prior, and uniform numbers [count, C, H, W] for pixels."""
+        with isolated_rng(seed, self.device):
+            latents = torch.randn(count, self.model.latent_dim, device=self.device)
+            return latents, torch.rand(count, *self.dataset.shape, device=self.device)
+
+    @torch.no_grad()
     def _images(self, latents: Tensor) -> Tensor:
         return self.model.images(latents, self._uniforms[: len(latents)]).cpu()
 
@@ -241,6 +264,7 @@ class Variational(SampledTask):
                 record.references("valid/elbo"),
                 record.title,
             ),
+            "traversals": self._traversals(use.variance, f"{record.title}: one image's latents, one at a time"),
             "latents": latent_bars(use.variance, use.kl, ACTIVE, f"{record.title}: what the latents carry"),
             "collapse": collapse_panel(
                 record.curve("valid/kl"),
@@ -265,6 +289,21 @@ class Variational(SampledTask):
         with isolated_rng(self.seed, self.device):
             mean, _ = self.model.posterior.means(self.model.encode(originals))
         return reconstructions(originals.cpu(), self._images(mean), title)
+
+    @torch.no_grad()
+    def _traversals(self, variance: Tensor, title: str) -> Figure:
+        """The first validation image with one of its most active latents at a time set to values of the prior."""
+        latents = variance.argsort(descending=True)[:TRAVERSED]
+        values = torch.tensor(TRAVERSAL, device=self.device)
+        with isolated_rng(self.seed, self.device):
+            mean, _ = self.model.posterior.means(self.model.encode(self.dataset.to_float(self.dataset.valid[:1])))
+        z = mean.expand(len(latents), len(values), -1).clone()
+        for row, latent in enumerate(latents.tolist()):
+            z[row, :, latent] = values
+        pixels = self._uniforms[:1].expand(len(latents) * len(values), *self.dataset.shape)
+        images = self.model.images(z.flatten(0, 1), pixels).cpu()
+        names = [f"z{latent + 1} (var {variance[latent]:.2g})" for latent in latents.tolist()]
+        return traversals(images, names, TRAVERSAL, title)
 
     def _manifold(self, title: str) -> Figure:
         """The decoder over a grid of standard-normal quantiles (Kingma & Welling 2014, figure 4)."""

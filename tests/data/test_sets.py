@@ -174,6 +174,25 @@ class TestMnist:
     def test_reads_the_files(self, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
         self.assert_right(load("mnist", tmp_path), arrays)
 
+    def test_dynamic_binarization(self, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
+        """Training pixels are drawn anew with their grey values as means; those of other splits never again."""
+        grey, drawn = load("mnist", tmp_path), load("binmnist-dynamic", tmp_path)
+        assert_ready(drawn)
+        assert drawn.binary
+        assert drawn.protocol["binarization"] != grey.protocol["binarization"]
+        draws = torch.stack([drawn.to_float(drawn.train) for _ in range(2000)])
+        means = grey.to_float(grey.train)
+        error = (means * (1 - means) / len(draws)).sqrt()
+        assert ((draws.mean(0) - means).abs() <= 5 * error).all()
+        assert draws[:, grey.train == 255].all()
+        assert not draws[:, grey.train == 0].any()
+        for split in ("valid", "test"):
+            stored = drawn.split(split)
+            torch.testing.assert_close(drawn.to_float(stored), (stored == 255).float(), rtol=0, atol=0)
+            share = (stored == 255).double().mean().item()
+            assert share == pytest.approx(grey.to_float(grey.split(split)).mean().item(), abs=0.03)
+            np.testing.assert_array_equal(stored, load("binmnist-dynamic", tmp_path).split(split))
+
     def test_unpacks_the_published_files(
         self, arrays: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

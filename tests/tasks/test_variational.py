@@ -9,10 +9,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from genbench import cli
+from genbench import cli, redraw
 from genbench.engine.batches import Batches
 from genbench.models.vae import MlpVae
 from genbench.run import build_task
+from genbench.tasks import variational
 from genbench.tasks.variational import Variational
 
 TINY = (
@@ -125,3 +126,41 @@ def test_a_collapse_is_noted(data_root: Path) -> None:
     task = make_task(data_root, "experiment=vae-mnist5k")
     assert "collapse" in task.notes({"test/active_units": 0})[0]
     assert task.notes({"test/active_units": 3}) == []
+
+
+@pytest.mark.parametrize("experiment", ["vae-mnist5k", "pixelvae-mnist5k"])
+def test_new_samples(genbench: Callable[..., int], experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the prior: the same with the same seed, others with another one, and they fill the picture."""
+    small = TINY if experiment.startswith("pixel") else ()
+    assert genbench(f"experiment={experiment}", "trainer.max_steps=3", "task.importance_samples=3", *small) == 0
+    (run,) = Path("outputs").glob(f"{experiment}/*")
+    assert (run / "figures" / "traversals-end.png").stat().st_size > 5_000
+    capsys.readouterr()
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        redraw.main(["sample", str(run), "--count", "5", "--seed", seed, "--out", f"{name}.png"])
+    first, same, other = (Path(f"{name}.png").read_bytes() for name in "abc")
+    assert first == same != other
+
+
+def test_samples_of_a_pixelvae_tell_how_far_they_are(data_root: Path) -> None:
+    words = ("experiment=pixelvae-mnist5k", "task.pixelcnn_from_step=0", *TINY)
+    task, told = make_task(data_root, *words), []
+    images = task.sample(2, 1, told.append)
+    assert told == [pytest.approx((row + 1) / 28) for row in range(28)]
+    assert images.shape == (2, 1, 28, 28) and ((images == 0) | (images == 1)).all()
+
+
+def test_a_traversal_through_the_mean_is_the_reconstruction(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the latent's own value in place of those of the prior, every image is that of the posterior's mean."""
+    task, seen = make_task(data_root, "experiment=vae-mnist5k"), []
+    monkeypatch.setattr(variational, "traversals", lambda images, *rest: seen.append((images, *rest)))
+    task._traversals(torch.arange(20.0), "")
+    images, names, values, _ = seen[0]
+    assert names[0].startswith("z20 ") and len(names) == variational.TRAVERSED
+    mu = task.model.encode(task.dataset.to_float(task.dataset.valid[:1])).mu
+    for row, latent in enumerate(range(19, 11, -1)):
+        for column, value in enumerate(values):
+            z = mu.clone()
+            z[0, latent] = value
+            expected = task.model.decode(z).sigmoid().detach()[0]
+            torch.testing.assert_close(images[row * len(values) + column], expected)
