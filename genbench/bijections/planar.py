@@ -20,6 +20,7 @@ __all__ = ["Planar", "PlanarStack", "Radial", "constrain", "determinant"]
 # A planar map starts near the identity (small u), with a bend (at wᵀz + b = 0) that is as sharp as targets are narrow
 # and lies within the base. With U(±1/√D) for all three, flows of 32 maps more often end in local optima.
 W_SPREAD, U_SPREAD, B_SPREAD = 3.0, 0.1, 2.0
+NEAR_IDENTITY = 0.1  # how far a context of ones or so moves the vectors of an amortized map, whose length is about 1
 
 POLISH = 2  # Newton steps after bisection; the digits double in each
 
@@ -74,8 +75,8 @@ class PlanarStack(Bijection):
         self.features, self.layers = features, layers
         if context:
             self.amortized = nn.Linear(context, layers * (2 * features + 1))
-            nn.init.normal_(self.amortized.weight, 0.0, 0.01)
-            nn.init.normal_(self.amortized.bias, 0.0, 0.1 / math.sqrt(features))
+            nn.init.normal_(self.amortized.weight, 0.0, NEAR_IDENTITY / math.sqrt(features * context))
+            self._start_at_the_identity()
             return
         self.w = initial((layers, features), features, W_SPREAD)
         self.u = initial((layers, features), features, U_SPREAD)
@@ -100,6 +101,13 @@ class PlanarStack(Bijection):
             y = torch.addcmul(y, h.unsqueeze(-1), u_k, value=-1)
             heights.append(h)
         return y, -determinant(torch.stack(heights[::-1], -1), slope).log().sum(-1)
+
+    @torch.no_grad()
+    def _start_at_the_identity(self) -> None:
+        """For a context of zeros: û = 0 where u is parallel to w and softplus(wᵀu) = 1."""
+        w = torch.randn(self.layers, self.features) / math.sqrt(self.features)
+        u = math.log(math.e - 1) * w / w.square().sum(-1, keepdim=True)
+        self.amortized.bias.copy_(torch.cat([w, u, torch.zeros(self.layers, 1)], dim=-1).flatten())
 
     @torch.no_grad()
     def path(self, x: Tensor) -> list[Tensor]:

@@ -199,3 +199,22 @@ def test_realnvp_on_few_digits(outputs: Path) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     bits = [row["value"] for row in rows if row["metric"] == "valid/bits_per_dim"]
     assert len(bits) == 30 and bits[-1] < 2.05 and bits[-1] < bits[0] - 0.3
+
+
+def test_posterior_collapse_and_its_prevention(outputs: Path) -> None:
+    """A PixelCNN in the decoder makes the latents superfluous; free bits and a flexible posterior keep them."""
+    genbench(outputs, "-m", "experiment=pixelvae-mnist5k,pixelvae-iaf-mnist5k")
+    collapsed, prevented = (summary(outputs, name) for name in ("pixelvae-mnist5k", "pixelvae-iaf-mnist5k"))
+    assert final(collapsed, "valid/kl") < 1 and final(collapsed, "test/active_units") == 0
+    assert "posterior collapse" in collapsed["note"]
+    assert final(prevented, "valid/kl") >= 5 and final(prevented, "test/active_units") >= 10
+    assert final(collapsed, "test/elbo") > -100  # what the PixelCNN does alone
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (DATA / "binarized_mnist").is_dir(), reason="no binarized MNIST under $GENBENCH_DATA")
+def test_a_planar_posterior_beats_the_normal_one(outputs: Path) -> None:
+    genbench(outputs, "-m", "experiment=vae-binmnist-planar,vae-binmnist-L100", "task.importance_samples=200")
+    planar, normal = (summary(outputs, f"vae-binmnist-{name}") for name in ("planar", "L100"))
+    assert planar["epoch"] == normal["epoch"]
+    assert final(planar, "test/log_likelihood") > final(normal, "test/log_likelihood")

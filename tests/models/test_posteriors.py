@@ -68,7 +68,7 @@ def test_flows_start_near_the_identity(kind: str) -> None:
     z = make_posterior(kind, 20, 8, 30)(Code(base, base, torch.randn(200, 30)), base).z
     if kind == "iaf":
         z = z.flip(1)  # seven reversals
-    assert (z - base).abs().mean() < 0.3
+    assert (z - base).abs().mean() < {"planar": 0.05, "iaf": 0.3}[kind]
 
 
 def test_closed_and_sampled_kl() -> None:
