@@ -141,8 +141,8 @@ class MlpVae(Vae):
 class ConvVae(Vae):
     """Residual encoder and decoder, sized by channels and blocks, with one latent for every square of 4 × 4 pixels.
 
-    With `pixelcnn_channels` it is a PixelVAE, whose logits are decode(z) + pixelcnn(x). A flow posterior sees four
-    more numbers per latent from the encoder. Raises ConfigError for a PixelCNN with another likelihood than
+    With `pixelcnn_channels` it is a PixelVAE, whose logits are decode(z) + pixelcnn(x). `logit_offset` is where the
+    decoder's bias for every pixel starts. A flow posterior sees four more numbers per latent from the encoder. Raises ConfigError for a PixelCNN with another likelihood than
     Bernoulli's, and for images that the networks cannot take.
     """
 
@@ -156,6 +156,7 @@ class ConvVae(Vae):
         encoder_blocks: PositiveInt = 9,
         decoder_channels: PositiveInt = 32,
         decoder_blocks: PositiveInt = 51,
+        logit_offset: float = 0.0,
         posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
         flow_steps: PositiveInt = 8,
         likelihood: Annotated[str, OneOf(*LIKELIHOODS)] = "bernoulli",
@@ -180,6 +181,7 @@ class ConvVae(Vae):
         )
         self.encoder = encoder
         self.decoder = ConvDecoder(shape, decoder_channels, decoder_blocks)
+        nn.init.constant_(self.decoder.bias, logit_offset)
         self.pixelcnn = (
             PixelCnn(shape, channels=pixelcnn_channels, blocks=pixelcnn_blocks) if pixelcnn_channels else None
         )
