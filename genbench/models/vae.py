@@ -142,8 +142,8 @@ class ConvVae(Vae):
     """Residual encoder and decoder, sized by channels and blocks, with one latent for every square of 4 × 4 pixels.
 
     With `pixelcnn_channels` it is a PixelVAE, whose logits are decode(z) + pixelcnn(x). `logit_offset` is where the
-    decoder's bias for every pixel starts. A flow posterior sees four more numbers per latent from the encoder. Raises ConfigError for a PixelCNN with another likelihood than
-    Bernoulli's, and for images that the networks cannot take.
+    decoder's bias for every pixel starts. A flow posterior sees four more numbers per latent from the encoder. Raises
+    ConfigError for a PixelCNN with another likelihood than Bernoulli's, and for images that the networks cannot take.
     """
 
     pixelcnn_weight: Tensor
