@@ -43,6 +43,7 @@ SAMPLES = 64
 
 # Validation images, and samples for each of them, from which the picture of a bound beside what it bounds is drawn.
 PANEL_IMAGES, PANEL_SAMPLES = 100, 100
+COLLAPSED = 1.0  # nats of the KL term, below which the latents say next to nothing of an image
 TRAVERSED = 8  # latents that are shown
 TRAVERSAL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0)  # in standard deviations of the prior
 
@@ -208,9 +209,11 @@ class Variational(SampledTask):
         }
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
-        if final.get("test/active_units") == 0:
-            return [f"posterior collapse: no latent's mean varies by more than {ACTIVE} from image to image"]
-        return []
+        kl, active = final.get("test/kl", math.inf), final.get("test/active_units", 0)
+        if kl >= COLLAPSED:
+            return []
+        units = f"{active:.0f} of {self.model.latent_dim} latents"
+        return [f"posterior collapse: a KL term of {kl:.2g} nats; {units} are active"]
 
     @torch.no_grad()
     def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:

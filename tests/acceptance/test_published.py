@@ -205,7 +205,7 @@ def test_posterior_collapse_and_its_prevention(outputs: Path) -> None:
     """A PixelCNN in the decoder makes the latents superfluous; free bits and a flexible posterior keep them."""
     genbench(outputs, "-m", "experiment=pixelvae-mnist5k,pixelvae-iaf-mnist5k")
     collapsed, prevented = (summary(outputs, name) for name in ("pixelvae-mnist5k", "pixelvae-iaf-mnist5k"))
-    assert final(collapsed, "valid/kl") < 1 and final(collapsed, "test/active_units") == 0
+    assert final(collapsed, "valid/kl") < 1 and final(collapsed, "test/active_units") <= 5
     assert "posterior collapse" in collapsed["note"]
     assert final(prevented, "valid/kl") >= 5 and final(prevented, "test/active_units") >= 10
     assert final(collapsed, "test/elbo") > -100  # what the PixelCNN does alone

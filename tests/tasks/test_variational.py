@@ -124,8 +124,9 @@ def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
 
 def test_a_collapse_is_noted(data_root: Path) -> None:
     task = make_task(data_root, "experiment=vae-mnist5k")
-    assert "collapse" in task.notes({"test/active_units": 0})[0]
-    assert task.notes({"test/active_units": 3}) == []
+    (note,) = task.notes({"test/kl": 0.2, "test/active_units": 3})
+    assert "collapse" in note and "0.2 nats" in note and "3 of 20 latents" in note
+    assert task.notes({"test/kl": 1.2, "test/active_units": 3}) == []
 
 
 @pytest.mark.parametrize("experiment", ["vae-mnist5k", "pixelvae-mnist5k"])
