@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from genbench import cli, redraw
 from genbench.engine.batches import Batches
-from genbench.models.vae import MlpVae
+from genbench.models.vae import ConvVae, MlpVae
 from genbench.run import build_task
 from genbench.tasks import variational
 from genbench.tasks.variational import Variational
@@ -29,8 +29,10 @@ def make_task(data_root: Path, *words: str) -> Variational:
 
 
 def test_logit_offset_makes_an_untrained_decoder_say_black() -> None:
-    model = MlpVae((1, 28, 28), latent_dim=3, width=10, logit_offset=-5.0)
-    assert model.decode(torch.zeros(1, 3)).mean().item() == pytest.approx(-5, abs=0.2)
+    mlp = MlpVae((1, 28, 28), latent_dim=3, width=10, logit_offset=-5.0)
+    assert mlp.decode(torch.zeros(1, 3)).mean().item() == pytest.approx(-5, abs=0.2)
+    conv = ConvVae((1, 28, 28), decoder_channels=4, decoder_blocks=2, logit_offset=-5.0)
+    assert conv.decode(torch.zeros(1, 49)).mean().item() == pytest.approx(-5, abs=0.2)
 
 
 def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None) -> None:
