@@ -176,7 +176,7 @@ class Variational(SampledTask):
     def evaluate(self, split: str) -> dict[str, float]:
         """`elbo`, its parts `reconstruction` and `kl`, `active_units`; nats per image.
 
-        On the test split, `log_likelihood` with its standard error, and in bits per dimension, too.
+        On the test split, `log_likelihood` with its standard error, and of binary images in bits per dimension, too.
         """
         images = self.dataset.split(split)
         with isolated_rng(self.seed, self.device):
@@ -202,11 +202,13 @@ class Variational(SampledTask):
     def _log_likelihood(self, images: Tensor) -> dict[str, float]:
         per_image = self._importance_sampled(images, self.importance_samples)
         mean = per_image.mean().item()
-        return {
+        values = {
             "test/log_likelihood": mean,
             "test/log_likelihood_standard_error": (per_image.std() / math.sqrt(len(per_image))).item(),
-            "test/bits_per_dim": -mean / math.log(2) / math.prod(self.dataset.shape),
         }
+        if self.dataset.binary:  # bits of a density of grey values would be compared with those of a probability
+            values["test/bits_per_dim"] = -mean / math.log(2) / math.prod(self.dataset.shape)
+        return values
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
         kl, active = final.get("test/kl", math.inf), final.get("test/active_units", 0)

@@ -167,3 +167,9 @@ def test_a_traversal_through_the_mean_is_the_reconstruction(data_root: Path, mon
             z[0, latent] = value
             expected = task.model.decode(z).sigmoid().detach()[0]
             torch.testing.assert_close(images[row * len(values) + column], expected)
+
+
+def test_a_density_of_grey_values_is_not_told_in_bits(data_root: Path) -> None:
+    words = ("experiment=vae-mnist5k-gaussian-mc", "task.importance_samples=2", "task.importance_images=20", *TINY)
+    values = make_task(data_root, *words).evaluate("test")
+    assert "test/log_likelihood" in values and "test/bits_per_dim" not in values
