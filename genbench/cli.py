@@ -45,6 +45,7 @@ genbench: train and measure classic deep generative models.
   genbench -m experiment=NAME seed=1,2,3              a sweep: every combination of the listed values
   genbench -m 'experiment=glob(dirac-*)'              … or of all experiments of a pattern
   genbench experiment=NAME --cfg job --resolve        show the composed configuration, run nothing
+  genbench-report outputs --out report                compare everything that was run, on one page
   genbench-figures --help                             redraw, compare and animate finished runs
   tensorboard --logdir outputs
 

@@ -78,6 +78,7 @@ class Reference:
     tolerance: Annotated[float, Range(minimum=0)] = 0.0
     better: Annotated[str, OneOf("higher", "lower")] = "higher"
     only: dict[str, str] = field(default_factory=dict)  # values of keys without which it says nothing of this run
+    note: str = ""  # why a measurement may fall short of it, found by measurement
 
 
 @dataclass

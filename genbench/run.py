@@ -33,6 +33,7 @@ from genbench.tasks.base import Parts
 
 __all__ = ["Outcome", "build_task", "make_logbook", "run", "run_directory"]
 
+SAMPLED = 64  # images whose drawing is timed
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
 
 
@@ -209,6 +210,7 @@ def _summary(
         **({"members": members} if (members := task.members(logbook.final_values)) else {}),
         "parameters": _parameter_count(task.parts.model),
         "steps_per_second": trainer.steps_per_second,
+        **({"samples_per_second": speed} if (speed := _sampling_speed(task)) else {}),
         "training_seconds": progress.seconds,
         "wall_seconds": progress.wall_seconds,
         "peak_memory_mib": devices.peak_memory_mib(device),
@@ -219,6 +221,16 @@ def _summary(
         "command": shlex.join(["genbench", *sys.argv[1:]]),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _sampling_speed(task: Any) -> float | None:
+    """New images a second, of tasks that draw images; 64 at once, what is loaded or planned at first not counted."""
+    if not hasattr(task, "sample"):
+        return None
+    task.sample(1, 0, lambda share: None)
+    begin = time.perf_counter()
+    task.sample(SAMPLED, 0, lambda share: None)  # they end up on the CPU, so the device has finished
+    return SAMPLED / (time.perf_counter() - begin)
 
 
 def _parameter_count(model: torch.nn.Module) -> int:

@@ -32,6 +32,7 @@ ALLOWED = {
     "run": GROUND | {"cli", "config", "engine", "tasks"},
     "sweeps": {"engine", "registry"},
     "train": {"cli", "errors", "run", "sweeps"},
+    "report": {"cli", "config", "engine", "errors", "figures", "registry"},
     "redraw": {"bijections", "cli", "config", "engine", "errors", "figures", "run", "sweeps"},
 }
 

@@ -38,6 +38,7 @@ def test_the_wheel_holds_the_whole_configuration(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {f"genbench/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert expected <= names
+    assert {"genbench/report/page.html", "genbench/report/page.css"} <= names
     assert not [name for name in names if name.startswith(("tests/", "conf/", "benchmarks/"))]
 
 

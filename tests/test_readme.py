@@ -1,33 +1,98 @@
-"""The README's commands are real."""
+"""The README's commands are run, those of other pages checked."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from genbench import cli
+from genbench import cli, redraw
+from genbench.report import command as report
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.split("  #")[0].strip() for line in README.splitlines() if line.startswith("    ")]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def commands(document: Path) -> list[str]:
+    lines = document.read_text(encoding="utf-8").splitlines()
+    return [
+        line.split("  #")[0].strip() for line in lines if re.match(r"    (make|genbench|tensorboard|source)\b", line)
+    ]
+
+
+README = commands(ROOT / "README.md")
+OTHERS = [command for document in DOCUMENTS for command in commands(document)]
+
+
+def test_every_kind_of_command_is_known() -> None:
+    assert {shlex.split(command)[0] for command in README} == {
+        "make",
+        "genbench",
+        "genbench-report",
+        "tensorboard",
+        "source",
+    }
+
+
+@pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith("make ")])
 def test_make_targets_exist(command: str) -> None:
     subprocess.run(["make", "--dry-run", *shlex.split(command)[1:]], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("genbench ") and "--help" not in c])
+def test_the_commands_of_the_readme_run(
+    genbench: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two steps of every training, then the report of these runs; make and activation are what CI begins with."""
+    for command in README:
+        program, *words = shlex.split(command)
+        if program == "genbench":
+            assert genbench(*words, *([] if "--help" in words else ["trainer.max_steps=2"])) == 0
+        elif program == "genbench-report":
+            report.main(words)
+            assert "vae-mnist5k" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        elif program == "tensorboard":
+            inspect = [sys.executable, "-m", "tensorboard.main", "--inspect", *words]
+            assert subprocess.run(inspect, cwd=tmp_path, capture_output=True).returncode == 0
+    assert len(list((tmp_path / "outputs" / "vae-mnist5k").iterdir())) == 4
+
+
+def test_the_experiment_of_the_readme_is_one(tmp_path: Path) -> None:
+    (yaml,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    shutil.copytree(cli.CONFIG_DIRECTORY, tmp_path / "conf")
+    (tmp_path / "conf" / "experiment" / "vae-mnist5k-L50.yaml").write_text(yaml)
+    with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
+        config = cli.validate(compose("train", overrides=["experiment=vae-mnist5k-L50"]))
+    assert config.model["latent_dim"] == 50
+    assert config.reference[0].metric == "valid/elbo"
+
+
+@pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith("genbench ") and "--help" not in c])
 def test_training_commands_are_valid(command: str) -> None:
     cli.check(shlex.split(command)[1:])
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith(("genbench-figures ", "genbench-report "))])
+def test_other_commands_are_understood(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there are no runs they say so; a wrong option would be a usage error."""
+    monkeypatch.chdir(tmp_path)
+    program, *words = shlex.split(command)
+    try:
+        (redraw if program == "genbench-figures" else report).main(words)
+    except SystemExit:
+        error = capsys.readouterr().err
+        assert error.startswith(f"{program}: ") and "usage" not in error
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         if not target.startswith("http"):

@@ -91,6 +91,9 @@ class Trainer:
                 with interrupts.hold():
                     self._save()
                 raise
+            except Diverged:
+                self.logbook.hyperparameters(list(self.task.directions))  # a sweep's table has it too
+                raise
             finally:
                 self.logbook.close()
 

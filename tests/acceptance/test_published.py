@@ -179,7 +179,7 @@ def test_planar_flows_from_samples(flows: dict[str, Any], target: str) -> None:
 def test_annealed_flows_find_both_arcs(flows: dict[str, Any], depth: int) -> None:
     rows = [row["metrics"] for row in flows["members"] if row["experiment"] == f"flow-arcs-density-k{depth}"]
     assert len(rows) == 4
-    shares = [row["test/smallest_mode"] / 2 for row in rows]  # one of eight misses 50 ± 3 % by 0.2: docs/results.md
+    shares = [row["test/smallest_mode"] / 2 for row in rows]  # one of eight misses 50 ± 3 % by 0.2: docs/measurements.md
     assert sum(shares) / 4 >= 0.47 and min(shares) >= 0.46
     for row in rows:
         assert abs(row["test/log_z"] - 1.8775) <= 0.03
@@ -205,9 +205,9 @@ def test_posterior_collapse_and_its_prevention(outputs: Path) -> None:
     """A PixelCNN in the decoder makes the latents superfluous; free bits and a flexible posterior keep them."""
     genbench(outputs, "-m", "experiment=pixelvae-mnist5k,pixelvae-iaf-mnist5k")
     collapsed, prevented = (summary(outputs, name) for name in ("pixelvae-mnist5k", "pixelvae-iaf-mnist5k"))
-    assert final(collapsed, "valid/kl") < 1 and final(collapsed, "test/active_units") <= 5
+    assert final(collapsed, "valid/kl") < 1 and final(collapsed, "test/active_units") <= 15
     assert "posterior collapse" in collapsed["note"]
-    assert final(prevented, "valid/kl") >= 5 and final(prevented, "test/active_units") >= 10
+    assert final(prevented, "valid/kl") >= 5 and final(prevented, "test/active_units") >= 30
     assert final(collapsed, "test/elbo") > -100  # what the PixelCNN does alone
 
 

@@ -38,3 +38,13 @@ def test_scalars_pictures_settings_and_charts(genbench: Callable[..., int], tmp_
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
     assert {info.name.tag for info in metrics} == {"valid/elbo", "test/elbo", "test/log_likelihood"}
+
+
+def test_a_diverged_run_is_in_the_table_of_its_sweep(genbench: Callable[..., int], tmp_path: Path) -> None:
+    assert genbench("experiment=vae-mnist5k", "trainer.max_steps=60", "optimizer.lr=1e30") == 3
+    (run,) = (tmp_path / "outputs" / "vae-mnist5k").iterdir()
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert settings["optimizer.lr"].number_value == 1e30

@@ -138,6 +138,7 @@ def test_new_samples(genbench: Callable[..., int], experiment: str, capsys: pyte
     assert genbench(f"experiment={experiment}", "trainer.max_steps=3", "task.importance_samples=3", *small) == 0
     (run,) = Path("outputs").glob(f"{experiment}/*")
     assert (run / "figures" / "traversals-end.png").stat().st_size > 5_000
+    assert json.loads((run / "summary.json").read_text())["samples_per_second"] > 0
     capsys.readouterr()
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
         redraw.main(["sample", str(run), "--count", "5", "--seed", seed, "--out", f"{name}.png"])

@@ -1,0 +1,1 @@
+"""`genbench-report`: one page, one Markdown file and two tables for machines out of many runs."""

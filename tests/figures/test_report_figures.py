@@ -1,0 +1,73 @@
+"""Curves over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genbench.figures.report import MOST, Band, divergence_and_fid, overlaid_curves
+
+STEPS = np.arange(0.0, 1000.0, 50.0)
+
+
+def band(label: str, offset: float = 0.0, spread: float | None = 1.0) -> Band:
+    mean = offset - 100.0 - 300.0 / (1.0 + STEPS)
+    if spread is None:
+        return Band(label, STEPS, mean)
+    return Band(label, STEPS, mean, mean - spread, mean + spread)
+
+
+def test_every_curve_has_its_band_and_its_name_with_the_last_value() -> None:
+    figure = overlaid_curves([band("one"), band("two", 5.0, None)], "ELBO (nats)", [("report", -99.0)], "title")
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) == len(STEPS)]
+    assert len(lines) == 2
+    np.testing.assert_allclose(lines[0].get_ydata(), band("one").mean)
+    assert len(axes.collections) == 1  # no band for the second
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["one: −100.3", "report: −99", "two: −95.32"]
+    assert axes.get_ylabel() == "ELBO (nats)"
+
+
+def test_the_first_tenth_of_the_steps_does_not_set_the_range() -> None:
+    (axes,) = overlaid_curves([band("one", spread=None)], "ELBO").axes
+    low, high = axes.get_ylim()
+    assert low > -110.0  # the first value is −400
+    assert high > band("one").mean.max()
+
+
+def test_values_over_many_orders_of_magnitude_are_logarithmic() -> None:
+    values = np.exp(-STEPS / 20)
+    (axes,) = overlaid_curves([Band("falls", STEPS, values)], "distance", [("published", 0.0)]).axes
+    assert axes.get_yscale() == "log"
+    assert [text.get_text() for text in axes.texts] == [
+        f"falls: {values[-1]:.4g}".replace("-", "−")
+    ]  # 0 has no place
+
+
+def test_values_that_are_not_finite_leave_gaps() -> None:
+    mean = band("one").mean.copy()
+    mean[-3:] = np.nan
+    figure = overlaid_curves([Band("one", STEPS, mean), Band("none", STEPS, np.full_like(STEPS, np.nan))], "ELBO")
+    figure.canvas.draw()
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert texts == {f"one: {mean[-4]:.4g}".replace("-", "−"), "none: not finite"}
+
+
+def test_more_curves_than_colours_are_refused() -> None:
+    with pytest.raises(ValueError, match="can be told apart"):
+        overlaid_curves([band(str(k)) for k in range(MOST + 1)], "ELBO")
+
+
+def test_the_gap_from_best_to_final_fid() -> None:
+    steps = np.array([0.0, 2000.0, 4000.0, 6000.0])
+    fid = Band("FID", steps, np.array([300.0, 60.0, 25.0, 48.0]))
+    divergence = Band("JSD", steps, np.array([0.6, 0.4, 0.3, 0.2]))
+    figure = divergence_and_fid(divergence, fid, "JSD", (4000.0, 25.0), 48.0, "title")
+    left, right = figure.axes
+    assert left.get_ylabel() == "JSD (critic’s estimate)"
+    assert "gap 23.00" in left.texts[0].get_text()
+    assert right.get_ylabel() == "FID"
+    np.testing.assert_allclose(right.lines[0].get_ydata(), fid.mean)
+    (arrow,) = right.texts
+    assert (arrow.xyann, arrow.xy) == ((6000.0, 25.0), (6000.0, 48.0))
