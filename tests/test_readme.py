@@ -21,9 +21,12 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(document: Path) -> list[str]:
-    lines = document.read_text(encoding="utf-8").splitlines()
+    """Indented lines, continued ones joined, without what follows a #."""
+    lines = document.read_text(encoding="utf-8").replace("\\\n", "").splitlines()
     return [
-        line.split("  #")[0].strip() for line in lines if re.match(r"    (make|genbench|tensorboard|source)\b", line)
+        re.split(r"\s#", line)[0].strip()
+        for line in lines
+        if re.match(r"    (make|genbench|tensorboard|source)\b", line)
     ]
 
 
@@ -97,3 +100,13 @@ def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
+
+
+def test_the_results_of_the_readme_are_those_of_the_report() -> None:
+    """Every measured number of its table stands in a row of the same experiment in docs/results.md."""
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    rows = re.findall(r"^\| `(.*?)` \| .*? \| (.*?) \| (.*?) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) >= 5
+    for experiment, measured, published in rows:
+        own = [line.replace("**", "") for line in results if re.match(rf"\| {experiment}( |<)", line)]
+        assert any(f"| {measured} |" in line and f"| {published} |" in line for line in own), experiment
