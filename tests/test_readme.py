@@ -105,7 +105,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_the_results_of_the_readme_are_those_of_the_report() -> None:
     """Every measured number of its table stands in a row of the same experiment in docs/results.md."""
     results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
-    rows = re.findall(r"^\| `(.*?)` \| .*? \| (.*?) \| (.*?) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.*?)` \| .*? \| (.*?) \| (.*?) \|$", readme, re.MULTILINE)
     assert len(rows) >= 5
     for experiment, measured, published in rows:
         own = [line.replace("**", "") for line in results if re.match(rf"\| {experiment}( |<)", line)]

@@ -201,22 +201,29 @@ def _truth(quantity: Quantity, member: Member) -> float | None:
 
 
 def _not_run(rows: list[Result], groups: Sequence[Group], catalog: Catalog) -> list[Result]:
-    """The published values of experiments of which there is no run, each expected under its protocol."""
-    run = {group.experiment for group in groups}
+    """The published values that no run speaks of, each expected under its protocol."""
+    ran: dict[str, list[Reference]] = {}
+    for group in groups:
+        ran.setdefault(group.experiment, []).extend(_references(group, catalog))
     found = []
     for experiment in catalog:
-        references = _own(experiment, catalog)
-        if experiment.name in run or not references:
-            continue
         family = family_of(experiment.task)
         known = {quantity.metric: quantity for quantity in family.quantities}
-        for metric in dict.fromkeys(reference.metric for reference in references):
-            own = [reference for reference in references if reference.metric == metric]
+        together: dict[str, list[Reference]] = {}
+        for reference in _own(experiment, catalog):
+            if reference not in ran.get(experiment.name, []):
+                key = json.dumps([reference.metric, reference.only], sort_keys=True)
+                together.setdefault(key, []).append(reference)
+        for own in together.values():
+            metric, only = own[0].metric, own[0].only
             quantity = known.get(metric) or Quantity(metric, metric, "", own[0].better)
             comparisons = tuple(compare(reference, None, "not run") for reference in own)
-            protocol = expected_protocol(metric, experiment.flat)
+            protocol = expected_protocol(metric, experiment.flat | only)
+            variant = ", ".join(
+                f"{key} {value}" for key, value in only.items() if str(experiment.flat.get(key)) != value
+            )
             nothing = ((), None, None, None, comparisons, "not run")
-            found.append(Result(family, experiment.name, "", None, quantity, protocol, *nothing))
+            found.append(Result(family, experiment.name, variant, None, quantity, protocol, *nothing))
     return found
 
 
