@@ -160,7 +160,10 @@ def _over_theta(groups: Iterable[Group]) -> list[Group]:
             errors = [error for member in same if (error := member.value("test/error")) is not None]
             if len(parts) > 1 and len(errors) == len(parts):
                 entry = {"final": {"value": math.fsum(errors) / len(errors)}}
-                whole.members.append(Member(same[0].run, seed, {"test/mean_error": entry}, same[0].protocol))
+                truths = sorted({key.removeprefix("theory/") for key in same[0].metrics if key.startswith("theory/")})
+                # Errors of one divergence are not better or worse than those of another.
+                protocol = same[0].protocol | ({"divergence": ", ".join(truths)} if truths else {})
+                whole.members.append(Member(same[0].run, seed, {"test/mean_error": entry}, protocol))
         if whole.members:
             found.append(whole)
     return found

@@ -194,6 +194,7 @@ def test_divergences_over_theta_have_one_mean_error(make_run: MakeRun, outputs: 
         make_run("divergence-w1", seed, values, changed=[f"dataset.theta={theta}"], protocol=protocol)
     rows, _ = judge(outputs, catalog)
     (whole,) = measured(rows, "test/mean_error")
+    assert whole.protocol == {"dataset": "lines", "divergence": "w1"}
     assert whole.values == [pytest.approx(0.03), pytest.approx(0.07)]
     assert [(row.group.theta, row.truth) for row in measured(rows, "test/w1") if row.group] == [
         ("0.5", 0.5),
