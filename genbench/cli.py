@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -28,7 +29,15 @@ from genbench.errors import ConfigError
 if TYPE_CHECKING:
     from genbench.run import Outcome
 
-__all__ = ["CONFIG_DIRECTORY", "add_plugin_search_path", "check", "help_text", "sweep_table"]
+__all__ = [
+    "CONFIG_DIRECTORY",
+    "add_plugin_search_path",
+    "check",
+    "compose_experiment",
+    "help_text",
+    "natural",
+    "sweep_table",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 # In a wheel the configuration lies inside the package, in a checkout beside it.
@@ -65,7 +74,7 @@ def help_text() -> str:
         names = sorted(path.stem for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
         if group == "experiment":
             lines.append("experiment=")
-            lines += [f"  {name:<20} {_description(name)}".rstrip() for name in sorted(names, key=_natural)]
+            lines += [f"  {name:<20} {_description(name)}".rstrip() for name in sorted(names, key=natural)]
         else:
             lines.append(f"{group}= {', '.join(names)}")
     return "\n".join(lines)
@@ -78,9 +87,9 @@ def _description(experiment: str) -> str:
         return next(comments, "")
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """dirac-w1-2 before dirac-w1-10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split("-")]
+def natural(text: str) -> list[tuple[int, str]]:
+    """Sorts dirac-w1-2 before dirac-w1-10, and k8 before k32."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def add_plugin_search_path() -> None:
@@ -98,6 +107,16 @@ def add_plugin_search_path() -> None:
                 search_path.append("genbench.plugins", f"file://{directory}")
 
     Plugins.instance().register(PluginSearchPath)
+
+
+def compose_experiment(name: str) -> dict[str, Any]:
+    """What `experiment=name` composes, interpolations as they stand. Raises ConfigError."""
+    add_plugin_search_path()
+    try:
+        with _composer():
+            return cast(dict[str, Any], OmegaConf.to_container(compose("train", overrides=[f"experiment={name}"])))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"experiment {name} cannot be composed: {str(error).splitlines()[0]}") from error
 
 
 def check(arguments: list[str]) -> None:
@@ -187,7 +206,7 @@ def _check_groups(job: list[Override], loader: ConfigLoader) -> None:
         options = loader.get_group_options(group, ObjectType.CONFIG)
         choice = override.value()
         if choice not in options:
-            shown = sorted(options, key=_natural)
+            shown = sorted(options, key=natural)
             raise ConfigError(
                 f"unknown {group} {choice!r}{closest(str(choice), options)}", f"known: {', '.join(shown)}"
             )

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import types
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -28,7 +28,9 @@ __all__ = [
     "MetricsConfig",
     "Reference",
     "TrainerConfig",
+    "declared",
     "fingerprint",
+    "flatten",
     "identity",
     "read",
     "to_dict",
@@ -80,6 +82,13 @@ class Reference:
     only: dict[str, str] = field(default_factory=dict)  # values of keys without which it says nothing of this run
     note: str = ""  # why a measurement may fall short of it, found by measurement
 
+    def verdict(self, measured: float | None) -> str:
+        """reached: as good as published, within the tolerance; missed; or not measured."""
+        if measured is None:
+            return "not measured"
+        shortfall = self.value - measured if self.better == "higher" else measured - self.value
+        return "reached" if shortfall <= self.tolerance else "missed"
+
 
 @dataclass
 class Config:
@@ -122,28 +131,54 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     if trainer.epochs is None and trainer.max_steps is None:
         raise ConfigError("no end to the training", "set trainer.epochs or trainer.max_steps")
     references = [_typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(values["reference"] or [])]
-    references = [
-        reference
-        for reference in references
-        if all(str(OmegaConf.select(composed, key)) == value for key, value in reference.only.items())
-    ]
     plain = {key: values.get(key) for key in ("name", "seed", "device", "deterministic", "data_root", "output_root")}
     if not plain["name"] or "/" in str(plain["name"]):
         raise ConfigError("name: the run needs a name without '/'", "choose experiment=NAME or set name=NAME")
     scalars = dataclasses.make_dataclass("Config", [(key, get_type_hints(Config)[key]) for key in plain])
     checked = _typed(scalars, plain, "", get_type_hints(Config, include_extras=True))
-    return Config(
+    found = Config(
         **{key: getattr(checked, key) for key in plain},
         **{key: values[key] for key in COMPONENTS},
         trainer=trainer,
         metrics=_typed(MetricsConfig, values.get("metrics"), "metrics"),
-        reference=references,
     )
+    found.reference = declared(flatten(to_dict(found)), references)
+    return found
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain dictionaries, lists and scalars."""
     return dataclasses.asdict(config)
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as {dotted key: value}."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + str(key)] = value
+    return flat
+
+
+def declared(flat: Mapping[str, Any], references: Iterable[Reference]) -> list[Reference]:
+    """The published figures that say something of a run with these settings, {dotted key: value}."""
+    return [
+        reference
+        for reference in references
+        if all(_is(flat.get(key), str(wanted)) for key, wanted in reference.only.items())
+    ]
+
+
+def _is(value: Any, wanted: str) -> bool:
+    """A setting has the value that is written so: 1 is 1.0."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(wanted) == value
+        except ValueError:
+            return False
+    return str(value) == wanted
 
 
 def identity(config: Config) -> dict[str, Any]:

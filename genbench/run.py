@@ -135,13 +135,14 @@ def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.devic
     logbook = make_logbook(config, run_dir, task)
     trainer = Trainer(task, batches, run_dir, logbook, config.trainer, device)
     status, note = "done", ""
+    commit = _git_commit()  # of the code that is loaded now: the checkout may have moved on when the run ends
     try:
         try:
             trainer.fit()
             note = "\n".join(task.notes(logbook.final_values))
         except Diverged as error:
             status, note = "diverged", str(error)
-        summary = _summary(config, task, trainer, status, note, device)
+        summary = _summary(config, task, trainer, status, note, device, commit)
         run_dir.write_summary(summary)
     except Interrupted as signal:
         run_dir.set_status("interrupted", trainer.progress.step, signal=str(signal))
@@ -190,7 +191,13 @@ def _outcome(config: Config, run_dir: RunDirectory, status: str, summary: dict[s
 
 
 def _summary(
-    config: Config, task: Any, trainer: Trainer, status: str, note: str, device: torch.device
+    config: Config,
+    task: Any,
+    trainer: Trainer,
+    status: str,
+    note: str,
+    device: torch.device,
+    commit: str | None,
 ) -> dict[str, Any]:
     logbook, progress = trainer.logbook, trainer.progress
     metrics = {
@@ -217,7 +224,7 @@ def _summary(
         "device": devices.describe(device),
         "arithmetic": devices.arithmetic(device, trainer.config.precision),
         "versions": _versions(),
-        "git_commit": _git_commit(),
+        "git_commit": commit,
         "command": shlex.join(["genbench", *sys.argv[1:]]),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -241,14 +248,9 @@ def _parameter_count(model: torch.nn.Module) -> int:
 
 def _compare(reference: Reference, metrics: dict[str, Any]) -> dict[str, Any]:
     """The published value beside the measured one; `reached` if it is as good, within the tolerance."""
-    row = dataclasses.asdict(reference)
     measured = metrics.get(reference.metric, {}).get(reference.at, {}).get("value")
-    if measured is None:
-        return row | {"measured": None, "verdict": "not measured"}
-    difference = measured - reference.value
-    shortfall = -difference if reference.better == "higher" else difference
-    verdict = "reached" if shortfall <= reference.tolerance else "missed"
-    return row | {"measured": measured, "difference": difference, "verdict": verdict}
+    row = dataclasses.asdict(reference) | {"measured": measured, "verdict": reference.verdict(measured)}
+    return row if measured is None else row | {"difference": measured - reference.value}
 
 
 def _versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from genbench.config import flatten
 from genbench.engine.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -168,17 +169,11 @@ class Logbook:
         """
         assert self._writer, "the logbook is not open"
         finals = {name: self.final[name]["value"] for name in metrics if name in self.final}
-        for summary in hparams(dict(_flatten(self._settings)), finals):
+        settings = {key: _plain(value) for key, value in flatten(self._settings).items() if value is not None}
+        for summary in hparams(settings, finals):
             self._writer._get_file_writer().add_summary(summary)
 
 
-def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, bool | float | str]]:
-    rows: list[tuple[str, bool | float | str]] = []
-    for key, value in config.items():
-        if isinstance(value, dict):
-            rows += _flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, (bool, int, float, str)):
-            rows.append((prefix + key, value))
-        elif value is not None:
-            rows.append((prefix + key, json.dumps(value)))
-    return rows
+def _plain(value: Any) -> bool | float | str:
+    """What TensorBoard takes for a hyperparameter."""
+    return value if isinstance(value, (bool, int, float, str)) else json.dumps(value)

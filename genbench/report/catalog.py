@@ -2,7 +2,7 @@
 
 Hydra composes an experiment in a tenth of a second, and a report asks for all of them. What the experiments use of it
 is little: a list of defaults, groups chosen by `override`, the rest merged in order. That is done here, and a test
-holds it against Hydra.
+holds it against Hydra; an experiment that is written in another way is left to Hydra itself.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from genbench import cli, registry
-from genbench.config import NOT_IDENTITY, Reference, identity
+from genbench.cli import natural
+from genbench.config import NOT_IDENTITY, Reference, flatten, identity
 from genbench.errors import GenbenchError
-from genbench.report.reading import Loader, natural
+from genbench.report.reading import Loader
 
-__all__ = ["Catalog", "Experiment", "changes", "declared", "flatten", "settings"]
+__all__ = ["Catalog", "Experiment", "changes", "settings"]
 
 # What decides neither what is learned nor how it is judged: beside the seed, how steps are computed and logged.
 NOT_SETTINGS = (
@@ -35,6 +36,10 @@ NOT_SETTINGS = (
     "trainer.log_every",
     "trainer.threads",
 )
+
+
+class Unusual(Exception):
+    """An experiment's defaults say what is not understood here."""
 
 
 class Experiment:
@@ -71,7 +76,7 @@ class Catalog:
         self._files: dict[Path, dict[str, Any]] = {}
         paths = [path for directory in self._directories for path in directory.glob("experiment/*.yaml")]
         paths.sort(key=lambda path: natural(path.stem))
-        found = {path.stem: Experiment(path.stem, self._compose(path)) for path in paths}
+        found = {path.stem: Experiment(path.stem, self._composed(path)) for path in paths}
         # A run is found by what its experiment calls itself.
         self.experiments = {str(experiment.composed["name"]): experiment for experiment in found.values()}
 
@@ -80,6 +85,12 @@ class Catalog:
 
     def __iter__(self) -> Iterator[Experiment]:
         return iter(self.experiments.values())
+
+    def _composed(self, path: Path) -> dict[str, Any]:
+        try:
+            return self._compose(path)
+        except Unusual:
+            return cli.compose_experiment(path.stem)
 
     def _compose(self, path: Path) -> dict[str, Any]:
         base = dict(self._load(Path("train.yaml")))
@@ -102,14 +113,19 @@ class Catalog:
         body: dict[str, Any] = {}
         for entry in values.pop("defaults", ["_self_"]):
             if isinstance(entry, dict):
-                choices |= {key.removeprefix("override ").lstrip("/"): value for key, value in entry.items()}
+                for key, value in entry.items():
+                    if not key.startswith("override /") or key.startswith("override /hydra"):
+                        raise Unusual(key)
+                    choices[key.removeprefix("override /")] = value
             elif entry != "_self_":
                 body = _merged(body, self._body(path.parent / f"{entry}.yaml", choices))
         return _merged(body, values)
 
     def _load(self, path: Path) -> dict[str, Any]:
         if path not in self._files:
-            found = next(file for root in self._directories if (file := root / path).is_file())
+            found = next((file for root in self._directories if (file := root / path).is_file()), None)
+            if found is None:
+                raise Unusual(path)
             self._files[path] = yaml.load(found.read_text(encoding="utf-8"), Loader) or {}
         return self._files[path]
 
@@ -142,17 +158,6 @@ def _without(flat: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key not in NOT_SETTINGS}
 
 
-def flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as {dotted key: value}."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + str(key)] = value
-    return flat
-
-
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Keys whose values differ, with both; a key that is only on one side has "–" on the other."""
     keys = dict.fromkeys([*before, *after])
@@ -163,12 +168,3 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[st
 def _written(flat: dict[str, Any], key: str) -> str:
     value = flat.get(key, "–")
     return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
-
-
-def declared(flat: dict[str, Any], references: Sequence[Reference]) -> list[Reference]:
-    """The published figures that say something of a run with these settings."""
-    return [
-        reference
-        for reference in references
-        if all(str(flat.get(key)) == value for key, value in reference.only.items())
-    ]

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from genbench import registry
+from genbench.config import flatten
 from genbench.errors import ConfigError, GenbenchError
 from genbench.report import tables
-from genbench.report.catalog import Catalog, changes, flatten
+from genbench.report.catalog import Catalog, changes
 from genbench.report.families import Family
 from genbench.report.files import check_target, write
 from genbench.report.groups import Group, group
@@ -76,8 +77,9 @@ def _read(path: Path) -> Run:
 
 def _report(roots: Sequence[Path], out: Path, title: str, force: bool) -> None:
     check_target(out, force)
-    paths = find(roots)
-    if not paths:
+    problems: list[Problem] = []
+    paths = find(roots, problems)
+    if not paths and not problems:
         raise ConfigError(
             f"no runs in {', '.join(map(str, roots))}", "name directories that hold runs, such as outputs"
         )
@@ -85,7 +87,6 @@ def _report(roots: Sequence[Path], out: Path, title: str, force: bool) -> None:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task("reading runs", total=len(paths))
         runs: list[Run] = []
-        problems: list[Problem] = []
         for path in paths:
             try:
                 runs.append(read(path))
@@ -95,7 +96,7 @@ def _report(roots: Sequence[Path], out: Path, title: str, force: bool) -> None:
             bar.advance(job)
         if not runs:
             reasons = "\n".join(f"  {problem.path}: {problem.reason}" for problem in problems)
-            raise ConfigError(f"none of {len(paths)} runs can be read\n{reasons}", "train them again, or name others")
+            raise ConfigError(f"no run can be read\n{reasons}", "train them again, or name others")
         registry.load_components()
         catalog = Catalog()
         groups, doubled = group(runs, catalog)

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FAMILIES", "Family", "Quantity", "expected_protocol", "family_of", "protocol_of", "protocol_text"]
+__all__ = [
+    "FAMILIES",
+    "SPREAD",
+    "Family",
+    "Quantity",
+    "expected_protocol",
+    "family_of",
+    "protocol_of",
+    "protocol_text",
+]
 
 
 @dataclass(frozen=True)
@@ -190,7 +199,12 @@ OWN = {
     "precision": "precision_recall",
     "recall": "precision_recall",
 }
+SPREAD = "_standard_error"
+"""Ends the name of the metric that holds another one's standard error over the images or points of its split."""
+
 SAMPLED = ("test/log_likelihood", "test/bits_per_dim", "valid/bits_per_dim")
+# Of models that offer no choice.
+DEQUANTIZATION = {"realnvp": "uniform", "realnvp-multiscale": "variational"}
 NAMES = {
     "binarization": "binarization",
     "importance_samples": "importance samples M",
@@ -245,12 +259,17 @@ def expected_protocol(metric: str, flat: Mapping[str, Any]) -> dict[str, str]:
     if metric == "test/log_likelihood" or metric.endswith("bits_per_dim"):
         draws = flat.get("task.importance_samples")
         known |= {} if draws is None else {"importance_samples": 1 if metric.startswith("valid") else draws}
+    if metric.endswith("bits_per_dim"):
+        kind = flat.get("model.dequantization", DEQUANTIZATION.get(str(flat.get("model.name"))))
+        known |= {"dequantization": kind, "alpha": flat.get("model.alpha")}
     if metric in ("test/fid", "test/inception_score"):
         known["n_generated"] = flat.get("task.final_samples")
     if metric in ("eval/fid", "eval/inception_score"):
         known["n_generated"] = flat.get("task.fid_samples")
     return {
-        key.removeprefix("dataset.").replace("name", "dataset"): str(value)
+        key.removeprefix("dataset.").replace("name", "dataset"): f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
         for key, value in known.items()
         if value is not None
     }

@@ -43,6 +43,7 @@ def records(results: Iterable[Result]) -> list[dict[str, Any]]:
             "final": final.mean if final else None,
             "final_low": final.low if final else None,
             "final_high": final.high if final else None,
+            "standard_error": result.standard_error,
             "best": best.mean if best else None,
             "best_low": best.low if best else None,
             "best_high": best.high if best else None,
@@ -123,20 +124,22 @@ def write(
         "results.csv": _csv(rows),
         "results.json": to_json(machine),
     }
+    temporary = None
     try:
+        out = out.resolve()  # a link to a folder stays one
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error}", "choose another folder with --out") from None
-    try:
         (temporary / PICTURES).mkdir()
         for name, text in contents.items():
             (temporary / name).write_text(text, encoding="utf-8")
         for picture in report.pictures:
             (temporary / PICTURES / f"{picture.name}.png").write_bytes(picture.png)
         _move(temporary, out)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error}", "choose another folder with --out") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _move(temporary: Path, out: Path) -> None:

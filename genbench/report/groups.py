@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from genbench.cli import natural
 from genbench.report.catalog import Catalog, changes, settings
 from genbench.report.families import Family, family_of
-from genbench.report.reading import Point, Problem, Run, natural
+from genbench.report.reading import Point, Problem, Run
 
 __all__ = ["Group", "Member", "group"]
 
@@ -71,6 +72,15 @@ class Group:
         return f"{self.experiment} ({words})" if words else self.experiment
 
     @property
+    def place(self) -> tuple[bool, float, str]:
+        """Sorts the groups of an experiment: an ensemble's first, θ by its value, all θ together before them."""
+        try:
+            theta = float(self.theta or "-inf")
+        except ValueError:
+            theta = -math.inf
+        return self.suite == "", theta, self.variant
+
+    @property
     def key(self) -> str:
         return json.dumps([self.experiment, self.suite, self.theta, self.changes, self.settings], sort_keys=True)
 
@@ -97,9 +107,9 @@ def group(runs: Sequence[Run], catalog: Catalog) -> tuple[list[Group], list[Prob
         found.members.append(Member(run, run.seed, run.summary["metrics"], run.summary["protocol"], run.curves))
     everything = list(groups.values())
     for one in list(groups.values()):
-        everything += _of_suite(one, catalog)
+        everything += _of_suite(one, catalog, problems)
     everything += _over_theta(groups.values())
-    return sorted(everything, key=lambda one: (one.family.title, natural(one.experiment), _number(one))), problems
+    return sorted(everything, key=lambda one: (one.family.title, natural(one.experiment), one.place)), problems
 
 
 def _group_of(run: Run, own: dict[str, Any], catalog: Catalog) -> Group:
@@ -113,17 +123,21 @@ def _group_of(run: Run, own: dict[str, Any], catalog: Catalog) -> Group:
     return Group(run.name, family, "", own, changed, experiment is not None, theta)
 
 
-def _of_suite(suite: Group, catalog: Catalog) -> list[Group]:
-    """The members of ensembles as groups of the experiments that they name."""
+def _of_suite(suite: Group, catalog: Catalog, problems: list[Problem]) -> list[Group]:
+    """The members of ensembles as groups of the experiments that they name; a seed's flow counts once."""
     found: dict[str, Group] = {}
     for member in suite.members:
         for row in member.run.summary.get("members", []):
-            name = row["experiment"]
-            experiment = catalog.get(name)
-            target = str(experiment.flat.get("dataset.target", "")) if experiment else ""
+            name, target = row["experiment"], row.get("target", "")
             # The ensemble's settings tell its members apart from others; of the target the truths are named.
             own = suite.settings | ({"dataset.target": target} if target else {})
-            one = found.setdefault(name, Group(name, suite.family, suite.experiment, own, suite.changes))
+            known = catalog.get(name) is not None
+            one = found.setdefault(name, Group(name, suite.family, suite.experiment, own, suite.changes, known))
+            twin = next((other.run for other in one.members if other.seed == row["seed"]), None)
+            if twin:
+                reason = f"{name}, seed {row['seed']}: a member of {twin.path} too, counted once"
+                problems.append(Problem(member.run.path, reason))
+                continue
             truths = {
                 key.removesuffix(f"/{target}"): entry
                 for key, entry in member.metrics.items()
@@ -167,10 +181,3 @@ def _over_theta(groups: Iterable[Group]) -> list[Group]:
         if whole.members:
             found.append(whole)
     return found
-
-
-def _number(one: Group) -> tuple[bool, float, str]:
-    try:
-        return one.suite == "", float(one.theta or "-inf"), one.variant
-    except ValueError:
-        return one.suite == "", -math.inf, one.variant

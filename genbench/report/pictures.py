@@ -86,15 +86,15 @@ def galleries(
 def _curves(family: Family, results: Sequence[Result]) -> Iterator[Gallery]:
     pictures: list[Picture] = []
     for metric in family.curves:
-        for data, members, references in _charts(family, metric, results):
-            size = -(-len(members) // -(-len(members) // MOST))  # equal parts
-            for start in range(0, len(members), size):
-                part = members[start : start + size]
-                bands = [band for group, found in part if (band := _band(_label(group), found, metric)) is not None]
+        for data, rows in _charts(family, metric, results):
+            size = -(-len(rows) // -(-len(rows) // MOST))  # equal parts
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                bands = [band for row in part if (band := _band(_label(row.group), row.members, metric)) is not None]
                 if bands:
                     quantity = next((q.title for q in family.quantities if q.metric == metric), metric)
-                    figure = overlaid_curves(bands, quantity, references, data)
-                    names = ", ".join(group.experiment for group, _ in part)
+                    figure = overlaid_curves(bands, quantity, _published(part, metric), data)
+                    names = ", ".join(row.experiment for row in part)
                     caption = f"{quantity} over training steps: {names}"
                     pictures.append(_picture(f"{family.key}-{metric}-{len(pictures)}", caption, figure))
     if pictures:
@@ -102,11 +102,8 @@ def _curves(family: Family, results: Sequence[Result]) -> Iterator[Gallery]:
         yield Gallery("Curves", note, pictures, 2)
 
 
-Chart = tuple[str, list[tuple[Group, list[Member]]], list[tuple[str, float]]]
-
-
-def _charts(family: Family, metric: str, results: Sequence[Result]) -> Iterator[Chart]:
-    """(title, groups with the seeds that may share an axis, published values): one for each protocol."""
+def _charts(family: Family, metric: str, results: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
+    """(title, rows that may share an axis): one for each protocol."""
     drawn = [row for row in results if row.group and any(metric in member.curves for member in row.members)]
     exact = [row for row in drawn if row.quantity.metric == metric]
     # A metric that no table has is judged as the group's others are, their number of samples aside.
@@ -119,13 +116,22 @@ def _charts(family: Family, metric: str, results: Sequence[Result]) -> Iterator[
         protocol = rows[0].protocol
         title = " ".join(protocol[key] for key in ("dataset", "target") if key in protocol)
         title += f", {protocol['binarization']}" if "binarization" in protocol else ""
-        published = {c.reference.source: c.reference.value for row in rows if row in exact for c in row.comparisons}
-        together = [(row.group, list(row.members)) for row in rows if row.group]
-        yield title, together, list(published.items())[:2]
+        yield title, rows
 
 
-def _label(group: Group) -> str:
+def _published(rows: Sequence[Result], metric: str) -> list[tuple[str, float]]:
+    """(label, value), where they are those of one experiment: of several, no line would say whose it is."""
+    told = [row for row in rows if row.quantity.metric == metric and row.comparisons]
+    if len({row.experiment for row in told}) != 1:
+        return []
+    whose = f"{told[0].experiment}, " if len(rows) > 1 else ""
+    found = {f"{whose}{c.reference.source}": c.reference.value for row in told for c in row.comparisons}
+    return list(found.items())[:2]
+
+
+def _label(group: Group | None) -> str:
     """Short enough for a margin."""
+    assert group
     changed = ", ".join(f"{key.rpartition('.')[2]} {after}" for key, (_, after) in group.changes.items())
     words = f"{group.experiment}, {changed}" if changed else group.experiment
     return words if len(words) <= 34 else f"{words[:33]}…"

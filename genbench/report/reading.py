@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from genbench.cli import natural
 from genbench.engine.rundir import FINISHED
 from genbench.errors import ConfigError
 from genbench.report.events import damage
 
-__all__ = ["Damaged", "Loader", "Point", "Problem", "Run", "find", "natural", "read"]
+__all__ = ["Damaged", "Loader", "Point", "Problem", "Run", "find", "read"]
 
 STATUSES = ("running", "done", "failed", "diverged", "interrupted")
 ROW = ("step", "epoch", "time", "metric", "value")
@@ -90,28 +91,36 @@ class Run:
         return f"step {step}: " + ", ".join(f"{name} {value:.6g}" for name, value in last.items())
 
 
-def find(roots: Iterable[Path]) -> list[Path]:
-    """Every run directory in `roots`, themselves included, once. Raises ConfigError for a root that is not there."""
-    found: dict[Path, Path] = {}
+def find(roots: Iterable[Path], problems: list[Problem]) -> list[Path]:
+    """Every run directory in `roots`, themselves included, once; directories that cannot be listed go to `problems`.
+
+    Raises ConfigError for a root that is not there.
+    """
+    found: list[Path] = []
+    seen: set[Path] = set()
     for root in roots:
         if not root.is_dir():
             raise ConfigError(f"{root} is not a directory", "name directories that hold runs, such as outputs")
-        for directory in _run_directories(root):
-            found.setdefault(directory.resolve(), directory)
-    return sorted(found.values(), key=lambda path: natural(str(path)))
+        found += _run_directories(root, seen, problems)
+    return sorted(found, key=lambda path: natural(str(path)))
 
 
-def _run_directories(root: Path) -> Iterator[Path]:
-    for directory, below, files in os.walk(root):
+def _run_directories(root: Path, seen: set[Path], problems: list[Problem]) -> Iterator[Path]:
+    """Links are followed; what was `seen` is passed by, so that no circle of links is walked for ever."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Problem(Path(error.filename), f"cannot be listed: {error.strerror}"))
+
+    for directory, below, files in os.walk(root, onerror=unreadable, followlinks=True):
+        here = Path(directory).resolve()
+        if here in seen:
+            below.clear()
+            continue
+        seen.add(here)
         if {"config.yaml", "status.json"} & set(files):
             below.clear()
             yield Path(directory)
         below[:] = sorted(name for name in below if not name.startswith("."))
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Sorts dirac-w1-2 before dirac-w1-10, and k8 before k32."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def read(path: Path) -> Run:
@@ -119,15 +128,18 @@ def read(path: Path) -> Run:
 
     Raises Damaged with the reason.
     """
-    config = _mapping(path / "config.yaml", "name", "seed", "task", "dataset")
+    config = _mapping(path / "config.yaml", "name", "seed", "task", "dataset", "trainer")
     status = _mapping(path / "status.json", "status", "step")
     if status["status"] not in STATUSES or not isinstance(status["step"], int):
         raise Damaged(f"status.json: status {status['status']!r} at step {status['step']!r}")
+    if not isinstance(config["trainer"], dict) or not isinstance((config["task"] or {}).get("name"), str):
+        raise Damaged("config.yaml has no task.name, or no trainer")
     curves = _curves(path / "metrics.jsonl", required=status["status"] in FINISHED)
     last = max((points[-1].step for points in curves.values()), default=0)
     if status["status"] == "done" and last != status["step"]:
         raise Damaged(f"metrics.jsonl ends at step {last}, but status.json says done at step {status['step']}")
-    if status["status"] != "running" and last > status["step"]:  # "running" tells where the run was started
+    # "running" and "failed" may tell where the run was started: at a checkpoint from before the last rows.
+    if status["status"] not in ("running", "failed") and last > status["step"]:
         raise Damaged(f"metrics.jsonl goes on to step {last}, but status.json ends at step {status['step']}")
     summary: dict[str, Any] = {}
     if status["status"] in FINISHED:
@@ -167,9 +179,9 @@ def _curves(path: Path, required: bool) -> dict[str, list[Point]]:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
-            previous, step = step, row["step"]
+            previous, step = step, int(row["step"])
             value = math.nan if row["value"] is None else float(row["value"])
-            curves.setdefault(row["metric"], []).append(Point(step, float(row["epoch"]), value))
+            curves.setdefault(str(row["metric"]), []).append(Point(step, float(row["epoch"]), value))
         except (ValueError, KeyError, TypeError):
             raise Damaged(f"metrics.jsonl, line {number} is not a row of {', '.join(ROW)}") from None
         if step < previous:
@@ -184,12 +196,21 @@ def _check_summary(
     for key, other in (("name", config), ("seed", config), ("step", status), ("status", status)):
         if summary[key] != other[key]:
             raise Damaged(f"summary.json has {key} {summary[key]!r}, its run {other[key]!r}")
+    for key in ("metrics", "protocol", "versions"):
+        if not isinstance(summary.get(key, {}), dict):
+            raise Damaged(f"summary.json: {key} is {summary[key]!r}")
+    for row in summary.get("members", []):
+        if not (
+            isinstance(row, dict) and isinstance(row.get("metrics"), dict) and {"experiment", "seed"} <= row.keys()
+        ):
+            raise Damaged("summary.json: a member has no experiment, seed or metrics")
     for metric, entry in summary["metrics"].items():
         try:
             final = entry["final"]["value"]
+            float(entry.get("best", {"value": 0.0})["value"] or 0.0)
             logged = curves[metric][-1].value
-        except (KeyError, TypeError):
-            raise Damaged(f"summary.json and metrics.jsonl do not both have {metric}") from None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Damaged(f"{metric} is not whole in both summary.json and metrics.jsonl") from None
         if final != logged and not (final is None and math.isnan(logged)):
             raise Damaged(f"{metric} is {final} in summary.json, {logged} in metrics.jsonl")
 

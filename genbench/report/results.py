@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from genbench.config import Reference
-from genbench.report.catalog import Catalog, Experiment, declared
+from genbench.config import Reference, declared
+from genbench.report.catalog import Catalog, Experiment, changes
 from genbench.report.families import (
     FAMILIES,
+    SPREAD,
     Family,
     Quantity,
     expected_protocol,
@@ -22,7 +24,7 @@ from genbench.report.groups import Group, Member
 from genbench.report.reading import Problem
 from genbench.report.statistics import Estimate, estimate
 
-__all__ = ["Comparison", "Result", "compare", "results"]
+__all__ = ["Comparison", "Result", "compare", "results", "standard_error"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Result:
     best: Estimate | None
     """None where only one value was ever measured, at the end."""
 
+    standard_error: float | None
+    """Of the final value, over the images or points that it is a mean of."""
+
     truth: float | None
     comparisons: tuple[Comparison, ...]
     state: str
@@ -75,10 +80,7 @@ class Result:
 
 def compare(reference: Reference, measured: float | None, absent: str = "not measured") -> Comparison:
     """The verdict of one reference; `absent` is the one where nothing was measured."""
-    if measured is None:
-        return Comparison(reference, None, absent)
-    shortfall = reference.value - measured if reference.better == "higher" else measured - reference.value
-    return Comparison(reference, measured, "reached" if shortfall <= reference.tolerance else "missed")
+    return Comparison(reference, measured, absent if measured is None else reference.verdict(measured))
 
 
 def results(groups: Sequence[Group], catalog: Catalog) -> tuple[list[Result], list[Problem]]:
@@ -89,13 +91,13 @@ def results(groups: Sequence[Group], catalog: Catalog) -> tuple[list[Result], li
         references = _references(group, catalog)
         for quantity in _quantities(group, references):
             own = [reference for reference in references if reference.metric == quantity.metric]
-            found = _of_quantity(group, quantity, own, catalog)
+            found = _of_quantity(group, quantity, own)
             if len(found) > 1:
                 texts = " | ".join(protocol_text(row.protocol) for row in found)
                 reason = f"{group.title}: {quantity.metric} was judged in {len(found)} ways, never averaged: {texts}"
                 problems.append(Problem(group.members[0].run.path.parent, reason))
             rows += found
-    rows += _not_run(rows, groups, catalog)
+    rows += _not_run(groups, catalog)
     rows = [_at_home(row, rows) for row in rows]
     titles = [family.key for family in FAMILIES]
     return sorted(rows, key=lambda row: _place(titles, row.family.key)), problems
@@ -108,7 +110,7 @@ def _place(order: list[str], key: str) -> int:
 def _references(group: Group, catalog: Catalog) -> list[Reference]:
     """Those of the experiment's YAML, of an unknown experiment those of its own configuration."""
     experiment = catalog.get(group.experiment)
-    if group.theta and "…" in group.theta:
+    if "…" in group.theta or (group.suite and not experiment):
         return []
     if experiment:
         return declared(group.settings, _own(experiment, catalog))
@@ -137,7 +139,7 @@ def _quantities(group: Group, references: Iterable[Reference]) -> list[Quantity]
     return found
 
 
-def _of_quantity(group: Group, quantity: Quantity, references: list[Reference], catalog: Catalog) -> list[Result]:
+def _of_quantity(group: Group, quantity: Quantity, references: list[Reference]) -> list[Result]:
     """One row for each protocol; one row too where nothing was measured."""
     by_protocol: dict[str, list[Member]] = {}
     for member in group.members:
@@ -146,9 +148,7 @@ def _of_quantity(group: Group, quantity: Quantity, references: list[Reference], 
             by_protocol.setdefault(protocol, []).append(member)
     if not by_protocol:
         absent = "not measured" if group.members else _how_ended(group)
-        experiment = catalog.get(group.experiment)
-        expected = expected_protocol(quantity.metric, experiment.flat if experiment else group.settings)
-        return [_row(group, quantity, expected, [], references, absent)]
+        return [_row(group, quantity, expected_protocol(quantity.metric, group.settings), [], references, absent)]
     return [
         _row(group, quantity, json.loads(protocol), members, references, "not measured")
         for protocol, members in by_protocol.items()
@@ -186,25 +186,33 @@ def _row(
         tuple(members),
         final,
         best,
+        standard_error(members, quantity.metric),
         truths[0] if truths else None,
         comparisons,
         "measured" if members else absent,
     )
 
 
-def _values(members: list[Member], metric: str, at: str) -> list[float]:
+def _values(members: Sequence[Member], metric: str, at: str) -> list[float]:
     return [value for member in members if (value := member.value(metric, at)) is not None]
+
+
+def standard_error(members: Sequence[Member], metric: str) -> float | None:
+    """Of a metric over its split: the mean over seeds, which are measured on the same images or points."""
+    errors = _values(members, metric + SPREAD, "final")
+    return math.fsum(errors) / len(errors) if errors and len(errors) == len(members) else None
 
 
 def _truth(quantity: Quantity, member: Member) -> float | None:
     return member.value(quantity.truth) if isinstance(quantity.truth, str) else quantity.truth
 
 
-def _not_run(rows: list[Result], groups: Sequence[Group], catalog: Catalog) -> list[Result]:
-    """The published values that no run speaks of, each expected under its protocol."""
+def _not_run(groups: Sequence[Group], catalog: Catalog) -> list[Result]:
+    """The published values that no run of the experiment as it stands speaks of, each expected under its protocol."""
     ran: dict[str, list[Reference]] = {}
     for group in groups:
-        ran.setdefault(group.experiment, []).extend(_references(group, catalog))
+        own = [reference for reference in _references(group, catalog) if _as_published(group, reference)]
+        ran.setdefault(group.experiment, []).extend(own)
     found = []
     for experiment in catalog:
         family = family_of(experiment.task)
@@ -216,15 +224,36 @@ def _not_run(rows: list[Result], groups: Sequence[Group], catalog: Catalog) -> l
                 together.setdefault(key, []).append(reference)
         for own in together.values():
             metric, only = own[0].metric, own[0].only
+            asked = changes({key: experiment.flat.get(key) for key in only}, dict(only))
+            if asked and _has_an_experiment(experiment.flat | only, catalog):
+                continue
             quantity = known.get(metric) or Quantity(metric, metric, "", own[0].better)
             comparisons = tuple(compare(reference, None, "not run") for reference in own)
             protocol = expected_protocol(metric, experiment.flat | only)
-            variant = ", ".join(
-                f"{key} {value}" for key, value in only.items() if str(experiment.flat.get(key)) != value
-            )
-            nothing = ((), None, None, None, comparisons, "not run")
+            variant = ", ".join(f"{key} {value}" for key, (_, value) in asked.items())
+            nothing = ((), None, None, None, None, comparisons, "not run")
             found.append(Result(family, experiment.name, variant, None, quantity, protocol, *nothing))
     return found
+
+
+def _as_published(group: Group, reference: Reference) -> bool:
+    """Nothing is changed but what the value asks for, a whole component where that is another one.
+
+    A shorter run, or one of another network, is not the run that was published.
+    """
+    replaced = tuple(
+        key.removesuffix("name") for key in reference.only if key.endswith(".name") and key in group.changes
+    )
+    return all(key in reference.only or key.startswith(replaced) for key in group.changes)
+
+
+def _has_an_experiment(flat: dict[str, object], catalog: Catalog) -> bool:
+    """These settings are those of an experiment, whatever its name."""
+    return any(not changes(_unnamed(flat), _unnamed(experiment.flat)) for experiment in catalog)
+
+
+def _unnamed(flat: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in flat.items() if key not in ("name", "reference")}
 
 
 def _at_home(row: Result, rows: Sequence[Result]) -> Result:

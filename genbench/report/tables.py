@@ -7,10 +7,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from genbench.cli import natural
 from genbench.report.families import FAMILIES, protocol_of, protocol_text
-from genbench.report.groups import Group
-from genbench.report.reading import Problem, Run, natural
-from genbench.report.results import Comparison, Result
+from genbench.report.groups import Group, Member
+from genbench.report.reading import Problem, Run
+from genbench.report.results import Comparison, Result, standard_error
 from genbench.report.statistics import Estimate, estimate
 
 __all__ = [
@@ -81,12 +82,13 @@ def number(value: float | None, decimals: int | None = None) -> str:
     return text.replace("-", MINUS)
 
 
-def _estimate(value: Estimate | None, decimals: int | None) -> str:
+def _estimate(value: Estimate | None, decimals: int | None, standard_error: float | None = None) -> str:
+    """A mean over seeds with its interval, of too few seeds with the standard error over images or points."""
     if value is None:
         return ""
     text = number(value.mean, decimals)
     if value.low is None:
-        return text
+        return text if standard_error is None else f"{text} ± {number(standard_error, decimals)}"
     return f"{text} [{number(value.low, decimals)}, {number(value.high, decimals)}]"
 
 
@@ -142,15 +144,16 @@ def _result_table(rows: list[Result]) -> Table:
     )
     rows = sorted(rows, key=_row_order)
     intervals = any(row.final and row.final.low is not None for row in rows)
+    errors = any(row.final and row.final.low is None and row.standard_error is not None for row in rows)
     note = protocol_text(rows[0].protocol)
     note += " · mean over seeds [95 % bootstrap interval]" if intervals else ""
+    note += " · ± standard error over the split" if errors else ""
     cells = tuple(_result_row(row, best_final, best_best) for row in rows)
     return Table(quantity.title, note, columns, cells).without_empty_columns()
 
 
 def _row_order(row: Result) -> tuple:
-    theta = row.group.theta if row.group else ""
-    return natural(row.experiment), natural(theta.replace(".", "")), row.variant
+    return natural(row.experiment), row.group is None, row.group.place if row.group else (), row.variant
 
 
 def _best(values: Sequence[float | None], better: str) -> float | None:
@@ -174,7 +177,7 @@ def _result_row(row: Result, best_final: float | None, best_best: float | None) 
         _text(row.experiment, small=row.variant),
         _number(row.group.theta if row.group else ""),
         _number(seeds),
-        _number(_estimate(row.final, digits) or missing, bold=_is(row.final, best_final)),
+        _number(_estimate(row.final, digits, row.standard_error) or missing, bold=_is(row.final, best_final)),
         _number(_estimate(row.best, digits), bold=_is(row.best, best_best)),
         _number(number(row.gap, digits) if row.gap else ""),
         _number(number(row.truth, digits)),
@@ -230,25 +233,33 @@ def cost_table(groups: Sequence[Group]) -> Table:
     rows = []
     for same in together.values():  # all θ of divergence estimation cost the same
         group = same[0]
-        summaries = [member.run.summary for one in same for member in one.members]
-        memory = _mean(summaries, "peak_memory_mib")
-        parameters = summaries[0].get("parameters")
-        devices = "; ".join(dict.fromkeys(str(summary.get("device", "")) for summary in summaries))
-        arithmetic = "; ".join(dict.fromkeys(str(summary.get("arithmetic") or "") for summary in summaries))
-        rows.append(
-            (
-                _text(group.experiment, small=group.changed),
-                _number(str(len(summaries))),
-                _number(f"{summaries[0]['step']:,}"),
-                _number("" if parameters is None else f"{parameters:,}"),
-                _number(_significant(_mean(summaries, "steps_per_second"))),
-                _number(duration(_mean(summaries, "training_seconds"))),
-                _number(duration(_mean(summaries, "wall_seconds"))),
-                _number("" if memory is None else f"{memory:,.0f} MiB"),
-                _text(devices, small=arithmetic),
+        for (device, arithmetic), summaries in _by_device([member for one in same for member in one.members]).items():
+            memory = _mean(summaries, "peak_memory_mib")
+            parameters = summaries[0].get("parameters")
+            rows.append(
+                (
+                    _text(group.experiment, small=group.changed),
+                    _number(str(len(summaries))),
+                    _number(f"{summaries[0]['step']:,}"),
+                    _number("" if parameters is None else f"{parameters:,}"),
+                    _number(_significant(_mean(summaries, "steps_per_second"))),
+                    _number(duration(_mean(summaries, "training_seconds"))),
+                    _number(duration(_mean(summaries, "wall_seconds"))),
+                    _number("" if memory is None else f"{memory:,.0f} MiB"),
+                    _text(device, small=arithmetic),
+                )
             )
-        )
     return Table("Speed and cost", "means over runs", columns, tuple(rows)).without_empty_columns()
+
+
+def _by_device(members: Iterable[Member]) -> dict[tuple[str, str], list[dict]]:
+    """Summaries of runs by what they ran on and how it computed: speeds of different machines have no mean."""
+    found: dict[tuple[str, str], list[dict]] = {}
+    for member in members:
+        summary = member.run.summary
+        key = str(summary.get("device") or ""), str(summary.get("arithmetic") or "")
+        found.setdefault(key, []).append(summary)
+    return found
 
 
 def _mean(summaries: Sequence[dict], key: str) -> float | None:
@@ -328,10 +339,10 @@ def _families_table(data: str, groups: list[Group]) -> Table:
     )
     rows = []
     for group, values in zip(groups, told, strict=True):
-        summaries = [member.run.summary for member in group.members]
-        speed = _mean(summaries, "steps_per_second")
         config = group.members[0].run.config
         per_step = config["trainer"]["batch_size"] * (config["task"].get("critic_steps") or 1)
+        by_device = _by_device(group.members)
+        speeds = [_mean(summaries, "steps_per_second") for summaries in by_device.values()]
         rows.append(
             (
                 _text(group.family.title),
@@ -339,15 +350,16 @@ def _families_table(data: str, groups: list[Group]) -> Table:
                 _number(str(len(group.members))),
                 _text(KINDS[group.family.key]),
                 *(_number(values.get(key, "")) for key in keys),
-                _number(_significant(speed)),
-                _number(_significant(speed and speed * per_step)),
-                _number(duration(_mean(summaries, "training_seconds"))),
-                _number(_significant(_mean(summaries, "samples_per_second"))),
-                _text("; ".join(dict.fromkeys(str(summary.get("device", "")) for summary in summaries))),
+                _number(*(_significant(speed) for speed in speeds)),
+                _number(*(_significant(speed and speed * per_step) for speed in speeds)),
+                _number(*(duration(_mean(summaries, "training_seconds")) for summaries in by_device.values())),
+                _number(*(_significant(_mean(summaries, "samples_per_second")) for summaries in by_device.values())),
+                _text(*(device for device, _ in by_device)),
             )
         )
     note = (
-        "nats per image unless it says bits; M importance samples; values of different columns are not to be compared"
+        "nats per image unless it says bits; M importance samples; ± standard error over the split; "
+        "values of different columns are not to be compared"
     )
     return Table(data, note, columns, tuple(rows)).without_empty_columns()
 
@@ -375,13 +387,15 @@ def _likelihoods(group: Group) -> dict[tuple[str, str], str]:
     for metric, name, arrow, decimals in LIKELIHOODS:
         if metric == "test/bits_per_dim" and group.family.key != "image-flow":
             continue  # of binary pixels: the log-likelihood again, in another unit
-        by_protocol: dict[tuple[str, str], list[float]] = {}
+        by_protocol: dict[tuple[str, str], list[Member]] = {}
         for member in group.members:
-            if (value := member.value(metric)) is not None:
+            if member.value(metric) is not None:
                 said = protocol_of(metric, member.protocol)
                 key = f"{name}{_told(metric, said)} {arrow}", json.dumps(said, sort_keys=True)
-                by_protocol.setdefault(key, []).append(value)
-        found |= {key: _estimate(estimate(values), decimals) for key, values in by_protocol.items()}
+                by_protocol.setdefault(key, []).append(member)
+        for key, members in by_protocol.items():
+            mean = estimate([value for member in members if (value := member.value(metric)) is not None])
+            found[key] = _estimate(mean, decimals, standard_error(members, metric))
     return found
 
 

@@ -104,9 +104,10 @@ class Divergence(Task):
 
 
 def _settings(config: dict[str, Any]) -> str:
-    """All of a configuration that runs on one curve have in common."""
-    common = {key: config.get(key) for key in ("task", "model", "regularizer", "optimizer", "trainer")}
-    return json.dumps(common, sort_keys=True)
+    """All of a configuration that runs on one curve have in common: what decides what the critic learns."""
+    common = {key: config.get(key) for key in ("task", "model", "regularizer", "optimizer")}
+    length = {key: config.get("trainer", {}).get(key) for key in ("batch_size", "epochs", "max_steps", "drop_last")}
+    return json.dumps([common, length], sort_keys=True)
 
 
 def _curve(symbol: str, estimates: dict[float, list[float]]) -> Figure:

@@ -224,7 +224,8 @@ class FlowSuite(Task):
             for name in self._names(block):
                 ending = f"/{name}/seed{seed}"
                 metrics = {key.removesuffix(ending): v for key, v in final.items() if key.endswith(ending)}
-                rows.append({"experiment": f"flow-{name}", "seed": seed, "metrics": metrics})
+                row = {"experiment": f"flow-{name}", "target": block.target.name, "seed": seed, "metrics": metrics}
+                rows.append(row)
         return rows
 
     def notes(self, final: Mapping[str, float]) -> list[str]:

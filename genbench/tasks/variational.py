@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from genbench.functional import sample_gaussian
 from genbench.losses.elbo import ElboTerms, doubly_reparameterised
 from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.metrics.latents import ACTIVE, latent_use
-from genbench.registry import NonNegativeInt, PositiveInt, register
+from genbench.registry import NonNegativeInt, PositiveInt, Range, register
 from genbench.tasks.base import Parts, require, require_float32
 from genbench.tasks.pictures import SampledTask
 
@@ -75,7 +75,7 @@ class Variational(SampledTask):
         parts: Parts,
         *,
         importance_samples: PositiveInt = 200,
-        importance_images: PositiveInt | None = None,
+        importance_images: Annotated[int, Range(minimum=2)] | None = None,
         memory_mib: PositiveInt = 256,
         pixelcnn_from_step: NonNegativeInt = 0,
         compile: bool = False,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
 from genbench import cli
-from genbench.report.catalog import Catalog, changes, declared, flatten, settings
+from genbench.config import Reference, declared, flatten, read
+from genbench.errors import ConfigError
+from genbench.report.catalog import Catalog, changes, settings
 
 # One of every chain of defaults: bases of bases, an experiment of another one, overrides with a package.
 CHAINS = [
@@ -60,6 +65,56 @@ def test_changes() -> None:
         "lr": ("0.001", "–"),
         "ema": ("–", "null"),
     }
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    ["- base/vae-mlp", "- /experiment/base/vae-mlp", "- base/vae-mlp\n  - optional /local: mine"],
+    ids=["as ours", "absolute", "optional"],
+)
+def test_experiments_in_other_spellings_are_left_to_hydra(
+    defaults: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(cli.CONFIG_DIRECTORY, conf)
+    (conf / "experiment" / "mine.yaml").write_text(
+        f"# @package _global_\ndefaults:\n  {defaults}\n  - _self_\n\nname: mine\nmodel: {{width: 77}}\n"
+    )
+    monkeypatch.setattr(cli, "CONFIG_DIRECTORY", conf)
+    found = Catalog([conf]).get("mine")
+    assert found
+    assert (found.task, found.flat["model.width"]) == ("variational", 77)
+
+
+def test_an_experiment_that_cannot_be_composed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(cli.CONFIG_DIRECTORY, conf)
+    (conf / "experiment" / "mine.yaml").write_text("defaults:\n  - override /model: nowhere\nname: mine\n")
+    monkeypatch.setattr(cli, "CONFIG_DIRECTORY", conf)
+    with pytest.raises(ConfigError, match="experiment mine cannot be composed"):
+        Catalog([conf])
+
+
+@pytest.mark.parametrize(("written", "found"), [("1", 1), ("1.0", 1), ("1e0", 1), ("2", 0), ("one", 0)])
+def test_a_run_and_its_report_agree_on_what_a_published_value_is_of(written: str, found: int) -> None:
+    """A number is the same however it is written, on the command line or in a YAML."""
+    overrides = ["experiment=cifar10-w1-3", "regularizer.coefficient=1"]
+    with cli._composer():
+        composed = compose("train", overrides=overrides)
+    composed.reference = [{"metric": "m", "value": 0, "source": "s", "only": {"regularizer.coefficient": written}}]
+    assert len(read(composed).reference) == found
+    reference = Reference("m", 0, "s", only={"regularizer.coefficient": written})
+    for coefficient in (1, 1.0):
+        assert len(declared({"regularizer.coefficient": coefficient}, [reference])) == found
+
+
+@pytest.mark.parametrize(("coefficient", "published"), [(1, 33.621), (10, 59.469)])
+def test_a_published_value_is_of_its_coefficient(coefficient: int, published: float) -> None:
+    with cli._composer():
+        composed = compose("train", overrides=["experiment=cifar10-w1-3", f"regularizer.coefficient={coefficient}"])
+    assert [reference.value for reference in read(composed).reference if reference.metric == "test/fid"] == [
+        published
+    ]
 
 
 def test_published_values_of_another_target_say_nothing(catalog: Catalog) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
+from genbench.cli import natural
 from genbench.errors import ConfigError
 from genbench.report.events import damage
-from genbench.report.reading import Damaged, find, natural, read
+from genbench.report.reading import Damaged, Problem, find, read
 
 MakeRun = Callable[..., Path]
 
@@ -48,6 +51,14 @@ def add_line(line: str) -> Callable[[Path], None]:
     return change
 
 
+def replace_in_summary(key: str, value: Any) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps(summary | {key: value}))
+
+    return change
+
+
 def drop_last_rows(run: Path) -> None:
     rows = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(rows[:2]))
@@ -57,6 +68,10 @@ DAMAGES = {
     "a row cut off": (lambda run: truncate(run / "metrics.jsonl", 9), "middle of a line"),
     "a row that is none": (add_line("{]"), "line 5 is not a row"),
     "a row without a value": (add_line('{"step": 20, "epoch": 2.0, "metric": "valid/elbo"}'), "line 5 is not a row"),
+    "a row without a step": (
+        add_line('{"step": null, "epoch": 2.0, "metric": "valid/elbo", "value": 1.0}'),
+        "line 5 is not a row",
+    ),
     "steps that go back": (
         add_line('{"step": 3, "epoch": 0.3, "time": 1, "metric": "valid/elbo", "value": -1.0}'),
         "goes back from step 20 to step 3",
@@ -71,6 +86,14 @@ DAMAGES = {
     "half a summary": (lambda run: truncate(run / "summary.json", 100), "summary.json cannot be read"),
     "a summary of another seed": (edit("summary.json", '"seed": 1', '"seed": 2'), "summary.json has seed 2"),
     "a summary of other values": (edit("summary.json", "-101.0", "-100.0"), "valid/elbo is -100.0 in summary.json"),
+    "no metrics at all": (replace_in_summary("metrics", None), "summary.json: metrics is None"),
+    "no protocol": (replace_in_summary("protocol", None), "summary.json: protocol is None"),
+    "a best value that is none": (
+        replace_in_summary("metrics", {"valid/elbo": {"final": {"value": -101.0}, "best": {}}}),
+        "valid/elbo is not whole",
+    ),
+    "half a member": (replace_in_summary("members", [{"seed": 1, "metrics": {}}]), "a member has no experiment"),
+    "a task without a name": (edit("config.yaml", "task:\n  name: variational", "task:\n  x: y"), "no task.name"),
     "half a configuration": (edit("config.yaml", "seed: 1", "seed: ["), "config.yaml cannot be read"),
     "no seed": (edit("config.yaml", "seed: 1\n", ""), "config.yaml has no seed"),
 }
@@ -95,6 +118,14 @@ def test_the_last_line_of_a_failed_run_is_its_error(make_run: MakeRun) -> None:
     trace = "Traceback (most recent call last):\n  File …\nRuntimeError: out of memory\n"
     run = read(make_run("vae-binmnist-L100", 1, VALUES, status="failed", details={"error": trace}))
     assert run.last_line == "RuntimeError: out of memory"
+
+
+def test_a_run_that_fails_while_it_is_resumed_tells_its_error(make_run: MakeRun) -> None:
+    """It then stands at its checkpoint, and its logs still at where it was stopped before."""
+    path = make_run("vae-binmnist-L100", 1, VALUES, status="failed", details={"error": "RuntimeError: other weights"})
+    status = json.loads((path / "status.json").read_text())
+    (path / "status.json").write_text(json.dumps(status | {"step": 10}))
+    assert read(path).last_line == "RuntimeError: other weights"
 
 
 # Event files
@@ -146,18 +177,49 @@ def test_runs_are_found_once_and_nothing_else_is(make_run: MakeRun, outputs: Pat
     (outputs / ".sweep" / "x").mkdir(parents=True)
     (outputs / ".sweep" / "x" / "config.yaml").write_text("{}")
     (outputs / "notes").mkdir()
-    assert set(find([outputs])) == {first, second} == set(find([outputs, first, outputs / "dirac-w1-1"]))
+    assert set(find([outputs], [])) == {first, second} == set(find([outputs, first, outputs / "dirac-w1-1"], []))
 
 
 def test_a_directory_with_only_half_a_run_is_found_and_named(make_run: MakeRun, outputs: Path) -> None:
     run = make_run("vae-binmnist-L100", 1)
     (run / "status.json").unlink()
-    assert find([outputs]) == [run]
+    assert find([outputs], []) == [run]
+
+
+def test_links_to_runs_are_followed_once(make_run: MakeRun, outputs: Path, tmp_path: Path) -> None:
+    run = make_run("vae-binmnist-L100", 1)
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "mine").symlink_to(run)
+    (links / "again").symlink_to(run)
+    (links / "round").symlink_to(links)
+    assert [path.resolve() for path in find([links], [])] == [run.resolve()]
+    assert len(find([outputs, links], [])) == 1
+
+
+def test_a_directory_that_cannot_be_listed_is_named(
+    make_run: MakeRun, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may list everything, so the operating system's answer is made up."""
+    make_run("vae-binmnist-L100", 1)
+    scan = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith("vae-binmnist-L100"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    problems: list[Problem] = []
+    assert find([outputs], problems) == []
+    assert [(problem.path.name, problem.reason) for problem in problems] == [
+        ("vae-binmnist-L100", "cannot be listed: Permission denied")
+    ]
 
 
 def test_a_missing_root_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a directory"):
-        find([tmp_path / "nowhere"])
+        find([tmp_path / "nowhere"], [])
 
 
 def test_numbers_in_names_sort_as_numbers() -> None:

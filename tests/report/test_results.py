@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from genbench import registry
 from genbench.config import Reference
-from genbench.report import tables
+from genbench.report import pictures, tables
 from genbench.report.catalog import Catalog
 from genbench.report.families import expected_protocol, protocol_of
 from genbench.report.groups import group
@@ -23,7 +25,7 @@ VAE = {"dataset": "binmnist", "binarization": "fixed (Larochelle)", "split": "50
 
 
 def judge(outputs: Path, catalog: Catalog) -> tuple[list[Result], list[Problem]]:
-    groups, twice = group([read(path) for path in find([outputs])], catalog)
+    groups, twice = group([read(path) for path in find([outputs], [])], catalog)
     rows, mixed = results(groups, catalog)
     return rows, [*twice, *mixed]
 
@@ -97,7 +99,12 @@ def test_every_published_value_is_measured_or_said_not_to_be(
         for reference in experiment.references
         if experiment.task != "flow-suite"  # its members have experiments of their own
     }
-    assert {(name, metric, value) for name, metric, value, _ in told} == expected
+    found = {(name, metric, value) for name, metric, value, _ in told}
+    assert {(metric, value) for _, metric, value in found} == {(metric, value) for _, metric, value in expected}
+    # One that is of another coefficient is told of the experiment that has this one.
+    assert {name for name, _, _ in expected - found} == {"cifar10-w1-3", "cifar10-w1-3-lambda10"}
+    assert ("cifar10-w1-3", "test/fid", 33.621) in found
+    assert ("cifar10-w1-3-lambda10", "test/fid", 59.469) in found
     assert ("vae-binmnist-L100", "valid/elbo", -100.99, "reached") in told
     assert ("vae-binmnist-L100", "test/log_likelihood", -95.31, "not measured") in told
     assert ("pixelcnn-binmnist", "test/log_likelihood", -80.5, "not run") in told
@@ -126,6 +133,54 @@ def test_what_is_not_run_stands_in_the_table_that_it_would_join(
     names = [row[0].lines[0] for row in table.rows]
     assert "iwae-binmnist-k50" in names  # M = 1000 too
     assert "vae-binmnist-L100" not in names  # M = 200
+
+
+def test_a_shorter_run_is_not_the_one_that_was_published(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
+    values = {"test/log_likelihood": [(20, -90.0)]}
+    make_run("pixelcnn-binmnist", 1, values, changed=["trainer.epochs=3"])
+    rows = [row for row in judge(outputs, catalog)[0] if row.experiment == "pixelcnn-binmnist"]
+    assert [(row.variant, [c.verdict for c in row.comparisons]) for row in rows if row.comparisons] == [
+        ("trainer.epochs 40 → 3", ["missed", "missed"]),
+        ("", ["not run", "not run"]),
+    ]
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed", "diverged"])
+def test_a_run_without_a_measurement_joins_the_table_of_its_own_data(
+    status: str, make_run: MakeRun, outputs: Path, catalog: Catalog
+) -> None:
+    make_run(
+        "iwae-binmnist-k50", 1, {"test/log_likelihood": [(20, -87.0)]}, protocol=VAE | {"importance_samples": 1000}
+    )
+    dynamic = ["dataset.name=binmnist-dynamic"]
+    make_run("iwae-binmnist-k50", 2, {"valid/elbo": [(20, -90.0)]}, changed=dynamic, status=status)
+    rows = [row for row in judge(outputs, catalog)[0] if row.quantity.metric == "test/log_likelihood"]
+    places = {c.reference.value: (row.protocol["dataset"], c.verdict) for row in rows for c in row.comparisons}
+    assert places[-84.78] == ("binmnist-dynamic", status)
+    assert places[-86.82] == ("binmnist", "missed")
+
+
+def test_dequantizations_share_no_table(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
+    protocol = {"dataset": "mnist", "dequantization": "uniform", "alpha": "1e-05", "importance_samples": {"test": 8}}
+    make_run("realnvp-mnist-conv", 1, {"test/bits_per_dim": [(20, 1.2)]}, protocol=protocol)
+    rows = [row for row in judge(outputs, catalog)[0] if row.quantity.metric == "test/bits_per_dim"]
+    found = {row.experiment + row.variant: row.protocol["dequantization"] for row in rows}
+    assert found == {
+        "realnvp-mnist-conv": "uniform",
+        "realnvp-mnist-convmodel.dequantization variational": "variational",
+        "realnvp-mnist-multiscale": "variational",
+    }
+
+
+@pytest.mark.parametrize("name", ["realnvp", "realnvp-conv", "realnvp-multiscale"])
+def test_what_is_said_of_dequantization_is_what_the_models_do(name: str) -> None:
+    model = registry.build("model", {"name": name, "width": 8}, (1, 28, 28))
+    flat = {
+        "model.name": name,
+        "model.alpha": 1e-5,
+        **({"model.dequantization": "uniform"} if "conv" in name else {}),
+    }
+    assert expected_protocol("test/bits_per_dim", flat) == model.protocol
 
 
 # Groups
@@ -172,7 +227,7 @@ def test_members_of_an_ensemble_are_runs_of_the_experiments_that_they_name(
 ) -> None:
     values = {"theory/entropy/arcs": [(20, 2.66)], "valid/nll/arcs-samples-k8": [(10, 3.0), (20, 2.7)]}
     members = [
-        {"experiment": "flow-arcs-samples-k8", "seed": seed, "metrics": {"test/nll": nll}}
+        {"experiment": "flow-arcs-samples-k8", "target": "arcs", "seed": seed, "metrics": {"test/nll": nll}}
         for seed, nll in enumerate((2.70, 2.71, 2.72, 2.83), 1)
     ]
     protocol = {"dataset": "arcs and sine", "split": "1/1/1 points", "seeds": [1, 2, 3, 4]}
@@ -200,6 +255,30 @@ def test_divergences_over_theta_have_one_mean_error(make_run: MakeRun, outputs: 
         ("0.5", 0.5),
         ("1", 1.0),
     ]
+
+
+def test_a_seed_of_two_ensembles_counts_once(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
+    for first in (1, 2):
+        members = [
+            {"experiment": "flow-arcs-samples-k8", "target": "arcs", "seed": seed, "metrics": {"test/nll": 2.7}}
+            for seed in range(first, first + 4)
+        ]
+        make_run("flow-toy-suite", first, {"x": [(20, 1.0)]}, protocol={"split": "points"}, members=members)
+    rows, problems = judge(outputs, catalog)
+    (row,) = measured(rows, "test/nll")
+    assert [member.seed for member in row.members] == [1, 2, 3, 4, 5]
+    assert len(problems) == 3
+    assert all("counted once" in problem.reason for problem in problems)
+
+
+def test_members_that_no_experiment_names_are_told_without_published_values(
+    make_run: MakeRun, outputs: Path, catalog: Catalog
+) -> None:
+    member = {"experiment": "flow-arcs-samples-k4", "target": "arcs", "seed": 1, "metrics": {"test/nll": 2.8}}
+    values = {"theory/entropy/arcs": [(20, 2.66)]}
+    make_run("flow-toy-suite", 1, values, changed=["model.layers=[4]"], protocol={}, members=[member])
+    (row,) = [row for row in judge(outputs, catalog)[0] if row.experiment == "flow-arcs-samples-k4"]
+    assert (row.protocol, row.truth, row.comparisons) == ({"target": "arcs"}, 2.66, ())
 
 
 # Protocols
@@ -283,7 +362,7 @@ def test_families_share_no_column_unless_they_are_judged_alike(
         ("pixelcnn-binmnist", "test/log_likelihood", VAE | {"likelihood": "exact"}),
     ):
         make_run(name, 1, {metric: [(20, -90.0)]}, protocol=protocol)
-    groups, _ = group([read(path) for path in find([outputs])], catalog)
+    groups, _ = group([read(path) for path in find([outputs], [])], catalog)
     (table,) = tables.families_table(groups)
     titles = [title for title in table.columns if title.startswith("log p(x)")]
     assert titles == ["log p(x), M = 200 ↑", "log p(x), M = 1000 ↑", "log p(x), exact ↑"]
@@ -299,7 +378,7 @@ def test_seeds_that_were_judged_in_two_ways_have_two_columns(
         fid = {"n_generated": 5000, "n_reference": 50000, "inception_weights": "f0de", "resize": resize}
         protocol = {"dataset": "cifar10", "eval/fid": fid}
         make_run("cifar10-jsd-3", seed, {"eval/fid": [(10, 30.0 * seed)]}, protocol=protocol)
-    groups, _ = group([read(path) for path in find([outputs])], catalog)
+    groups, _ = group([read(path) for path in find([outputs], [])], catalog)
     (table,) = tables.families_table(groups)
     found = [k for k, title in enumerate(table.columns) if "FID" in title]
     assert {table.rows[0][k].lines for k in found} == {("30.00",), ("60.00",)}
@@ -325,6 +404,56 @@ def test_an_own_run_is_judged_by_the_references_that_it_brings(
     (row,) = measured(judge(outputs, catalog)[0], "valid/elbo")
     assert (row.experiment, row.variant) == ("mine", "not an experiment of the configuration")
     assert [comparison.verdict for comparison in row.comparisons] == ["reached", "reached"]
+
+
+def test_a_single_seed_has_the_standard_error_over_its_split(
+    make_run: MakeRun, outputs: Path, catalog: Catalog
+) -> None:
+    error = "test/log_likelihood_standard_error"
+    for seed in (1, 2, 3):
+        make_run("vae-binmnist-L100", seed, {"test/log_likelihood": [(20, -95.0 - seed)], error: [(20, 0.26)]})
+        (row,) = measured(judge(outputs, catalog)[0], "test/log_likelihood")
+        (table,) = result_tables([row])
+        (text,) = table.rows[0][[name.split(" ")[0] for name in table.columns].index("final")].lines
+        assert text == ("−96.00 ± 0.26", "−96.50 ± 0.26", "−97.00 [−98.00, −96.00]")[seed - 1]
+        assert ("standard error" in table.note) == (seed < 3)
+        assert row.standard_error == pytest.approx(0.26)
+
+
+def test_places_of_a_sweep_are_in_their_order(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
+    for theta in (0, 0.1, 0.25, 1, 2, 10):
+        values = {"test/error": [(20, 0.1)], "test/w1": [(20, theta + 0.1)], "theory/w1": [(20, float(theta))]}
+        make_run("divergence-w1", 1, values, changed=[f"dataset.theta={theta}"], protocol={"dataset": "lines"})
+    (table,) = result_tables(measured(judge(outputs, catalog)[0], "test/w1"))
+    assert column(table, "θ") == [("0",), ("0.1",), ("0.25",), ("1",), ("2",), ("10",)]
+
+
+def test_speeds_of_different_machines_have_no_mean(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
+    for seed, device in enumerate(("cpu", "cpu", "H200"), 1):
+        path = make_run("vae-binmnist-L100", seed) / "summary.json"
+        summary = json.loads(path.read_text())
+        speed = {"cpu": 10.0, "H200": 1000.0}[device]
+        path.write_text(json.dumps(summary | {"device": device, "steps_per_second": speed * (1 + seed % 2)}))
+    groups, _ = group([read(path) for path in find([outputs], [])], catalog)
+    cost = tables.cost_table(groups)
+    assert column(cost, "steps/s") == [("15",), ("2,000",)]
+    assert column(cost, "device") == [("cpu",), ("H200",)]
+    (across,) = tables.families_table(groups)
+    assert (column(across, "steps/s"), column(across, "device")) == ([("15", "2,000")], [("cpu", "H200")])
+
+
+def test_published_values_are_drawn_where_it_is_clear_whose_they_are(
+    make_run: MakeRun, outputs: Path, catalog: Catalog
+) -> None:
+    fid = {"n_generated": 5000, "n_reference": 50000, "inception_weights": "f0de"}
+    protocol = {"dataset": "cifar10", "eval/fid": fid}
+    for name in ("cifar10-jsd-1", "cifar10-jsd-3"):
+        make_run(name, 1, {"eval/fid": [(10, 90.0), (20, 60.0)]}, protocol=protocol)
+    first, second = measured(judge(outputs, catalog)[0], "eval/fid")
+    assert pictures._published([first], "eval/fid") == [("report 000, Q2.7", 93.984)]
+    assert pictures._published([first, second], "eval/fid") == []
+    other = dataclasses.replace(second, comparisons=())
+    assert pictures._published([first, other], "eval/fid") == [("cifar10-jsd-1, report 000, Q2.7", 93.984)]
 
 
 def test_numbers() -> None:

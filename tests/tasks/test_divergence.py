@@ -320,6 +320,18 @@ def test_a_sweep_is_one_row_a_seed_and_one_column_a_theta(drawn: list[tuple[Any,
     assert title == "W1 between two segments at distance θ"
 
 
+@pytest.mark.parametrize(("key", "refused"), [("log_every", False), ("threads", False), ("batch_size", True)])
+def test_runs_of_one_curve_learn_alike(drawn: list[tuple[Any, ...]], key: str, refused: bool) -> None:
+    """How often a run logs does not matter; what its critic learns from does."""
+    runs = [finished(theta, w1=theta) for theta in (0.0, 1.0)]
+    runs[1][0]["trainer"] = {key: 512}
+    if refused:
+        with pytest.raises(ConfigError, match="differ in more than"):
+            Divergence.sweep_figures(runs)
+    else:
+        assert Divergence.sweep_figures(runs).keys() == {"w1"}
+
+
 def test_a_truth_that_jumps_is_drawn_with_its_jump(drawn: list[tuple[Any, ...]]) -> None:
     Divergence.sweep_figures([finished(theta, squared_hellinger=theta) for theta in (0.0, 1.0, 3.0)])
     ((_, _, ends, truths, name, _),) = drawn
