@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "CURVES",
     "FAMILIES",
     "SPREAD",
     "Family",
@@ -177,6 +178,9 @@ FAMILIES = (
         curves=("valid/bits_per_dim",),
     ),
 )
+
+CURVES = {"valid/nll": "validation NLL (nats)", "valid/free_energy": "validation free energy (nats)"}
+"""Names of what is drawn over training and has no table."""
 
 # Of a run's protocol: settings of the method, which its configuration tells, and not how it was judged.
 METHOD = {

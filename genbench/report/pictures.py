@@ -18,7 +18,7 @@ from genbench import registry
 from genbench.errors import ConfigError
 from genbench.figures.report import MOST, Band, divergence_and_fid, overlaid_curves
 from genbench.figures.style import divergence_name
-from genbench.report.families import Family
+from genbench.report.families import CURVES, Family
 from genbench.report.groups import Group, Member
 from genbench.report.reading import Problem
 from genbench.report.results import Result
@@ -92,7 +92,9 @@ def _curves(family: Family, results: Sequence[Result]) -> Iterator[Gallery]:
                 part = rows[start : start + size]
                 bands = [band for row in part if (band := _band(_label(row.group), row.members, metric)) is not None]
                 if bands:
-                    quantity = next((q.title for q in family.quantities if q.metric == metric), metric)
+                    quantity = next(
+                        (q.title for q in family.quantities if q.metric == metric), CURVES.get(metric, metric)
+                    )
                     figure = overlaid_curves(bands, quantity, _published(part, metric), data)
                     names = ", ".join(row.experiment for row in part)
                     caption = f"{quantity} over training steps: {names}"
