@@ -224,6 +224,33 @@ def test_force_replaces_a_report_and_nothing_else(make_run: MakeRun, outputs: Pa
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
 
 
+def test_a_link_to_an_empty_folder_stays_one(make_run: MakeRun, outputs: Path, tmp_path: Path) -> None:
+    make_run("vae-binmnist-L100", 1)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    assert report(outputs, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "real" / "index.html").is_file()
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing(
+    make_run: MakeRun,
+    outputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_run("vae-binmnist-L100", 1)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert report(outputs, "--out", tmp_path / "out") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
 def test_a_file_in_the_place_of_the_folder(make_run: MakeRun, outputs: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     make_run("vae-binmnist-L100", 1)
     (tmp_path / "out").write_text("mine")

@@ -56,6 +56,8 @@ def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None
         (("dataset.binarized=false",), "model.likelihood=gaussian"),
         (("loss.samples=0",), "≥ 1"),
         (("loss.free_bits=-0.1",), "≥ 0"),
+        (("task.importance_samples=0",), "≥ 1"),
+        (("task.importance_images=1",), "≥ 2"),  # one image has no standard error
         (("loss.samples=5",), "loss.kl=mc"),
         (("loss.samples=5", "loss.kl=mc", "loss.free_bits=0.1"), "loss.samples=1"),
         (("loss.samples=5", "loss.kl=mc", "task.compile=true"), "task.compile=false"),
