@@ -111,7 +111,6 @@ def add_plugin_search_path() -> None:
 
 def compose_experiment(name: str) -> dict[str, Any]:
     """What `experiment=name` composes, interpolations as they stand. Raises ConfigError."""
-    add_plugin_search_path()
     try:
         with _composer():
             return cast(dict[str, Any], OmegaConf.to_container(compose("train", overrides=[f"experiment={name}"])))

@@ -45,7 +45,7 @@ def test_two_steps(genbench: Callable[..., int], tmp_path: Path, experiment: str
     if summary["protocol"]["dataset"] != "lines":  # its picture needs a sweep
         assert list((run / "figures").glob("*.png"))
     for reference in cli.compose_experiment(experiment)["reference"]:
-        assert summary["metrics"][reference["metric"]]["final"]["value"] is not None
+        assert summary["metrics"][reference["metric"]][reference.get("at", "final")]["value"] is not None
 
 
 def smaller(experiment: str) -> list[str]:

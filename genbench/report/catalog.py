@@ -17,7 +17,6 @@ import yaml
 from omegaconf import OmegaConf
 
 from genbench import cli, registry
-from genbench.cli import natural
 from genbench.config import NOT_IDENTITY, Reference, flatten, identity
 from genbench.errors import GenbenchError
 from genbench.report.reading import Loader
@@ -75,7 +74,7 @@ class Catalog:
         self._directories = directories or [cli.CONFIG_DIRECTORY, *registry.plugin_config_directories()]
         self._files: dict[Path, dict[str, Any]] = {}
         paths = [path for directory in self._directories for path in directory.glob("experiment/*.yaml")]
-        paths.sort(key=lambda path: natural(path.stem))
+        paths.sort(key=lambda path: cli.natural(path.stem))
         found = {path.stem: Experiment(path.stem, self._composed(path)) for path in paths}
         # A run is found by what its experiment calls itself.
         self.experiments = {str(experiment.composed["name"]): experiment for experiment in found.values()}

@@ -270,11 +270,10 @@ def expected_protocol(metric: str, flat: Mapping[str, Any]) -> dict[str, str]:
         known["n_generated"] = flat.get("task.final_samples")
     if metric in ("eval/fid", "eval/inception_score"):
         known["n_generated"] = flat.get("task.fid_samples")
+    told = {key.removeprefix("dataset.").replace("name", "dataset"): value for key, value in known.items()}
     return {
-        key.removeprefix("dataset.").replace("name", "dataset"): f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-        for key, value in known.items()
+        key: f"{value:g}" if isinstance(value, float) else str(value)
+        for key, value in told.items()
         if value is not None
     }
 

@@ -85,16 +85,15 @@ def galleries(
 
 def _curves(family: Family, results: Sequence[Result]) -> Iterator[Gallery]:
     pictures: list[Picture] = []
+    titles = CURVES | {quantity.metric: quantity.title for quantity in family.quantities}
     for metric in family.curves:
+        quantity = titles.get(metric, metric)
         for data, rows in _charts(family, metric, results):
             size = -(-len(rows) // -(-len(rows) // MOST))  # equal parts
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
-                bands = [band for row in part if (band := _band(_label(row.group), row.members, metric)) is not None]
+                bands = [band for row in part if (band := _band(_label(row), row.members, metric)) is not None]
                 if bands:
-                    quantity = next(
-                        (q.title for q in family.quantities if q.metric == metric), CURVES.get(metric, metric)
-                    )
                     figure = overlaid_curves(bands, quantity, _published(part, metric), data)
                     names = ", ".join(row.experiment for row in part)
                     caption = f"{quantity} over training steps: {names}"
@@ -131,11 +130,10 @@ def _published(rows: Sequence[Result], metric: str) -> list[tuple[str, float]]:
     return list(found.items())[:2]
 
 
-def _label(group: Group | None) -> str:
+def _label(row: Result) -> str:
     """Short enough for a margin."""
-    assert group
-    changed = ", ".join(f"{key.rpartition('.')[2]} {after}" for key, (_, after) in group.changes.items())
-    words = f"{group.experiment}, {changed}" if changed else group.experiment
+    changes = row.group.changes if row.group else {}
+    words = ", ".join([row.experiment, *(f"{key.rpartition('.')[2]} {after}" for key, (_, after) in changes.items())])
     return words if len(words) <= 34 else f"{words[:33]}…"
 
 
@@ -168,7 +166,7 @@ def _divergence_and_fid(results: Sequence[Result]) -> Iterator[Gallery]:
         k = int(np.nanargmin(fid.mean))
         best, final = (float(fid.steps[k]), float(fid.mean[k])), float(fid.mean[-1])
         symbol = divergence_name(names[0])
-        figure = divergence_and_fid(divergence, fid, symbol, best, final, _label(group))
+        figure = divergence_and_fid(divergence, fid, symbol, best, final, _label(row))
         caption = (
             f"{group.title}: {symbol} and FID over generator steps; FID ends {final - best[1]:.2f} above its best"
         )

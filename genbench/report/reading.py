@@ -132,7 +132,8 @@ def read(path: Path) -> Run:
     status = _mapping(path / "status.json", "status", "step")
     if status["status"] not in STATUSES or not isinstance(status["step"], int):
         raise Damaged(f"status.json: status {status['status']!r} at step {status['step']!r}")
-    if not isinstance(config["trainer"], dict) or not isinstance((config["task"] or {}).get("name"), str):
+    task, trainer = config["task"], config["trainer"]
+    if not (isinstance(task, dict) and isinstance(task.get("name"), str) and isinstance(trainer, dict)):
         raise Damaged("config.yaml has no task.name, or no trainer")
     curves = _curves(path / "metrics.jsonl", required=status["status"] in FINISHED)
     last = max((points[-1].step for points in curves.values()), default=0)
@@ -200,14 +201,13 @@ def _check_summary(
         if not isinstance(summary.get(key, {}), dict):
             raise Damaged(f"summary.json: {key} is {summary[key]!r}")
     for row in summary.get("members", []):
-        if not (
-            isinstance(row, dict) and isinstance(row.get("metrics"), dict) and {"experiment", "seed"} <= row.keys()
-        ):
+        whole = isinstance(row, dict) and {"experiment", "seed"} <= row.keys()
+        if not whole or not isinstance(row.get("metrics"), dict):
             raise Damaged("summary.json: a member has no experiment, seed or metrics")
     for metric, entry in summary["metrics"].items():
         try:
-            final = entry["final"]["value"]
-            float(entry.get("best", {"value": 0.0})["value"] or 0.0)
+            final, best = (entry.get(at, entry["final"])["value"] for at in ("final", "best"))
+            math.isnan(best or 0.0)  # raises where it is no number
             logged = curves[metric][-1].value
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Damaged(f"{metric} is not whole in both summary.json and metrics.jsonl") from None

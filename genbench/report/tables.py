@@ -82,13 +82,13 @@ def number(value: float | None, decimals: int | None = None) -> str:
     return text.replace("-", MINUS)
 
 
-def _estimate(value: Estimate | None, decimals: int | None, standard_error: float | None = None) -> str:
+def _estimate(value: Estimate | None, decimals: int | None, error: float | None = None) -> str:
     """A mean over seeds with its interval, of too few seeds with the standard error over images or points."""
     if value is None:
         return ""
     text = number(value.mean, decimals)
     if value.low is None:
-        return text if standard_error is None else f"{text} ± {number(standard_error, decimals)}"
+        return text if error is None else f"{text} ± {number(error, decimals)}"
     return f"{text} [{number(value.low, decimals)}, {number(value.high, decimals)}]"
 
 

@@ -93,6 +93,14 @@ DAMAGES = {
         "valid/elbo is not whole",
     ),
     "half a member": (replace_in_summary("members", [{"seed": 1, "metrics": {}}]), "a member has no experiment"),
+    "a task that is a word": (
+        lambda run: (run / "config.yaml").write_text("name: x\nseed: 1\ntask: x\ndataset: {}\ntrainer: {}\n"),
+        "no task.name",
+    ),
+    "a best value in words": (
+        replace_in_summary("metrics", {"valid/elbo": {"final": {"value": -101.0}, "best": {"value": "high"}}}),
+        "valid/elbo is not whole",
+    ),
     "a task without a name": (edit("config.yaml", "task:\n  name: variational", "task:\n  x: y"), "no task.name"),
     "half a configuration": (edit("config.yaml", "seed: 1", "seed: ["), "config.yaml cannot be read"),
     "no seed": (edit("config.yaml", "seed: 1\n", ""), "config.yaml has no seed"),
