@@ -57,7 +57,7 @@ class TrainerConfig:
     checkpoint_every: PositiveInt | None = None  # null: at every evaluation
     keep_checkpoints: PositiveInt = 2
     evaluate_first: bool = False  # measure the untrained networks too
-    precision: Annotated[str, OneOf("fp32", "bf16")] = "fp32"  # of networks; parameters and penalties stay in fp32
+    precision: Annotated[str, OneOf("fp32", "tf32", "bf16")] = "fp32"  # of networks in training, penalties aside
     capture: bool = True  # on CUDA: a whole training step as one graph, for tasks that can be captured
     threads: PositiveInt | None = None  # CPU threads within an operation; null: PyTorch's choice
 

@@ -28,10 +28,10 @@ from genbench.engine.interrupts import Interrupted
 from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.trainer import Diverged, Trainer
-from genbench.errors import ConfigError, GenbenchError
+from genbench.errors import GenbenchError
 from genbench.tasks.base import Parts
 
-__all__ = ["Outcome", "build_task", "make_logbook", "run", "run_directory"]
+__all__ = ["Outcome", "build_task", "make_batches", "make_logbook", "run", "run_directory"]
 
 SAMPLED = 64  # images whose drawing is timed
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
@@ -73,16 +73,17 @@ def run_directory(config: Config) -> Path:
 
 
 def build_task(config: Config, device: torch.device) -> Any:
-    """The task with all its components on `device`, seeded. Raises ConfigError and DataError."""
+    """The task with all its components on `device`, as `genbench.engine.device.resolve` returned it, seeded.
+
+    Raises ConfigError and DataError.
+    """
     devices.seed_everything(config.seed, config.deterministic)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # streams and graphs belong to the current device
+    devices.check_precision(device, config.trainer.precision)
     dataset = registry.build("dataset", config.dataset, Path(config.data_root)).to(device)
-    model = registry.build("model", config.model, dataset.shape).to(device)
-    if device.type == "cuda":
-        model = model.to(memory_format=torch.channels_last)  # what cuDNN's convolutions compute in
+    model = registry.build("model", config.model, dataset.shape)
+    model = model.to(device, memory_format=devices.training_layout(device))
     critic_optimizer = config.critic_optimizer or config.optimizer
     parts = Parts(
         model=model,
@@ -117,9 +118,6 @@ def _run(config: Config, run_dir: RunDirectory) -> Outcome:
     threads = torch.get_num_threads()
     try:
         task = build_task(config, device)
-        falls = any((chosen or {}).get("milestones") for chosen in (config.optimizer, config.critic_optimizer))
-        if falls and config.trainer.capture and task.capturable and device.type == "cuda":
-            raise ConfigError("the learning rate cannot fall within a captured step", "set trainer.capture=false")
         with run_dir:
             if run_dir.status in FINISHED:  # by another process, while this one was building
                 return _already_finished(config, run_dir)
@@ -131,7 +129,7 @@ def _run(config: Config, run_dir: RunDirectory) -> Outcome:
 
 def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.device) -> Outcome:
     run_dir.write_config(to_dict(config))
-    batches = _batches(config, task)
+    batches = make_batches(config, task)
     logbook = make_logbook(config, run_dir, task)
     trainer = Trainer(task, batches, run_dir, logbook, config.trainer, device)
     status, note = "done", ""
@@ -161,7 +159,8 @@ def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.devic
     return outcome
 
 
-def _batches(config: Config, task: Any) -> BatchStream:
+def make_batches(config: Config, task: Any) -> BatchStream:
+    """The stream of batches that the task's training steps are fed from."""
     data, trainer = task.parts.dataset.train, config.trainer
     if task.batch_seeds:
         return ParallelBatches(data, trainer.batch_size, task.batch_seeds, trainer.drop_last)
@@ -222,7 +221,8 @@ def _summary(
         "wall_seconds": progress.wall_seconds,
         "peak_memory_mib": devices.peak_memory_mib(device),
         "device": devices.describe(device),
-        "arithmetic": devices.arithmetic(device, trainer.config.precision),
+        "arithmetic": trainer.config.precision,
+        "captured_graphs": trainer.captured_graphs,
         "versions": _versions(),
         "git_commit": commit,
         "command": shlex.join(["genbench", *sys.argv[1:]]),

@@ -120,11 +120,12 @@ def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
         weights_id = "random"
 
         def __init__(self, weights: Path | None, device: torch.device) -> None:
+            self.device = device
             generator = torch.Generator().manual_seed(0)
-            self.pool, self.logits = (torch.randn(3 * 32 * 32, n, generator=generator) for n in (8, 5))
+            self.pool, self.logits = (torch.randn(3 * 32 * 32, n, generator=generator).to(device) for n in (8, 5))
 
         def features(self, batches: Iterable[torch.Tensor]) -> fidelity.Features:
-            pixels = torch.cat([batch.float().cpu() / 255 for batch in batches]).flatten(1)
+            pixels = torch.cat([batch.to(self.device).float() / 255 for batch in batches]).flatten(1)
             return fidelity.Features(pixels @ self.pool, pixels @ self.logits)
 
     monkeypatch.setattr(fidelity, "Inception", Projection)

@@ -8,29 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
+from shared import EXPERIMENTS, smaller
 
 from genbench import cli, registry
 
-EXPERIMENTS = sorted(path.stem for path in (cli.CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
 CHOICES = sorted(path for group in (*registry.GROUPS,) for path in (cli.CONFIG_DIRECTORY / group).glob("*.yaml"))
-
-
-# Full-size networks and thousands of images are for acceptance runs.
-SMALL = {
-    "model": {
-        **dict.fromkeys(("dcgan", "sngan-resnet", "realnvp", "realnvp-multiscale"), ("model.width=4",)),
-        "realnvp-conv": ("model.width=4", "model.couplings=2"),
-        **dict.fromkeys(("pixelcnn", "pixelcnn-gated"), ("model.channels=4", "model.blocks=2")),
-        "conv-vae": (
-            *(f"model.{network}_{size}=2" for network in ("encoder", "decoder") for size in ("channels", "blocks")),
-            "model.pixelcnn_blocks=1",
-            "task.importance_samples=10",
-        ),
-    },
-    "task": {"image-gan": ("task.batch_norm_batches=2",)},
-}
-FEW = ("task.fid_samples=16", "task.fid_reference=16", "task.final_samples=16")
 
 
 @pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
@@ -46,13 +28,6 @@ def test_two_steps(genbench: Callable[..., int], tmp_path: Path, experiment: str
         assert list((run / "figures").glob("*.png"))
     for reference in cli.compose_experiment(experiment)["reference"]:
         assert summary["metrics"][reference["metric"]][reference.get("at", "final")]["value"] is not None
-
-
-def smaller(experiment: str) -> list[str]:
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        composed = compose("train", overrides=[f"experiment={experiment}"])
-    words = [word for group, sizes in SMALL.items() for word in sizes.get(composed[group].name, ())]
-    return words + (list(FEW) if composed.task.get("fid_samples") else [])
 
 
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: f"{path.parent.name}={path.stem}")

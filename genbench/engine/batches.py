@@ -1,4 +1,4 @@
-"""Shuffled batches drawn where the data lie."""
+"""Shuffled batches drawn where the data lie, and noise that is the same on every device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["BatchStream", "Batches", "ParallelBatches"]
+from genbench.engine.device import upload
+
+__all__ = ["BatchStream", "Batches", "NoiseStream", "ParallelBatches"]
 
 
 class BatchStream(Protocol):
@@ -42,10 +44,7 @@ class Batches:
 
     def _start_epoch(self) -> None:
         self._epoch_state = self._generator.get_state()
-        order = torch.randperm(len(self.data), generator=self._generator)
-        if self.data.is_cuda:
-            order = order.pin_memory()  # from other memory the copy would wait for the device
-        self._order = order.to(self.data.device, non_blocking=True)
+        self._order = upload(torch.randperm(len(self.data), generator=self._generator), self.data.device)
         self._position = 0
 
     def next(self) -> Tensor:
@@ -86,3 +85,28 @@ class ParallelBatches:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for stream, own in zip(self.streams, state["streams"], strict=True):
             stream.load_state_dict(own)
+
+
+class NoiseStream:
+    """Standard-normal noise on a device, [S, *shape]: one stream of its own for each of S seeds.
+
+    Drawn on the CPU, so that it is the same on every device, and always to the same place, so that captured steps
+    find it there.
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._shape = tuple(shape)
+        self.noise = torch.empty(len(seeds), *shape, device=device)
+
+    def draw(self) -> None:
+        """Fill `noise` anew."""
+        drawn = torch.stack([torch.randn(self._shape, generator=generator) for generator in self._generators])
+        self.noise.copy_(upload(drawn, self.noise.device))
+
+    def state_dict(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self._generators]
+
+    def load_state_dict(self, states: Sequence[Tensor]) -> None:
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state)

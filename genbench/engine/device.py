@@ -1,4 +1,7 @@
-"""Where a run computes, and its sources of randomness."""
+"""Where a run computes, in what arithmetic, and its sources of randomness.
+
+Every question of what kind of device this is has its answer here, or in `genbench.engine.capture`.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,129 @@ import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from genbench.errors import ConfigError
 
 __all__ = [
-    "arithmetic",
     "autocast",
+    "check_gradients",
+    "check_precision",
     "describe",
+    "double",
+    "float64_device",
+    "full_precision",
+    "inference_layout",
     "isolated_rng",
     "peak_memory_mib",
+    "repeatable",
     "reset_peak_memory",
     "resolve",
     "rng_state",
     "seed_everything",
     "set_rng_state",
+    "synchronize",
+    "tf32",
+    "training_layout",
+    "upload",
 ]
+
+NAMES = "use device=auto, cpu, cuda, cuda:N or mps"
+WITHOUT_FLOAT64 = {"mps"}
 
 
 def resolve(name: str) -> torch.device:
-    """`auto` is the first CUDA device, else the CPU. Raises ConfigError for a device that is not there."""
+    """The device of this name, initialised and made PyTorch's current one; an accelerator with its index.
+
+    `auto` is the first CUDA device, else the CPU; an Apple GPU has to be asked for. float32 means float32 from here
+    on: PyTorch lets cuDNN's convolutions round to TF32 unless it is told otherwise. Raises ConfigError for a device
+    that is not there, and for an Apple GPU with wrong gradients.
+    """
+    # cuBLAS reads it once, when a process first uses CUDA: a later job of the same sweep may be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        wanted = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device {name!r} is not a device", "use auto, cpu, cuda or cuda:N") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
-    if (device.index or 0) >= count:
-        raise ConfigError(f"device {name!r} is not available here", "use device=auto or device=cpu")
+        raise ConfigError(f"device {name!r} is not a device", NAMES) from error
+    if wanted.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"genbench does not train on device {name!r}", NAMES)
+    count = {"cpu": _one_cpu, "cuda": _cuda_devices, "mps": _apple_gpus}[wanted.type]()
+    index = wanted.index or 0
+    if index >= count:
+        there = f"there is {count or 'no'} {wanted.type} device here" if count < 2 else f"there are {count} here"
+        raise ConfigError(f"device {name!r} is not available: {there}", "use device=auto or device=cpu")
+    if wanted.type == "cpu":
+        return torch.device("cpu")  # without an index, as PyTorch gives it to tensors
+    device = torch.device(wanted.type, index)
+    if wanted.type == "cuda":
+        _start_cuda(device)
+    else:
+        check_gradients(device)
     return device
+
+
+def _one_cpu() -> int:
+    return 1
+
+
+def _cuda_devices() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _apple_gpus() -> int:
+    return int(torch.backends.mps.is_available())
+
+
+def _start_cuda(device: torch.device) -> None:
+    try:
+        torch.cuda.init()
+        torch.cuda.set_device(device)  # streams and graphs belong to the current device
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device {device} cannot be used: {reason}", "use another device, or device=cpu") from error
+    _allow_tf32(False)
+
+
+def check_gradients(device: torch.device) -> None:
+    """Raise ConfigError unless a small convolution has the CPU's gradients on `device`, of both orders.
+
+    PyTorch has had wrong gradients on Apple GPUs, without a word.
+    """
+    generator = torch.Generator().manual_seed(0)
+    image, weight = torch.randn(2, 3, 8, 8, generator=generator), torch.randn(4, 3, 3, 3, generator=generator)
+
+    def gradients(where: torch.device) -> tuple[Tensor, ...]:
+        x, w = (tensor.to(where).requires_grad_() for tensor in (image, weight))
+        score = torch.tanh(F.conv2d(x, w, stride=2, padding=1)).sum()
+        by_x, by_w = torch.autograd.grad(score, (x, w), create_graph=True)
+        (twice,) = torch.autograd.grad(by_x.square().sum(), w)
+        return by_x.detach().cpu(), by_w.detach().cpu(), twice.cpu()
+
+    names = "the input", "the weight", "the weight of the input's squared gradient"
+    for what, found, true in zip(names, gradients(device), gradients(torch.device("cpu")), strict=True):
+        error = ((found - true).abs().max() / true.abs().max()).item()
+        if not error < 1e-4:  # NaN too
+            raise ConfigError(
+                f"device {device} computes wrong gradients: that of a convolution by {what} is off by {error:.1g}",
+                "use device=cpu, or another version of PyTorch",
+            )
+
+
+def check_precision(device: torch.device, precision: str) -> None:
+    """Raise ConfigError where `precision` (fp32, tf32 or bf16) is none of the device's."""
+    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        raise ConfigError(
+            f"precision tf32 needs an NVIDIA GPU of compute capability 8.0, and this is {describe(device)}",
+            "set trainer.precision=fp32",
+        )
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -48,10 +141,13 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries that a run calls draw from the global state
     torch.manual_seed(seed)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def _accelerator(device: torch.device) -> ModuleType | None:
+    """PyTorch's module of functions for this kind of device; they speak of the current one, as `resolve` left it."""
+    return {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
@@ -62,56 +158,123 @@ def rng_state(device: torch.device) -> dict[str, Any]:
     version, words, gauss = random.getstate()
     mersenne = np.random.get_state(legacy=False)  # noqa: NPY002
     key = torch.from_numpy(mersenne["state"]["key"].astype(np.int64))
-    return {
+    state = {
         "python": [version, list(words), gauss],
         "numpy": {**mersenne, "state": {**mersenne["state"], "key": key}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
+    accelerator = _accelerator(device)
+    return state if accelerator is None else state | {device.type: accelerator.get_rng_state()}
 
 
 def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
-    """Put back what `rng_state` returned, as far as a run on `device` needs it."""
+    """Put back what `rng_state` returned, as far as a run on `device` needs it and the run was on such a device."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     mersenne = state["numpy"]
     key = mersenne["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**mersenne, "state": {**mersenne["state"], "key": key}})  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)
+    accelerator, saved = _accelerator(device), state.get(device.type)
+    if accelerator is not None and saved is not None:
+        accelerator.set_rng_state(saved)
+
+
+@contextmanager
+def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """A block with PyTorch randomness of its own, on the CPU and on `device`, which leaves all generators as they
+    were: measuring does not disturb training."""
+    accelerator = _accelerator(device)
+    states = torch.get_rng_state(), None if accelerator is None else accelerator.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, no other device's generator
+    if accelerator is not None:
+        accelerator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        if accelerator is not None:
+            accelerator.set_rng_state(states[1])
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """A block whose matrix products and convolutions run in `precision`, fp32 or bf16; parameters stay in float32."""
-    if precision == "fp32":
+    """A block whose matrix products and convolutions run in bfloat16 where `precision` is bf16; parameters stay in
+    float32."""
+    if precision != "bf16":
         return nullcontext()
     # Weights are cast anew in every block: a cached copy would outlive the step in a captured graph.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """A block that computes in the precision of its tensors, within an `autocast` block too."""
+    return torch.autocast(device.type, enabled=False)
+
+
 @contextmanager
-def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """A block with PyTorch randomness of its own, so that measuring does not disturb training."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+def repeatable() -> Iterator[None]:
+    """A block whose convolutions give the same numbers on every CUDA device, but for rounding in float32."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False), tf32(False):
         yield
 
 
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """A block in which CUDA rounds the factors of float32 products, convolutions included, to TF32, or does not."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    _allow_tf32(allowed, allowed)
+    try:
+        yield
+    finally:
+        _allow_tf32(*before)
+
+
+def _allow_tf32(products: bool, convolutions: bool = False) -> None:
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = products, convolutions
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """`device`, or the CPU where `device` has no float64, as Apple's GPUs have none."""
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+
+
+def double(x: Tensor) -> Tensor:
+    """`x` in float64, where there is float64: for sums and means of many values."""
+    return x.to(float64_device(x.device)).double()
+
+
+def upload(x: Tensor, device: torch.device) -> Tensor:
+    """A copy on `device` of a tensor on the CPU, for which the host does not wait where it need not.
+
+    On the CPU it is the tensor itself.
+    """
+    if device.type in ("cpu", "mps"):  # an Apple GPU shares the host's memory
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)  # from other memory the copy would wait for the device
+
+
+def training_layout(device: torch.device) -> torch.memory_format:
+    """The memory layout in which convolutions train fastest: cuDNN computes in channels_last."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def inference_layout(device: torch.device) -> torch.memory_format:
+    """The one for exact float32 without gradients: channels_last is 1.4 times as fast on a CPU."""
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has done all its work."""
+    accelerator = _accelerator(device)
+    if accelerator is not None:
+        accelerator.synchronize()
+
+
 def describe(device: torch.device) -> str:
+    """The device's name for people: a GPU's model, or kind, processor and threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def arithmetic(device: torch.device, precision: str) -> str:
-    """What networks compute in: `precision`, and where CUDA rounds the factors of fp32 products to TF32."""
-    rounded = {
-        "convolutions": torch.backends.cudnn.allow_tf32,
-        "matrix products": torch.backends.cuda.matmul.allow_tf32,
-    }
-    where = [name for name, allowed in rounded.items() if allowed and device.type == "cuda"]
-    return f"{precision}, TF32 in {' and '.join(where)}" if where else precision
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -124,7 +287,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory in MiB: allocated on the GPU, or resident in this process."""
+    """Peak memory in MiB: allocated on a CUDA device, else resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     with suppress(OSError, StopIteration):  # Linux: getrusage would count a parent's memory from before exec

@@ -21,20 +21,29 @@ class Gradients:
 
     With `compile_for` rows, inputs of that length go through torch.compile, objective and gradients as one graph,
     after a warm-up of several seconds; other lengths (an epoch's smaller last batch) are not worth a second one.
-    Raises ConfigError where this PyTorch cannot compile gradients.
+    With `add`, the gradients are added to those that are there, and parameters without any keep theirs. Raises
+    ConfigError where this PyTorch cannot compile gradients.
     """
 
     def __init__(
-        self, objective: Objective, parameters: Iterable[nn.Parameter], compile_for: int | None = None
+        self,
+        objective: Objective,
+        parameters: Iterable[nn.Parameter],
+        compile_for: int | None = None,
+        add: bool = False,
     ) -> None:
         self._objective, self._parameters = objective, list(parameters)
-        self._compile_for = compile_for
+        self._compile_for, self._add = compile_for, add
         self._compiled = _compile(self._gradients) if compile_for else self._gradients
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
         function = self._compiled if len(inputs[0]) == self._compile_for else self._gradients
         values, gradients = function(*inputs)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            if self._add:
+                if gradient is not None:  # not of every parameter
+                    parameter.grad += gradient
+                continue
             # A fused optimizer walks through memory: it would take the wrong elements of one laid out otherwise.
             same = gradient.stride() == parameter.stride()
             parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
@@ -43,7 +52,7 @@ class Gradients:
     def _gradients(self, *inputs: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         # Unlike backward(), this adds nothing up: no gradients to clear, and a graph that compiles as a whole.
         loss, values = self._objective(*inputs)
-        gradients = torch.autograd.grad(loss, self._parameters)
+        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=self._add)
         return {name: value.detach() for name, value in values.items()}, gradients
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genbench.engine.device import double
+
 __all__ = ["Meters"]
 
 
@@ -32,7 +34,7 @@ class Meters:
         """The means, in one transfer, and start anew. Empty if nothing was added."""
         if not self._sums:
             return {}
-        totals = torch.stack([total.double() for total in self._sums.values()]).tolist()
+        totals = double(torch.stack(list(self._sums.values()))).tolist()
         means = {name: total / self._counts[name] for name, total in zip(self._sums, totals, strict=True)}
         self._sums, self._counts = {}, {}
         return means

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,9 +30,6 @@ class Record(Protocol):
 class Task(Protocol):
     """How a family learns and what it is judged by. What is written out here is the default of its subclasses."""
 
-    capturable: ClassVar[bool] = False
-    """Its training step may be captured in a CUDA graph: nothing but device work, the same at every call."""
-
     batches_per_step: int
     """Fresh batches that one training step consumes; they arrive concatenated."""
 
@@ -52,14 +49,19 @@ class Task(Protocol):
     """Title → metrics that belong on one TensorBoard chart."""
 
     def prepare_step(self) -> Hashable:
-        """Called before every training step, for what is not on the device.
+        """Called before every training step: writes what changes from step to step into tensors on the device.
 
-        Steps for which it returns the same value launch the same kernels: one captured step stands for them all.
+        Steps for which it returns the same value do the same work on the same tensors: on a GPU, one captured step
+        stands for them all. A task with few kinds of steps has few graphs.
         """
         return None
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        """One update of every player. Returns detached device scalars; never waits for the device."""
+        """One update of every player. Returns detached device scalars.
+
+        Nothing but work of the device: it never waits for the device, copies nothing from the host, and changes no
+        state but tensors in place, since a captured step is replayed without this code.
+        """
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Judge the networks on "valid" (during training) or "test" (once, at the end).

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from genbench.config import TrainerConfig
 from genbench.engine import checkpoint
+from genbench.engine import device as devices
 from genbench.engine.batches import BatchStream
-from genbench.engine.capture import CapturedStep
+from genbench.engine.capture import CapturedStep, can_capture
 from genbench.engine.console import Reporter
-from genbench.engine.device import rng_state, set_rng_state
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.logbook import Logbook
 from genbench.engine.meters import Meters
@@ -69,8 +69,7 @@ class Trainer:
         self.stages: dict[int, Stage] = {0: "start", self.total_steps // 2: "middle", self.total_steps: "end"}
         self._done = {"log": 0, "valid": -1 if config.evaluate_first else 0, "draw": -1, "save": 0, "test": -1}
         self._meters = Meters()
-        captured = config.capture and task.capturable and device.type == "cuda"
-        self._training_step = CapturedStep(task.training_step) if captured else _ungraphed(task.training_step)
+        self._captured = self._capture() if config.capture and can_capture(device) else None
         self._clock = time.perf_counter()
 
     def fit(self) -> None:
@@ -100,14 +99,13 @@ class Trainer:
     def _train(self, stop: int) -> None:
         """Training steps up to step `stop`, without waiting for the device."""
         begin = time.perf_counter()
-        prepare, training_step = self.task.prepare_step, self._training_step
+        prepare, training_step = self.task.prepare_step, self._captured or _ungraphed(self.task.training_step)
         next_batch, add = self.batches.next, self._meters.add
-        with self._interrupts.hold():
+        with self._interrupts.hold(), devices.tf32(self.config.precision == "tf32"):
             while self.progress.step < stop and self._interrupts.pending is None:
                 add(training_step(next_batch(), prepare()))
                 self.progress.step += 1
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
+            devices.synchronize(self.device)
             self.progress.seconds += time.perf_counter() - begin
 
     def _next_stop(self) -> int:
@@ -136,6 +134,14 @@ class Trainer:
         now = time.perf_counter()
         self.progress.wall_seconds += now - self._clock
         self._clock = now
+
+    def _capture(self) -> CapturedStep:
+        return CapturedStep(self.task.training_step, say=lambda line: self._reporter.say(line))
+
+    @property
+    def captured_graphs(self) -> int:
+        """Kinds of training steps that were captured."""
+        return self._captured.count if self._captured else 0
 
     @property
     def epoch(self) -> float:
@@ -189,7 +195,7 @@ class Trainer:
             "meters": self._meters.state_dict(),
             "task": task,
             "batches": self.batches.state_dict(),
-            "rng": rng_state(self.device),
+            "rng": devices.rng_state(self.device),
             "logs": self.logbook.positions(),
         }
         checkpoint.save(self.run.checkpoints, step, state, self.config.keep_checkpoints)
@@ -208,7 +214,7 @@ class Trainer:
         self._meters.load_state_dict(state["meters"], self.device)
         self.task.load_state_dict(state["task"])
         self.batches.load_state_dict(state["batches"])
-        set_rng_state(state["rng"], self.device)
+        devices.set_rng_state(state["rng"], self.device)
         self.logbook.open(state["logs"])
         self._reporter.say(f"{self.logbook.title}  goes on from step {self.progress.step}")
 

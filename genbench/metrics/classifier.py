@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from genbench.data.dataset import Dataset
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import double, isolated_rng
 
 __all__ = ["Classifier"]
 
@@ -39,12 +39,13 @@ class Classifier:
                 nn.LazyLinear(128),
                 nn.ReLU(),
                 nn.Linear(128, classes),
-            ).to(device)
-            self._network(torch.zeros(1, channels, height, width, device=device))
+            )
+            self._network(torch.zeros(1, channels, height, width))  # on the CPU: what is lazy there is not moved
+            self._network.to(device)
             self._train(dataset.train, dataset.labels["train"], dataset.to_float)
         self._network.eval().requires_grad_(False)
         predicted = self.probabilities(dataset.to_float(dataset.valid)).argmax(1)
-        self.accuracy = (predicted == dataset.labels["valid"]).double().mean().item()
+        self.accuracy = double(predicted == dataset.labels["valid"]).mean().item()
 
     def _train(self, images: Tensor, labels: Tensor, to_float: Callable[[Tensor], Tensor]) -> None:
         optimizer = torch.optim.Adam(self._network.parameters(), lr=LEARNING_RATE)

@@ -16,6 +16,7 @@ import io
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genbench.data.files import store
+from genbench.engine.device import double, float64_device, inference_layout, repeatable
 from genbench.errors import ConfigError, DataError
 
 __all__ = [
@@ -89,7 +91,7 @@ def find_weights(data_root: Path, chosen: Path | None) -> Path | None:
 
 @dataclass(frozen=True)
 class Features:
-    """What Inception sees in N images, float32 on the CPU (50,000 images are 410 MB, with logits 610 MB).
+    """What Inception sees in N images, float32 where it sees them (50,000 images are 410 MB, with logits 610 MB).
 
     Attributes:
         pool: [N, 2048], the last pooling layer.
@@ -107,6 +109,7 @@ class Extractor(Protocol):
     """What turns images into features: `Inception`."""
 
     weights_id: str
+    device: torch.device
 
     def features(self, batches: Iterable[Tensor]) -> Features: ...
 
@@ -149,9 +152,8 @@ class Inception:
             ) from error
         self.device = device
         self.weights_id = hashlib.sha256(content).hexdigest()[:12]
-        self._network = network.to(device).eval().requires_grad_(False)
-        if device.type == "cpu":  # 1.4 times the speed, for features that differ by rounding only (1e-5)
-            self._network.to(memory_format=torch.channels_last)
+        # Features of another layout differ by rounding only (1e-5).
+        self._network = network.to(device, memory_format=inference_layout(device)).eval().requires_grad_(False)
 
     def features(self, batches: Iterable[Tensor]) -> Features:
         """Of uint8 images [N, 3, H, W], or [N, 1, H, W] taken as grey, in batches of any size, on any device.
@@ -168,12 +170,10 @@ class Inception:
         return Features(*(torch.cat(layer) for layer in zip(*parts, strict=True)))
 
     def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        # No TensorFloat-32: with its 10-bit mantissas a score would depend on the GPU it was measured on. Modes are
-        # set around this call only, since `batches` may be a generator that computes in between.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            images = images.to(self.device).expand(-1, 3, -1, -1)
-            return tuple(layer.cpu() for layer in self._network(images))
+        # A score must not depend on the GPU it was measured on. Modes are set around this call only, since `batches`
+        # may be a generator that computes in between.
+        with torch.no_grad(), repeatable():
+            return self._network(images.to(self.device).expand(-1, 3, -1, -1))
 
 
 def _download() -> Path:
@@ -198,29 +198,38 @@ def _download() -> Path:
 class Statistics:
     """Mean [2048] and covariance [2048, 2048] of `count` feature vectors, float64."""
 
-    mu: NDArray[np.float64]
-    sigma: NDArray[np.float64]
+    mu: Tensor
+    sigma: Tensor
     count: int
+
+    @cached_property
+    def root(self) -> Tensor:
+        """Σ^½, [2048, 2048]: symmetric, and computed once."""
+        values, vectors = torch.linalg.eigh(self.sigma)
+        return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def statistics(pool: Tensor) -> Statistics:
-    """Of features [N, D], float32 on the CPU. Raises ValueError for fewer than two: they have no covariance."""
-    from torch_fidelity.metric_fid import fid_features_to_statistics
+    """Of features [N, D], in float64 where they lie, or on the CPU where their device has no float64.
 
+    Raises ValueError for fewer than two: they have no covariance.
+    """
     _at_least_two(len(pool))
-    found = fid_features_to_statistics(pool)
-    return Statistics(found["mu"].astype(np.float64), found["sigma"].astype(np.float64), len(pool))
+    exact = double(pool)
+    return Statistics(exact.mean(0), torch.cov(exact.T).contiguous(), len(pool))
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½): FID (Heusel et al. 2017, eq. 6).
 
-    Biased upwards, the more so the fewer the images: compare equal counts only.
+    The eigenvalues of Σ_a Σ_b are those of the symmetric Σ_b^½ Σ_a Σ_b^½, where they can neither be negative nor
+    complex but for rounding; Σ_b^½ is kept for the next a. Biased upwards, the more so the fewer the images: compare
+    equal counts only.
     """
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
-
-    pair = ({"mu": each.mu, "sigma": each.sigma} for each in (a, b))
-    return fid_statistics_to_metric(*pair, verbose=False)[KEY_METRIC_FID]
+    root = b.root
+    shared = torch.linalg.eigvalsh(root @ a.sigma @ root).clamp(min=0).sqrt().sum()
+    difference = a.mu - b.mu
+    return (difference @ difference + a.sigma.trace() + b.sigma.trace() - 2 * shared).item()
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
@@ -231,7 +240,9 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
     size = _subset_size(len(a), len(b))
-    found = kid_features_to_metric(a, b, kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=SEED, verbose=False)
+    found = kid_features_to_metric(
+        a.cpu(), b.cpu(), kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=SEED, verbose=False
+    )
     return found[KEY_METRIC_KID_MEAN]
 
 
@@ -245,8 +256,8 @@ def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
 
     size = _pool_size(len(generated), len(real))
     found = prc_features_to_metric(
-        _drawn(generated, size),
-        _drawn(real, size),
+        _drawn(generated, size).cpu(),
+        _drawn(real, size).cpu(),
         prc_neighborhood=_neighbourhood(size),
         prc_batch_size=1000,  # with save_cpu_ram: blocks of 1000 rows of distances instead of all at once
         save_cpu_ram=True,
@@ -262,7 +273,7 @@ def inception_score(logits: Tensor) -> float:
     """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-    return isc_features_to_metric(logits, splits=_splits(len(logits)), rng_seed=SEED)[KEY_METRIC_ISC_MEAN]
+    return isc_features_to_metric(logits.cpu(), splits=_splits(len(logits)), rng_seed=SEED)[KEY_METRIC_ISC_MEAN]
 
 
 @dataclass(frozen=True)
@@ -271,7 +282,7 @@ class Reference:
 
     Attributes:
         statistics: of all `statistics.count` images.
-        pool: [min(count, 10000), 2048]: the features of these, or of 10,000 drawn by `rows`.
+        pool: [min(count, 10000), 2048], on the CPU: the features of these, or of 10,000 drawn by `rows`.
         name, split: of the data set.
         chosen: which images of the split.
         weights_id: of the network that saw them.
@@ -318,27 +329,29 @@ def reference(
     }
     key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache_dir / f"{name}-{split}-{count}-{key[:12]}.npz" if cache_dir else None
-    if (found := _restore(path, key, count)) is None:
+    if (found := _restore(path, key, count, float64_device(inception.device))) is None:
         pool = inception.features([used]).pool
-        found = statistics(pool), _drawn(pool, min(count, POOL_ROWS))
+        found = statistics(pool), _drawn(pool, min(count, POOL_ROWS)).cpu()
         _store(path, key, *found)
     return Reference(*found, name=name, split=split, chosen=chosen, weights_id=inception.weights_id)
 
 
-def _restore(path: Path | None, key: str, count: int) -> tuple[Statistics, Tensor] | None:
+def _restore(path: Path | None, key: str, count: int, device: torch.device) -> tuple[Statistics, Tensor] | None:
     # A damaged archive may raise anything: whatever it is, compute again. NumPy refuses to unpickle.
     with contextlib.suppress(Exception):
         if path is not None:
             with np.load(path) as stored:
                 if stored["key"].item() == key:
-                    found = Statistics(stored["mu"], stored["sigma"], count)
-                    return found, torch.from_numpy(stored["pool"])
+                    # Copied to where PyTorch lays its own tensors, so that products round as they did.
+                    mu, sigma = (torch.tensor(stored[name], device=device) for name in ("mu", "sigma"))
+                    return Statistics(mu, sigma, count), torch.from_numpy(stored["pool"])
     return None
 
 
 def _store(path: Path | None, key: str, found: Statistics, pool: Tensor) -> None:
     if path is not None:
-        store(path, np.savez, {"key": np.array(key), "mu": found.mu, "sigma": found.sigma, "pool": pool.numpy()})
+        arrays = {"mu": found.mu, "sigma": found.sigma, "pool": pool}
+        store(path, np.savez, {"key": np.array(key)} | {name: each.cpu().numpy() for name, each in arrays.items()})
 
 
 def scores(generated: Features, reference: Reference, which: Collection[str] = SCORES) -> dict[str, float]:
@@ -414,4 +427,6 @@ def _splits(n: int) -> int:
 
 
 def _drawn(features: Tensor, count: int) -> Tensor:
-    return features if count == len(features) else features[torch.from_numpy(rows(len(features), count))]
+    if count == len(features):
+        return features
+    return features[torch.from_numpy(rows(len(features), count)).to(features.device)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from genbench.engine.device import double
 from genbench.functional import log_likelihood_normal, log_mean_exp
 
 __all__ = ["LatentVariableModel", "Normalizer", "importance_sampled_log_likelihood", "log_normalizer"]
@@ -62,7 +63,7 @@ def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -
             for part, owner in zip(sample.z.split(rows), owners.split(rows), strict=True)
         ]
     )
-    return log_mean_exp((log_likelihood + log_ratio).double().view(len(x), num_samples))
+    return log_mean_exp(double(log_likelihood + log_ratio).view(len(x), num_samples))
 
 
 class Normalizer(NamedTuple):
@@ -81,7 +82,7 @@ def log_normalizer(log_weights: Tensor) -> Normalizer:
     Args:
         log_weights: [n ≥ 2], log w.
     """
-    log_weights = log_weights.double()
+    log_weights = double(log_weights)
     log_z = log_mean_exp(log_weights[None])[0]
     relative = (log_weights - log_z).exp()  # of mean 1
     error = relative.std() / math.sqrt(len(relative))  # of log Z, by the delta method

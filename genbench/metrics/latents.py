@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from genbench.engine.device import double
+
 __all__ = ["ACTIVE", "LatentUse", "latent_use"]
 
 ACTIVE = 0.01
@@ -36,10 +38,10 @@ def latent_use(model: Any, images: Tensor, to_float: Callable[[Tensor], Tensor],
     for part in images.split(batch):
         code = model.encode(to_float(part))
         first, second = model.posterior.means(code)
-        firsts.append(first.double())
-        seconds.append(second.double())
+        firsts.append(double(first))
+        seconds.append(double(second))
         if model.posterior.closed_form:
-            divergences.append(model.posterior.kl(code).double())
+            divergences.append(double(model.posterior.kl(code)))
     a, b = torch.cat(firsts), torch.cat(seconds)
     variance = ((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (len(a) - 1)
     return LatentUse(variance.cpu(), torch.cat(divergences).mean(0).cpu() if divergences else None)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genbench.data.plane import TARGETS, PlanarTarget
+from genbench.engine.device import double
 from genbench.metrics.importance import log_normalizer
 
 __all__ = ["Box", "Truth", "energy_truth", "grid", "judge_log_prob", "judge_samples", "quadrature", "sample_truth"]
@@ -35,7 +36,7 @@ class Box(NamedTuple):
     @classmethod
     def around(cls, points: Tensor) -> Box:
         """Around [N, 2], half as wide again as they are spread, on every side."""
-        low, high = points.double().amin(0), points.double().amax(0)
+        low, high = double(points.amin(0)), double(points.amax(0))
         margin = (high - low) / 2
         (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
         return cls(x0, x1, y0, y1)
@@ -78,7 +79,7 @@ def quadrature(log_density: Callable[[Tensor], Tensor], box: Box, side: int = 10
         side: cells to a side.
     """
     points, area = grid(box, side)
-    log_p = torch.cat([log_density(part) for part in points.split(CHUNK)]).double()
+    log_p = double(torch.cat([log_density(part) for part in points.split(CHUNK)]))
     log_z = torch.logsumexp(log_p, dim=0).item() + math.log(area)
     p = (log_p - log_z).exp()
     surprise = torch.where(p > 0, -p * (log_p - log_z), 0)
@@ -108,8 +109,8 @@ def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, 
     `nll` with its standard error; `kl`, the mean of log p(x) − log q(x), which varies far less than `nll` minus the
     entropy does.
     """
-    log_q = log_q.double()
-    log_p = target.log_prob(x).double() - sample_truth(target.name).log_z
+    log_q = double(log_q)
+    log_p = double(target.log_prob(x)) - sample_truth(target.name).log_z
     return {
         "nll": -log_q.mean().item(),
         "nll_standard_error": (log_q.std() / math.sqrt(len(log_q))).item(),
@@ -127,7 +128,7 @@ def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, f
     `collapsed`, 1 if more than 0.1 of log Z is missing or a mode holds less than half of its share.
     """
     assert target.energy is not None
-    log_weights = -target.energy(x).double() - log_q.double()
+    log_weights = -double(target.energy(x)) - double(log_q)
     truth, found = energy_truth(target.name).log_z, log_normalizer(log_weights)
     x0, x1, y0, y1 = target.box
     inside = (x[:, 0] >= x0) & (x[:, 0] <= x1) & (x[:, 1] >= y0) & (x[:, 1] <= y1)
@@ -138,7 +139,7 @@ def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, f
         "log_z_error": abs(found.log_z - truth),
         "log_z_standard_error": found.standard_error,
         "effective_sample_size": found.effective_sample_size,
-        "within_box": inside.double().mean().item(),
+        "within_box": double(inside).mean().item(),
     }
     collapsed = found.log_z < truth - COLLAPSED
     if target.modes is not None:

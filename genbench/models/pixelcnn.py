@@ -10,6 +10,7 @@ Kernels hold only the rows that may be seen; what such a convolution puts below 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genbench.engine.device import float64_device
 from genbench.errors import ConfigError
 from genbench.functional import log_likelihood_bernoulli_logits
 from genbench.models.conv_vae import ResidualBlock, initialize
@@ -117,13 +119,12 @@ class AutoregressiveImages(nn.Module):
         _, height, width = self.shape
         row, column = height // 2 if row is None else row, width // 2 if column is None else column
         # Means instead of sums: activations stay within (0, 1], where no gate saturates.
-        positive = {
-            name: torch.full_like(p, 1 / p[0].numel() if p.dim() == 4 else 0, dtype=torch.float64)
-            for name, p in self.named_parameters()
-        }
+        network = copy.deepcopy(self).to(float64_device(self.bias.device)).double()
+        for parameter in network.parameters():
+            parameter.detach().fill_(1 / parameter[0].numel() if parameter.dim() == 4 else 0)
         with torch.enable_grad():
-            x = torch.ones(1, *self.shape, dtype=torch.float64, device=self.bias.device, requires_grad=True)
-            logit = torch.func.functional_call(self, positive, (x,))[0, 0, row, column]
+            x = torch.ones_like(network.bias).unsqueeze(0).requires_grad_()
+            logit = network(x)[0, 0, row, column]
             (gradient,) = torch.autograd.grad(logit, x)
         return gradient[0, 0] > 0
 

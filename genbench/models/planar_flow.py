@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from genbench.bijections.flow import Direction, Flow
 from genbench.bijections.planar import PlanarStack, constrain, determinant
+from genbench.engine.device import isolated_rng
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, PositiveInt, register
 
 __all__ = ["PlanarEnsemble", "PlanarFlow", "PlanarFlows"]
+
+CPU = torch.device("cpu")
 
 
 @register("model", "planar-flow")
@@ -63,8 +66,7 @@ class PlanarFlows(nn.Module):
         """The ensemble of flows of the given (depth, seed), in that order, on `device`."""
         stacks = []
         for depth, seed in members:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+            with isolated_rng(seed, CPU):
                 stacks.append(PlanarStack(2, depth))
         self.ensemble = PlanarEnsemble(stacks).to(device)
         return self.ensemble

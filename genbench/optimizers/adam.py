@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import hooked
+from genbench.optimizers.hooks import captured, hooked, number
 from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, Range, register
 
 __all__ = ["adam"]
@@ -31,22 +31,15 @@ def adam(
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
-    capturable = any(parameter.is_cuda for parameter in parameters)  # in a CUDA graph
     # PyTorch warns that this is slower outside of graphs, where the fused kernel is the same.
     warnings.filterwarnings("ignore", message=".*came with capturable=True")
     optimizer = torch.optim.Adam(
         parameters,
-        lr=lr,
+        lr=number(lr, parameters),
         betas=(beta1, beta2),
         eps=eps,
         weight_decay=weight_decay,
         fused=True,
-        capturable=capturable,
+        capturable=captured(parameters),
     )
-
-    def stay_capturable(optimizer: torch.optim.Optimizer) -> None:
-        for group in optimizer.param_groups:
-            group["capturable"] = capturable
-
-    optimizer.register_load_state_dict_post_hook(stay_capturable)  # the state may come from another device
     return hooked(optimizer, milestones, decay, max_norm)

@@ -1,4 +1,7 @@
-"""What every optimizer may do besides its own step: learning rates that fall, gradients that are bounded."""
+"""What every optimizer may do besides its own step: learning rates that fall, gradients that are bounded.
+
+And that it may be captured in a graph, and go on on another device than it was saved on.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-__all__ = ["hooked"]
+from genbench.engine.capture import can_capture
+
+__all__ = ["captured", "hooked", "number"]
+
+# Of a parameter group, what belongs to the device and to how the optimizer was built, not to how far it has come.
+OWN = ("lr", "fused", "foreach", "capturable")
+
+
+def captured(parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether steps on these parameters may be captured in a graph."""
+    return can_capture(parameters[0].device)
+
+
+def number(value: float, parameters: Sequence[nn.Parameter]) -> Any:
+    """A number that an optimizer reads and changes: a tensor beside the parameters where steps may be captured."""
+    return torch.full((), value, device=parameters[0].device) if captured(parameters) else value
 
 
 def hooked(
@@ -18,24 +37,53 @@ def hooked(
     1211.5063).
 
     The optimizer counts updates itself, in its own state: nobody else has to know, and checkpoints carry the count.
+    Its state may be loaded on another device: moments take the memory layout of their parameters, which fused
+    kernels rely on.
     """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    initial = float(optimizer.defaults["lr"])
     if milestones:
         for group in optimizer.param_groups:
-            group["updates"] = 0
+            group["updates"] = number(0, parameters)
 
         def count(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             for group in optimizer.param_groups:
                 group["updates"] += 1
-                group["lr"] *= decay ** milestones.count(group["updates"])
+                _fall(group, initial, milestones, decay)
 
         optimizer.register_step_post_hook(count)
     if max_norm is not None:
         for group in optimizer.param_groups:
             group["max_norm"] = max_norm
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
         def clip(*_: Any) -> None:
             torch.nn.utils.clip_grad_norm_(parameters, max_norm)
 
         optimizer.register_step_pre_hook(clip)
+
+    own = [{key: group[key] for key in OWN if key in group} for group in optimizer.param_groups]
+
+    def settle(optimizer: torch.optim.Optimizer) -> None:
+        for group, mine in zip(optimizer.param_groups, own, strict=True):
+            group |= mine
+            if milestones:
+                group["updates"] = number(int(group["updates"]), parameters)
+                _fall(group, initial, milestones, decay)
+        for parameter in parameters:
+            for name, value in optimizer.state[parameter].items():
+                if name == "step":
+                    optimizer.state[parameter][name] = value.to(parameter.device) if captured(parameters) else value
+                elif isinstance(value, Tensor) and value.shape == parameter.shape:
+                    optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(value)
+
+    optimizer.register_load_state_dict_post_hook(settle)
     return optimizer
+
+
+def _fall(group: dict[str, Any], initial: float, milestones: Sequence[int], decay: float) -> None:
+    """Set a group's learning rate to what it is after its number of updates."""
+    rate = initial * decay ** sum(group["updates"] >= milestone for milestone in milestones)
+    if isinstance(group["lr"], Tensor):
+        group["lr"].copy_(rate)  # where a captured step reads it
+    else:
+        group["lr"] = rate

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import hooked
+from genbench.optimizers.hooks import captured, hooked, number
 from genbench.registry import NonNegativeFloat, OpenUnitFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["rmsprop"]
@@ -26,7 +26,15 @@ def rmsprop(
     decay: PositiveFloat = 0.1,
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
+    parameters = list(parameters)
     optimizer = torch.optim.RMSprop(
-        parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay
+        parameters,
+        lr=number(lr, parameters),
+        alpha=alpha,
+        eps=eps,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        capturable=captured(parameters),
+        foreach=captured(parameters) or None,  # the other way reads a learning rate on the host
     )
     return hooked(optimizer, milestones, decay, max_norm)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import hooked
+from genbench.optimizers.hooks import hooked, number
 from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["sgd"]
@@ -24,5 +24,8 @@ def sgd(
     decay: PositiveFloat = 0.1,
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
-    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    parameters = list(parameters)
+    optimizer = torch.optim.SGD(
+        parameters, lr=number(lr, parameters), momentum=momentum, weight_decay=weight_decay, fused=True
+    )
     return hooked(optimizer, milestones, decay, max_norm)

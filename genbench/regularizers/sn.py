@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from genbench.engine.device import full_precision
 from genbench.errors import ConfigError
 from genbench.registry import PositiveInt, register
 from genbench.regularizers.base import Regularizer
@@ -37,3 +38,18 @@ class SpectralNorm(Regularizer):
         for layer in layers:
             if not is_parametrized(layer, "weight"):
                 spectral_norm(layer, n_power_iterations=self.power_iterations)
+                steps = layer.get_submodule("parametrizations.weight")
+                assert isinstance(steps, nn.ModuleList)
+                steps[0] = _InFloat32(steps[0])
+
+
+class _InFloat32(nn.Module):
+    """A parametrization that autocast leaves alone: in bfloat16 the power method finds a norm of two digits."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with full_precision(weight.device):
+            return self.method(weight)

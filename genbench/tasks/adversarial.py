@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
-from genbench.engine.device import autocast, isolated_rng
+from genbench.engine.device import autocast, isolated_rng, tf32
 from genbench.engine.ema import ExponentialMovingAverage
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, OpenUnitFloat, PositiveInt, register
+from genbench.regularizers.base import Critic, Regularizer
 from genbench.tasks.base import Parts, require
 
 __all__ = ["Adversarial", "Updates"]
 
 Updates = Annotated[str, OneOf("alternating", "simultaneous")]
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 EVALUATION_BATCH = 500
 EVALUATION_SAMPLES = 2000  # of a split, and as many generated ones, for the divergence that the critic sees
 
@@ -37,7 +38,6 @@ class Adversarial(Task):
     penalty included, as one compiled graph.
     """
 
-    capturable = True
     directions: dict[str, str] = {}
 
     def __init__(
@@ -77,6 +77,10 @@ class Adversarial(Task):
             for penalized in (True, False)
         }
         self._generator_gradients = Gradients(self._generator_objective, self.generator.parameters(), compile_for)
+        # Gradients of gradients need float32: a pass of their own where the players compute in less.
+        has_penalty = type(self.regularizer).penalty is not Regularizer.penalty
+        self._penalty_apart = has_penalty and parts.precision != "fp32"
+        self._penalty_gradients = Gradients(self._penalty_objective, self.critic.parameters(), compile_for, add=True)
         self._critic_updates = 0
         self._penalized = (True,) * critic_steps
         self._judged: nn.Module | None = None
@@ -117,8 +121,11 @@ class Adversarial(Task):
     def _critic_gradient(self, penalized: bool, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """∇(−metric + coefficient · penalty) into the critic's gradients; what to log, and the real scores."""
         self.critic.requires_grad_(True)
-        values = self._critic_gradients[penalized](real)
-        scores = values.pop("real_scores")
+        values = self._critic_gradients[penalized and not self._penalty_apart](real)
+        scores, fake = values.pop("real_scores"), values.pop("fake")
+        if penalized and self._penalty_apart:
+            with tf32(False):
+                values |= self._penalty_gradients(real, fake)
         return values, scores
 
     def _critic_objective(self, penalized: bool, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -134,14 +141,20 @@ class Adversarial(Task):
         values = {
             f"train/{self.loss.symbol}": self.loss.metric(real_scores.detach(), fake_scores.detach()),
             "real_scores": real_scores,
+            "fake": fake,
         }
         if penalized:
-            # Its gradients of gradients need float32, in a pass of its own if the players compute in less.
-            exact = critic if self.parts.precision == "fp32" else self.critic
-            penalty = regularizer.penalty(exact, real, fake)
-            loss = loss + regularizer.every * regularizer.coefficient * penalty
-            values["train/penalty"] = penalty
+            weighted, penalty = self._penalty(critic, real, fake)
+            loss, values = loss + weighted, values | penalty
         return loss, values
+
+    def _penalty_objective(self, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._penalty(self.critic, real, fake)
+
+    def _penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the penalty adds to the critic's loss, and what to log of it."""
+        penalty = self.regularizer.penalty(critic, real, fake)
+        return self.regularizer.every * self.regularizer.coefficient * penalty, {"train/penalty": penalty}
 
     def _generator_gradient(self, real: Tensor, scores: Tensor) -> None:
         self.critic.requires_grad_(False)
@@ -170,7 +183,7 @@ class Adversarial(Task):
             network = copy.deepcopy(self.average.network if self.average else self.generator).requires_grad_(False)
             with isolated_rng(self.parts.seed, self.parts.device):
                 sample = self.parts.model.sample_latent
-                update_bn((sample(self.parts.batch_size) for _ in range(self.batch_norm_batches)), network)
+                recompute_statistics(network, (sample(self.parts.batch_size) for _ in range(self.batch_norm_batches)))
             self._judged = network.eval()
         return self._judged
 
@@ -207,6 +220,26 @@ class Adversarial(Task):
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self._critic_updates = state["critic_updates"]
         self._judged = None
+
+
+def recompute_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Put a network into training mode and set its batch-norm statistics to their means over `batches`.
+
+    As torch.optim.swa_utils.update_bn does, which reads a counter on the host for every layer and batch.
+    """
+    norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    for norm in norms:
+        norm.reset_running_stats()
+    for number, batch in enumerate(batches, start=1):
+        for norm in norms:
+            norm.momentum = 1 / number
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 class _Remembering:

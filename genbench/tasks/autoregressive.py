@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import double, isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
@@ -76,7 +76,7 @@ class Autoregressive(SampledTask):
             self.model.log_prob(self.dataset.to_float(batch))
             for batch in self.dataset.split(split).split(EVALUATION_BATCH)
         ]
-        found = torch.cat(parts).double()
+        found = double(torch.cat(parts))
         values = {f"{split}/log_likelihood": found.mean().item()}
         if split == "test":
             values["test/log_likelihood_standard_error"] = (found.std() / math.sqrt(len(found))).item()

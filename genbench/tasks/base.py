@@ -47,6 +47,6 @@ def require(component: Any, group: str, task: str, *names: str) -> None:
 
 
 def require_float32(parts: Parts, task: str) -> None:
-    """Raise ConfigError if the run asks for another precision, for tasks that know of none."""
-    if parts.precision != "fp32":
-        raise ConfigError(f"task={task} computes in fp32 alone", "set trainer.precision=fp32")
+    """Raise ConfigError if the run asks for bfloat16, for tasks that do not know it."""
+    if parts.precision == "bf16":
+        raise ConfigError(f"task={task} does not compute in bf16", "set trainer.precision=fp32, or tf32 on CUDA")

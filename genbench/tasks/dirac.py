@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genbench.engine.device import double, float64_device
 from genbench.engine.task import Record, Stage
 from genbench.figures.dirac import Equilibrium, animate
 from genbench.figures.dirac import trajectory as draw_trajectory
@@ -36,12 +37,13 @@ PROBE_START = (1e-4, 0.0, 1.5e-4)
 BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
+BLOCK = 1024  # points of the trajectory that are recorded in one tensor
+
 
 @register("task", "dirac")
 class DiracGame(Adversarial):
     """Records (ψ0, ψ1, θ, θ̃) after every round; θ̃ is the averaged generator, or θ itself without averaging."""
 
-    capturable = False  # it keeps what every step returns
     directions = {"eval/distance": "lower", "eval/multiplier_error": "lower"}
 
     def _begin(self) -> None:
@@ -52,21 +54,40 @@ class DiracGame(Adversarial):
             "critic slope ψ0 beside generator θ": ["state/psi0", "state/theta"],
             "divergence beside distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
         }
-        self._points = [self._point()]
+        self._start_recording(self._point().unsqueeze(0))
 
     def _point(self) -> Tensor:
         average: Any = self.average.network if self.average else self.generator
         return torch.cat([self.critic.psi, self.generator.theta, average.theta]).detach()
 
+    def _start_recording(self, points: Tensor) -> None:
+        """Record what comes after these points, [N, 4]."""
+        self._full = [points]
+        # A captured step writes to the same tensors at every call: a block of points, and where in it the next goes.
+        self._block = points.new_empty(BLOCK, 4)
+        self._next = torch.zeros(1, dtype=torch.long, device=self.parts.device)
+        self._in_block = 0
+
+    def prepare_step(self) -> tuple[bool, ...]:
+        if self._in_block == BLOCK:
+            self._full.append(self._block.clone())
+            self._in_block = 0
+        self._next.fill_(self._in_block)
+        self._in_block += 1
+        return super().prepare_step()
+
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         values = super().training_step(batch)
-        self._points.append(self._point())
+        self._block.index_copy_(0, self._next, self._point().unsqueeze(0))
         return values
+
+    def _points(self) -> Tensor:
+        return torch.cat([*self._full, self._block[: self._in_block]])
 
     @property
     def trajectory(self) -> NDArray[np.float64]:
         """[steps + 1, 4]: ψ0, ψ1, θ, θ̃ at the start and after every round."""
-        return torch.stack(self._points).double().cpu().numpy()
+        return double(self._points()).cpu().numpy()
 
     @property
     def shown(self) -> NDArray[np.float64]:
@@ -79,7 +100,7 @@ class DiracGame(Adversarial):
         return float(np.linalg.norm(point[moving]))
 
     def evaluate(self, split: str) -> dict[str, float]:
-        point = self._point().double().cpu().numpy()
+        point = double(self._point()).cpu().numpy()
         psi0, psi1, _, theta = point.tolist()
         values = {
             "state/psi0": psi0,
@@ -171,18 +192,18 @@ class DiracGame(Adversarial):
 
     def probe(self, point: tuple[float, float, float]) -> NDArray[np.float64]:
         """The same game in float64 from a point near the equilibrium: its trajectory [PROBE_STEPS + 1, 3]."""
-        model = copy.deepcopy(self.parts.model).double().requires_grad_(True)
-        dataset = replace(self.dataset, train=self.dataset.train.double())
+        where = float64_device(self.parts.device)
+        model = copy.deepcopy(self.parts.model).to(where).double().requires_grad_(True)
+        with torch.no_grad():
+            start = torch.tensor(point, dtype=torch.float64, device=where)
+            model.critic.psi.copy_(start[:2])
+            model.generator.theta.copy_(start[2:])
+        dataset = replace(self.dataset, train=double(self.dataset.train))
         game = DiracGame(
-            replace(self.parts, model=model, dataset=dataset),
+            replace(self.parts, model=model, dataset=dataset, device=where),
             critic_steps=self.batches_per_step,
             updates=self.updates,
         )
-        start = torch.tensor(point, dtype=torch.float64, device=self.parts.device)
-        with torch.no_grad():
-            model.critic.psi.copy_(start[:2])
-            model.generator.theta.copy_(start[2:])
-        game._points = [game._point()]
         for _ in range(PROBE_STEPS):
             game.prepare_step()
             game.training_step(dataset.train.repeat(self.batches_per_step, 1))
@@ -206,11 +227,11 @@ class DiracGame(Adversarial):
         animate(self.shown, path, self.loss.symbol.upper(), title, self.equilibrium, self.average is not None)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"trajectory": torch.stack(self._points)}
+        return super().state_dict() | {"trajectory": self._points()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._points = list(state["trajectory"].to(self.parts.device))
+        self._start_recording(state["trajectory"].to(self.parts.device))
 
 
 def _present(values: dict[str, float | None]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genbench.engine.batches import NoiseStream
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import Record
@@ -48,8 +49,9 @@ class Energy(PlaneTask):
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
         )
         self._step = 0
-        # A stream of its own, so that a seed means the same noise in an ensemble; on the CPU, so that on any device.
-        self._generator = torch.Generator().manual_seed(self.seed)
+        self._beta = torch.zeros((), device=self.device)
+        # A stream of its own, so that a seed means the same noise in an ensemble.
+        self._stream = NoiseStream([self.seed], [parts.batch_size, *self.model.event_shape], self.device)
 
     def _objective(self, z: Tensor, beta: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.model.push(z)
@@ -57,13 +59,15 @@ class Energy(PlaneTask):
         loss = self.loss.of_energies(log_q, energy, beta).mean()
         return loss, {"train/free_energy": (log_q + energy).mean()}
 
+    def prepare_step(self) -> None:
+        self._beta.fill_(self.loss.beta(self._step))
+        self._stream.draw()
+        self._step += 1
+
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         """The data set's points are not looked at: only how many there are."""
-        beta = torch.full((), self.loss.beta(self._step), device=self.device)
-        noise = torch.randn(len(batch), *self.model.event_shape, generator=self._generator).to(self.device)
-        values = self._gradients(noise, beta)
+        values = self._gradients(self._stream.noise[0, : len(batch)], self._beta)
         self.optimizer.step()
-        self._step += 1
         return values
 
     @torch.no_grad()
@@ -86,12 +90,12 @@ class Energy(PlaneTask):
         return [("−log Z", -energy_truth(self.target.name).log_z)]
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"step": self._step, "generator": self._generator.get_state()}
+        return super().state_dict() | {"step": self._step, "noise": self._stream.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._step = state["step"]
-        self._generator.set_state(state["generator"])
+        self._stream.load_state_dict(state["noise"])
 
 
 def fit_notes(final: Mapping[str, float], truth: float) -> list[str]:

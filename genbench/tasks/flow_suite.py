@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genbench.data.plane import PlanarTarget, PlaneDataset
+from genbench.engine.batches import NoiseStream
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import Record, Stage, Task
@@ -104,7 +105,8 @@ class FlowSuite(Task):
         )
         self._first_seed: dict[str, float] = {}  # what was measured last
         self._step = 0
-        self._generators = [torch.Generator().manual_seed(seed) for seed in self.batch_seeds]  # as in task=energy
+        self._beta = torch.zeros((), device=self.device)
+        self._stream = NoiseStream(self.batch_seeds, [parts.batch_size, 2], self.device)  # as in task=energy
 
     def _arrange(self, modes: Sequence[str]) -> list[Block]:
         size = len(self.layers) * len(self.batch_seeds)
@@ -166,13 +168,15 @@ class FlowSuite(Task):
             values |= {f"train/{block.metric}/{k}": v for k, v in zip(self._names(block), by_depth, strict=True)}
         return torch.stack(losses).sum(), values
 
+    def prepare_step(self) -> None:
+        self._beta.fill_(self.loss.beta(self._step))
+        self._stream.draw()
+        self._step += 1
+
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         points = batch.view(len(self.batch_seeds), -1, *batch.shape[1:])
-        noise = torch.stack([torch.randn(points.shape[1], 2, generator=g) for g in self._generators]).to(self.device)
-        beta = torch.full((), self.loss.beta(self._step), device=self.device)
-        values = self._gradients(self._sources(points, noise), beta)
+        values = self._gradients(self._sources(points, self._stream.noise[:, : points.shape[1]]), self._beta)
         self.optimizer.step()
-        self._step += 1
         return values
 
     @torch.no_grad()
@@ -277,7 +281,7 @@ class FlowSuite(Task):
             "optimizer": self.optimizer.state_dict(),
             "step": self._step,
             "first_seed": dict(self._first_seed),
-            "generators": [generator.get_state() for generator in self._generators],
+            "noise": self._stream.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -285,8 +289,7 @@ class FlowSuite(Task):
         self.optimizer.load_state_dict(state["optimizer"])
         self._step = state["step"]
         self._first_seed = dict(state["first_seed"])
-        for generator, own in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(own)
+        self._stream.load_state_dict(state["noise"])
 
 
 def _log_normal(x: Tensor) -> Tensor:

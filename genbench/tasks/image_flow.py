@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import double, isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
@@ -89,7 +89,7 @@ class ImageFlow(SampledTask):
                 self.model.log_prob(_pixels(batch), draws)
                 for batch in self.dataset.split(split).split(EVALUATION_BATCH)
             ]
-        bits = -torch.cat(parts).double() / self._per_bit
+        bits = -double(torch.cat(parts)) / self._per_bit
         values = {f"{split}/bits_per_dim": bits.mean().item()}
         if split == "test":
             values["test/bits_per_dim_standard_error"] = (bits.std() / math.sqrt(len(bits))).item()

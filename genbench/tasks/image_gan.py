@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import double, isolated_rng
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError, DataError
 from genbench.figures.gans import interpolations, latent_walk, metric_and_fid, perturbations
@@ -187,7 +187,7 @@ class ImageGan(Adversarial):
         recognized = confidence >= RECOGNIZED
         return {
             "test/classes": float(len(found[recognized].unique())),
-            "test/recognized": recognized.double().mean().item(),
+            "test/recognized": double(recognized).mean().item(),
             "test/classifier_accuracy": self._classifier.accuracy,
         }
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genbench.data.plane import PlanarTarget
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import float64_device, isolated_rng
 from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
@@ -62,10 +62,11 @@ class PlaneTask(Task):
 
     def mass(self) -> float:
         """∫ q over a box that holds it, in float64: 1, if density and log-determinants are right."""
-        model = copy.deepcopy(self.model).double()
-        with isolated_rng(self.seed, self.device):
+        where = float64_device(self.device)
+        model = copy.deepcopy(self.model).to(where).double()
+        with isolated_rng(self.seed, where):
             box = Box.around(model.sample(BOX_SAMPLES))
-        return quadrature(lambda z: model.log_prob(z.to(self.device)).cpu(), box, self.mass_side).mass
+        return quadrature(lambda z: model.log_prob(z.to(where)).cpu(), box, self.mass_side).mass
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         if stage == "middle":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import double, isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
@@ -103,6 +103,7 @@ class Variational(SampledTask):
         self._samples: dict[str, Tensor] = {}
         self._bounds: dict[str, tuple[float, float]] = {}
         self._step = 0
+        self._kl_weight = torch.zeros((), device=self.device)
         if pixelcnn_from_step:
             self.model.switch_pixelcnn(False)
 
@@ -163,13 +164,15 @@ class Variational(SampledTask):
         values = {"train/elbo": log_weights.mean(), "train/kl": kl.mean(), "train/objective": bound.mean()}
         return -surrogate, values
 
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+    def prepare_step(self) -> None:
         if self._step == self.pixelcnn_from_step > 0:
             self.model.switch_pixelcnn(True)
-        kl_weight = torch.full((), self.loss.kl_weight(self._step), device=self.device)
-        values = self._gradients(self.dataset.to_float(batch), kl_weight)
-        self.optimizer.step()
+        self._kl_weight.fill_(self.loss.kl_weight(self._step))
         self._step += 1
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        values = self._gradients(self.dataset.to_float(batch), self._kl_weight)
+        self.optimizer.step()
         return values
 
     @torch.no_grad()
@@ -189,11 +192,11 @@ class Variational(SampledTask):
         return values
 
     def _elbo_and_kl(self, images: Tensor) -> tuple[float, float]:
-        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        rows = []
         for batch in images.split(self._batch):
             terms = self.elbo_terms(self.dataset.to_float(batch))
-            totals += torch.stack([terms.elbo.double().sum(), terms.kl.double().sum()])
-        elbo, kl = (totals / len(images)).tolist()
+            rows.append(double(torch.stack([terms.elbo, terms.kl])).sum(1))
+        elbo, kl = (torch.stack(rows).sum(0) / len(images)).tolist()
         return elbo, kl
 
     def _importance_sampled(self, images: Tensor, samples: int) -> Tensor:

@@ -16,7 +16,6 @@ from genbench.engine.batches import Batches
 from genbench.engine.ema import ExponentialMovingAverage
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.meters import Meters
-from genbench.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -139,15 +138,6 @@ def test_measuring_does_not_disturb_training() -> None:
     with devices.isolated_rng(5, CPU):
         torch.rand(100)
     assert torch.equal(torch.rand(4), expected)
-
-
-def test_devices() -> None:
-    assert devices.resolve("cpu").type == "cpu"
-    assert devices.resolve("auto").type in ("cpu", "cuda")
-    with pytest.raises(ConfigError, match="not available"):
-        devices.resolve("cuda:99")
-    with pytest.raises(ConfigError, match="not a device"):
-        devices.resolve("toaster")
 
 
 def test_a_step_may_take_several_batches() -> None:

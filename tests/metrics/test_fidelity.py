@@ -41,6 +41,7 @@ class Fake:
     """Pixels as features; remembers how often it looked."""
 
     weights_id = "fake"
+    device = CPU
 
     def __init__(self) -> None:
         self.calls = 0
@@ -73,9 +74,11 @@ def test_frechet_distance_of_commuting_covariances() -> None:
     basis, _ = np.linalg.qr(rng.randn(6, 6))
     a, b = rng.uniform(0.5, 2, (2, 6))
     mu_a, mu_b = rng.randn(2, 6)
-    found = fidelity.frechet_distance(
-        Statistics(mu_a, basis * a @ basis.T, 10), Statistics(mu_b, basis * b @ basis.T, 10)
+    first, second = (
+        Statistics(torch.from_numpy(mu), torch.from_numpy(basis * values @ basis.T), 10)
+        for mu, values in ((mu_a, a), (mu_b, b))
     )
+    found = fidelity.frechet_distance(first, second)
     assert found == pytest.approx(((mu_a - mu_b) ** 2).sum() + ((a**0.5 - b**0.5) ** 2).sum(), rel=1e-10)
 
 
@@ -87,7 +90,29 @@ def test_frechet_distance_is_torch_fidelitys() -> None:
     ours = fidelity.statistics(a), fidelity.statistics(b)
     assert fidelity.frechet_distance(*ours) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
     assert (ours[0].count, ours[1].count) == (300, 200)
-    assert {each.dtype for own in ours for each in (own.mu, own.sigma)} == {np.dtype(np.float64)}
+    assert {each.dtype for own in ours for each in (own.mu, own.sigma)} == {torch.float64}
+
+
+@pytest.mark.parametrize(("count", "dimension"), [(300, 32), (20, 64)])
+def test_a_reference_is_decomposed_once(count: int, dimension: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is compared; each comparison costs the eigenvalues of one symmetric matrix. Of fewer images
+    than dimensions too, where half of the eigenvalues are 0."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    calls: list[str] = []
+    for name in ("eigh", "eigvalsh", "eigvals", "eig", "svd", "svdvals"):
+        function = getattr(torch.linalg, name)
+        monkeypatch.setattr(torch.linalg, name, lambda *a, n=name, f=function, **k: calls.append(n) or f(*a, **k))
+    real = noise(count, 0, dimension) + 0.2
+    reference = fidelity.statistics(real)
+    for seed in range(1, 4):
+        generated = noise(count, seed, dimension)
+        theirs = fid_statistics_to_metric(
+            *(fid_features_to_statistics(features.double()) for features in (generated, real)), verbose=False
+        )
+        own = fidelity.frechet_distance(fidelity.statistics(generated), reference)
+        assert own == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+    assert calls == ["eigh", *["eigvalsh"] * 3]
 
 
 def test_one_image_is_no_distribution() -> None:
@@ -233,7 +258,7 @@ def test_reference_of_all_rows_and_of_some() -> None:
     chosen = np.random.RandomState(2020).choice(60, 20, replace=False)
     assert torch.equal(some.pool, Fake().features([images[torch.from_numpy(chosen)]]).pool)
     assert some.statistics.count == 20
-    assert some.statistics.mu == pytest.approx(some.pool.double().mean(0).numpy())
+    torch.testing.assert_close(some.statistics.mu, some.pool.double().mean(0))
 
 
 def test_features_are_kept_of_some_rows_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -256,8 +281,8 @@ def test_a_reference_is_computed_once(tmp_path: Path) -> None:
     second = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path / "new" / "fidelity")
     assert fake.calls == 1
     assert torch.equal(first.pool, second.pool)
-    assert np.array_equal(first.statistics.mu, second.statistics.mu)
-    assert np.array_equal(first.statistics.sigma, second.statistics.sigma)
+    assert torch.equal(first.statistics.mu, second.statistics.mu)
+    assert torch.equal(first.statistics.sigma, second.statistics.sigma)
     names = ("name", "split", "chosen", "weights_id")
     assert [getattr(first, name) for name in names] == [getattr(second, name) for name in names]
     assert len(list((tmp_path / "new" / "fidelity").iterdir())) == 1

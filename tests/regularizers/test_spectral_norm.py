@@ -53,7 +53,7 @@ def test_twenty_iterations_find_the_largest_singular_value(
     critic = nn.Sequential(layer)
     SpectralNorm(power_iterations=iterations).prepare(critic)
     # Away from what torch's constructor has found: vectors that know nothing of the weight.
-    method = layer.parametrizations.weight[0]
+    method = layer.parametrizations.weight[0].method
     method._u.copy_(nn.functional.normalize(torch.randn_like(method._u), dim=0))
     method._v.copy_(nn.functional.normalize(torch.randn_like(method._v), dim=0))
     for _ in range(passes):
@@ -175,6 +175,21 @@ def test_state_dict_round_trip() -> None:
     for _ in range(2):  # in training, so that the vectors matter
         assert torch.equal(first(IMAGES), second(IMAGES))
     assert torch.equal(first.eval()(IMAGES), second.eval()(IMAGES))
+
+
+def test_the_power_method_is_exact_within_autocast() -> None:
+    """In bfloat16 it would find a norm of two digits."""
+    first, second = dcgan_critic(), dcgan_critic()
+    for critic in (first, second):
+        torch.manual_seed(3)
+        SpectralNorm().prepare(critic)
+    first(IMAGES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = second(IMAGES)
+    assert scores.dtype == torch.bfloat16  # autocast was on
+    for (name, exact), found in zip(first.named_buffers(), second.buffers(), strict=True):
+        assert torch.equal(found, exact), name
+        assert found.dtype == torch.float32
 
 
 def test_preparing_twice_does_nothing_more() -> None:

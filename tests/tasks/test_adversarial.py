@@ -8,17 +8,20 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from simulated import DEVICE, Violation, simulated_device, step_of_the_device
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.optim.swa_utils import update_bn
 
 from genbench import registry
 from genbench.data.dataset import Dataset, identity
 from genbench.engine.batches import Batches
+from genbench.engine.device import tf32
 from genbench.engine.gradients import Gradients, forget_compiled
 from genbench.errors import ConfigError
 from genbench.models.dcgan import Dcgan
@@ -26,7 +29,7 @@ from genbench.models.mlp_gan import MlpCritic, MlpGan
 from genbench.regularizers.base import Critic
 from genbench.regularizers.r1 import R1
 from genbench.tasks import adversarial
-from genbench.tasks.adversarial import Adversarial
+from genbench.tasks.adversarial import Adversarial, recompute_statistics
 from genbench.tasks.base import Parts
 
 LR = 0.05
@@ -447,6 +450,26 @@ def test_judged_statistics_are_means_over_fresh_batches() -> None:
     torch.testing.assert_close(judged(z), judged[3](hidden.tanh()))
 
 
+def test_recomputed_statistics_are_pytorchs_without_a_wait() -> None:
+    """torch.optim.swa_utils.update_bn reads a counter on the host for every layer and batch."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=0.3), nn.Tanh(), nn.BatchNorm1d(4)).eval()
+    own, other = copy.deepcopy(network), copy.deepcopy(network)
+    batches = torch.randn(7, 5, 3).unbind()
+    recompute_statistics(own, batches)
+    update_bn(batches, other.train())
+    assert own.training
+    assert [norm.momentum for norm in (own[1], own[3])] == [0.3, 0.1]
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in own.state_dict().items())
+    with simulated_device():
+        network.to(DEVICE)
+        there = [batch.to(DEVICE) for batch in batches]
+        with step_of_the_device(), torch.no_grad():
+            recompute_statistics(network, there)
+            with pytest.raises(Violation, match="the host waits"):
+                update_bn(there, network.train())
+
+
 def test_judged_generator_is_made_once_a_step() -> None:
     task = make_task(NormPair())
     judged = task.judged_generator()
@@ -652,6 +675,54 @@ def test_bf16_stays_near_fp32(loss: str, penalty: str) -> None:
             torch.testing.assert_close(less[name], value, rtol=0.05, atol=0.01)
     if penalty == "r1":  # the first comes before any difference between the parameters
         torch.testing.assert_close(logged["bf16"][0]["train/penalty"], logged["fp32"][0]["train/penalty"])
+
+
+class Flags(torch.autograd.Function):
+    """The identity; notes whether TF32 is allowed, going forward and each time that it is differentiated."""
+
+    seen: ClassVar[list[tuple[str, bool]]] = []
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        Flags.seen.append(("forward", torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32))
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        Flags.seen.append(("backward", torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32))
+        return Flags.apply(gradient)
+
+
+class FlaggedPenalty(R1):
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        return Flags.apply(super().penalty(lambda x: Flags.apply(critic(x)), real, fake))
+
+
+def test_penalties_and_their_double_backward_are_exact_under_tf32() -> None:
+    """Which on CUDA is allowed by two switches: here they are what is watched."""
+    task = make_task(TinyPair(torch.float32), "jsd", FlaggedPenalty(coefficient=1.0), precision="tf32")
+    allowed: list[bool] = []
+    task.critic.register_forward_hook(lambda *_: allowed.append(torch.backends.cudnn.allow_tf32))
+    Flags.seen.clear()
+    with tf32(True):
+        train(task, rows_for(task, 1))
+    assert allowed == [True, True, False, True]  # real, fake; the penalty's own pass; the generator's
+    assert {kind for kind, _ in Flags.seen} == {"forward", "backward"}
+    assert not any(on for _, on in Flags.seen)
+
+
+@pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
+@pytest.mark.parametrize("penalty", ["none", "sn", "r1", "r1r2", "gp"])
+def test_a_penalty_apart_gives_the_same_step(penalty: str, updates: str) -> None:
+    """tf32 changes nothing on a CPU, but that the penalty's gradients are computed apart and added."""
+    tasks = [make_task(TinyPair(), "w1", penalty, precision=p, updates=updates) for p in ("fp32", "tf32")]
+    assert tasks[1]._penalty_apart == (penalty not in ("none", "sn"))
+    logged = [train(task, rows_for(task, 5)) for task in tasks]
+    for one, other in zip(*logged, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            torch.testing.assert_close(other[name], one[name], rtol=1e-10, atol=1e-12)
+    assert_same_players(tasks[1], tasks[0], rtol=1e-10, atol=1e-12)
 
 
 def test_fp32_shares_the_critic_pass_between_loss_and_penalty() -> None:

@@ -24,6 +24,7 @@ def game(*words: str) -> DiracGame:
 
 def play(task: DiracGame, steps: int) -> np.ndarray:
     for _ in range(steps):
+        task.prepare_step()
         task.training_step(task.dataset.train.repeat(task.batches_per_step, 1))
     return task.trajectory
 
@@ -125,6 +126,7 @@ def test_the_engine_feeds_every_critic_step() -> None:
     task = game("experiment=dirac-w1-2", "task.critic_steps=3")
     batches = Batches(task.dataset.train, 1, seed=0, per_step=task.batches_per_step)
     for _ in range(50):
+        task.prepare_step()
         task.training_step(batches.next())
     expected = by_hand(task.trajectory[0, :3], "w1", 0.01, 50, 3, simultaneous=False)
     np.testing.assert_allclose(task.trajectory[:, :3], expected, atol=2e-6)

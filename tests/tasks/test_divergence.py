@@ -268,7 +268,7 @@ def test_judging_leaves_everything_alone() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ConfigError, match="computes in fp32 alone"):
+    with pytest.raises(ConfigError, match="does not compute in bf16"):
         make_task(smooth(), precision="bf16")
     with pytest.raises(ConfigError, match="Dataset has no theta"):
         rows = torch.zeros(4, 2, 2)

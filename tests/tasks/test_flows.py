@@ -41,7 +41,10 @@ def built(tmp_path: Path, *words: str) -> tuple[Any, Any]:
 
 
 def losses(task: Any, batches: Any, steps: int) -> dict[str, torch.Tensor]:
-    rows = [task.training_step(batches.next()) for _ in range(steps)]
+    rows = []
+    for _ in range(steps):
+        task.prepare_step()
+        rows.append(task.training_step(batches.next()))
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -35,6 +35,11 @@ def test_logit_offset_makes_an_untrained_decoder_say_black() -> None:
     assert conv.decode(torch.zeros(1, 49)).mean().item() == pytest.approx(-5, abs=0.2)
 
 
+def step(task: Variational, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    task.prepare_step()
+    return task.training_step(batch)
+
+
 def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None) -> None:
     """With the same noise, the same losses; the last, smaller batch included."""
     losses = []
@@ -42,7 +47,7 @@ def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None
         words = ("experiment=vae-mnist5k", f"task.compile={compiled}", "trainer.batch_size=300")
         task = make_task(data_root, *words)
         batches = Batches(task.dataset.train, 300, seed=0)  # 13 full batches and one of 100
-        losses.append(torch.stack([task.training_step(batches.next())["train/elbo"] for _ in range(20)]))
+        losses.append(torch.stack([step(task, batches.next())["train/elbo"] for _ in range(20)]))
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-3)
 
 
@@ -92,7 +97,7 @@ def test_the_objective_is_logged_apart_from_the_bound(data_root: Path) -> None:
     task = make_task(data_root, *words)
     batch = task.dataset.train[:50]
     for weight in (0.0, 0.25, 0.5, 0.5):
-        values = task.training_step(batch)
+        values = step(task, batch)
         log_likelihood = values["train/elbo"] + values["train/kl"]
         # No latent has 3 nats this early: all twenty are at the floor.
         torch.testing.assert_close(values["train/objective"], log_likelihood - weight * 60, rtol=1e-5, atol=1e-3)
@@ -100,7 +105,7 @@ def test_the_objective_is_logged_apart_from_the_bound(data_root: Path) -> None:
 
 def test_one_sample_more_and_the_bound_is_tighter(data_root: Path) -> None:
     task = make_task(data_root, "experiment=iwae-mnist5k-k50")
-    values = task.training_step(task.dataset.train[:50])
+    values = step(task, task.dataset.train[:50])
     assert values["train/elbo"] + 0.1 < values["train/objective"]
     assert all(torch.isfinite(parameter.grad).all() for parameter in task.model.parameters())
 
@@ -112,16 +117,16 @@ def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
     pixelcnn = [parameter for name, parameter in task.model.named_parameters() if "pixelcnn" in name]
     before = [parameter.clone() for parameter in pixelcnn]
     batch = task.dataset.train[:20]
-    for step in range(3):
+    for number in range(3):
         same = all(torch.equal(old, new) for old, new in zip(before, pixelcnn, strict=True))
-        assert same == (step < 3) and task.model.pixelcnn_weight == 0
-        if step == 2:
+        assert same == (number < 3) and task.model.pixelcnn_weight == 0
+        if number == 2:
             break
-        task.training_step(batch)
+        step(task, batch)
     resumed = make_task(data_root, *words)
     resumed.load_state_dict(task.state_dict())
     for either in (task, resumed):
-        either.training_step(batch)
+        step(either, batch)
         assert either.model.pixelcnn_weight == 1
     assert not all(torch.equal(old, new) for old, new in zip(before, pixelcnn, strict=True))
 

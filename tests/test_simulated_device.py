@@ -1,0 +1,269 @@
+"""Every experiment on a device that is simulated: what can be known of a GPU without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from shared import EXPERIMENTS, configuration, smaller
+from simulated import DEVICE, Simulated, Violation, simulated_device, step_of_the_device
+from torch import Tensor
+
+from genbench import registry
+from genbench.data import mnist5k
+from genbench.engine.capture import MOST, WARM_UP, CapturedStep
+from genbench.engine.trainer import Trainer
+from genbench.run import build_task, make_batches
+
+STEPS = WARM_UP + 4
+TINY = ("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
+
+
+def trained(words: list[str], captured: bool, steps: int = STEPS) -> tuple[list[dict[str, float]], Any, CapturedStep]:
+    """What every step logs, the task's state afterwards, and the step itself."""
+    config = configuration(*words)
+    task = build_task(config, DEVICE)
+    batches, step = make_batches(config, task), CapturedStep(task.training_step)
+    rows = []
+    for _ in range(steps):
+        with step_of_the_device():
+            batch, variant = batches.next(), task.prepare_step()
+            values = step(batch, variant) if captured else task.training_step(batch)
+        rows.append({name: value.item() for name, value in values.items()})
+    return rows, task.state_dict(), step
+
+
+def assert_same(found: Any, expected: Any, where: str = "state") -> None:
+    """Bit for bit, tensors on the device included."""
+    if isinstance(expected, Tensor):
+        assert torch.equal(found.cpu(), expected.cpu()), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            assert_same(found[key], expected[key], f"{where}.{key}")
+    elif isinstance(expected, (list, tuple)):
+        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_same(one, other, f"{where}[{i}]")
+    else:
+        assert found == expected, where
+
+
+@pytest.mark.usefixtures(*TINY)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_training_steps_do_not_wait_and_can_be_captured(experiment: str, data_root: Path) -> None:
+    """No read by the host, no tensors of two devices, no copy that waits; and replayed, with a learning rate that
+    falls meanwhile, the steps do what they do one by one, to the last bit."""
+    words = [f"experiment={experiment}", f"data_root={data_root}", "optimizer.milestones=[5]", "trainer.batch_size=4"]
+    words += smaller(experiment)
+    with simulated_device(captures=True):
+        eager, expected, _ = trained(words, captured=False)
+        replayed, found, step = trained(words, captured=True)
+    assert replayed == eager
+    assert_same(found, expected)
+    assert 0 < step.count <= MOST
+
+
+@pytest.mark.usefixtures(*TINY)
+@pytest.mark.parametrize(
+    ("experiment", "words", "graphs"),
+    [
+        ("vae-mnist5k", ("loss.kl_anneal_steps=9",), 1),
+        ("flow-arcs-density-k2", ("loss.anneal_steps=5",), 1),
+        ("pixelvae-mnist5k", ("task.pixelcnn_from_step=6", *smaller("pixelvae-mnist5k")), 1),
+        ("mnist5k-gan", ("task.critic_steps=2", "regularizer.every=3"), 3),
+        ("dirac-w1-3", ("optimizer=adam", "task.ema=0.9"), 1),
+        ("dirac-w1-1", ("optimizer=rmsprop",), 1),
+        ("dirac-w1-1", ("optimizer=rmsprop", "optimizer.momentum=0.9"), 1),
+        ("dirac-w1-1", ("optimizer.momentum=0.9", "optimizer.max_norm=0.1"), 1),
+    ],
+)
+def test_what_changes_from_step_to_step_is_seen_by_a_captured_step(
+    experiment: str, words: tuple[str, ...], graphs: int, data_root: Path
+) -> None:
+    steps = graphs * (WARM_UP + 3)
+    with simulated_device(captures=True):
+        overrides = [f"experiment={experiment}", f"data_root={data_root}", *words]
+        eager, expected, _ = trained(overrides, captured=False, steps=steps)
+        replayed, found, step = trained(overrides, captured=True, steps=steps)
+    assert replayed == eager
+    assert_same(found, expected)
+    assert step.count == graphs
+
+
+RUNS = {
+    "adversarial": ("experiment=dirac-w1-8", "task=adversarial", "task.ema=0.9"),
+    "autoregressive": ("experiment=pixelcnn-mnist5k", "model.channels=2", "model.blocks=1"),
+    "density": ("experiment=flow-arcs-samples-k2",),
+    "dirac": ("experiment=dirac-jsd-8",),
+    "divergence": ("experiment=divergence-w1",),
+    "energy": ("experiment=flow-arcs-density-k2",),
+    "flow-suite": ("experiment=flow-toy-suite", "task.replicas=1", "model.layers=[2]"),
+    "image-flow": (
+        "experiment=realnvp-mnist5k",
+        "model.couplings=2",
+        *smaller("realnvp-mnist5k"),
+        "task.importance_samples=2",
+    ),
+    "image-gan": ("experiment=cifar10-jsd-3", *smaller("cifar10-jsd-3"), "task.classes=true"),
+    "variational": ("experiment=pixelvae-iaf-mnist5k", *smaller("pixelvae-iaf-mnist5k"), "task.importance_images=50"),
+}
+SHORT = ("trainer.max_steps=6", "trainer.evaluate_every=2", "trainer.log_every=1", "trainer.batch_size=8")
+
+
+def logged(directory: Path) -> list[tuple[int, str, float]]:
+    (path,) = directory.glob("*/*/metrics.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(row["step"], row["metric"], row["value"]) for row in rows]
+
+
+def pictures(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.glob("*/*/*/*.png")}
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training of a whole run, with what stands between two steps of it, must not wait for the device."""
+    train = Trainer._train
+
+    def watch(trainer: Trainer, stop: int) -> None:
+        with step_of_the_device():
+            train(trainer, stop)
+
+    monkeypatch.setattr(Trainer, "_train", watch)
+
+
+@pytest.fixture
+def small_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle of a few of the 5000 digits: drawn pixel by pixel, they are soon done."""
+    read = mnist5k._read
+
+    def cut(source: Path, binarized: bool) -> dict[str, np.ndarray]:
+        arrays = {name: array[:100] for name, array in read(source, binarized).items()}
+        return {
+            name: array if name.endswith("labels") else np.ascontiguousarray(array[..., 10:18, 10:18])
+            for name, array in arrays.items()
+        }
+
+    monkeypatch.setattr(mnist5k, "_read", cut)
+
+
+def test_there_is_a_run_for_every_task() -> None:
+    assert sorted(RUNS) == registry.known("task")
+
+
+@pytest.mark.usefixtures(*TINY, "watched", "small_digits")
+@pytest.mark.parametrize("task", RUNS)
+def test_a_run_gives_the_numbers_of_the_cpu(
+    task: str, genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped and resumed, bit for bit and picture for picture; without float64, as nearly as sums in float32."""
+    words = (*RUNS[task], *SHORT)
+    assert genbench(*words, "output_root=cpu", "device=cpu") == 0
+    stop, numbers = Trainer._next_stop, logged(tmp_path / "cpu")
+
+    def stop_after_three(trainer: Trainer) -> int:
+        if trainer.progress.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return min(3, stop(trainer)) if trainer.progress.step < 3 else stop(trainer)
+
+    with simulated_device():
+        monkeypatch.setattr(Trainer, "_next_stop", stop_after_three)
+        assert genbench(*words, "output_root=device", "device=cpu") == 143
+        monkeypatch.setattr(Trainer, "_next_stop", stop)
+        assert genbench(*words, "output_root=device", "device=cpu") == 0
+    assert logged(tmp_path / "device") == numbers
+    assert pictures(tmp_path / "device") == pictures(tmp_path / "cpu")
+
+    with simulated_device(float64=False):
+        assert genbench(*words, "output_root=single", "device=cpu") == 0
+    for (*what, found), (*expected, value) in zip(logged(tmp_path / "single"), numbers, strict=True):
+        assert what == expected
+        assert found == pytest.approx(value, rel=1e-5, abs=1e-6), what
+
+
+# What the simulated device itself minds
+
+
+HOST_READS = {
+    "item": lambda x: x.sum().item(),
+    "tolist": lambda x: x.tolist(),
+    "bool": lambda x: bool(x.sum() > 0),
+    "float": lambda x: float(x[0]),
+    "cpu": lambda x: x.cpu(),
+    "nonzero": lambda x: x.nonzero(),
+    "a mask": lambda x: x[x > 0],
+    "where": lambda x: torch.where(x > 0),
+    "unique": lambda x: x.unique(),
+    "equal": lambda x: torch.equal(x, x),
+    "a list": lambda x: torch.tensor([1.0, 2.0], device=DEVICE),
+    "a copy": lambda x: torch.ones(3).to(DEVICE),
+    "a pinned copy that blocks": lambda x: torch.ones(3).pin_memory().to(DEVICE),
+    "a copy into": lambda x: x.copy_(torch.ones(4)),
+}
+
+
+@pytest.mark.parametrize("name", HOST_READS)
+def test_a_step_in_which_the_host_waits(name: str) -> None:
+    with simulated_device():
+        x = torch.arange(4.0, device=DEVICE)
+        HOST_READS[name](x)  # between steps it may
+        with step_of_the_device(), pytest.raises(Violation, match="in a training step"):
+            HOST_READS[name](x)
+
+
+def test_what_a_step_may_do() -> None:
+    with simulated_device(), step_of_the_device():
+        x = torch.randn(4, device=DEVICE)
+        x.fill_(2.0).copy_(torch.ones(4).pin_memory(), non_blocking=True)
+        x[1] = 5.0
+        y = torch.where(x > 0, x, 0) + torch.full((), 0.5)  # a number on the CPU is an argument, not a tensor
+    assert isinstance(y, Simulated)
+    assert y.tolist() == [1.5, 5.5, 1.5, 1.5]
+
+
+def test_tensors_of_two_devices() -> None:
+    with simulated_device():
+        x = torch.ones(3, device=DEVICE)
+        with pytest.raises(Violation, match=r"\[3\] on the CPU meets one on the device"):
+            x + torch.ones(3)
+        with pytest.raises((TypeError, RuntimeError)):
+            x.numpy()
+
+
+def test_a_device_without_float64() -> None:
+    with simulated_device(float64=False):
+        x = torch.ones(3, device=DEVICE)
+        for make in (lambda: x.double(), lambda: torch.zeros(3, dtype=torch.float64, device=DEVICE)):
+            with pytest.raises(Violation, match="no float64"):
+                make()
+        assert x.cpu().double().dtype == torch.float64
+
+
+@pytest.mark.usefixtures("tiny_planes")
+@pytest.mark.parametrize("where", ["in the host's number", "in a stale tensor"])
+def test_a_step_that_cannot_be_captured_is_found_out(where: str, data_root: Path) -> None:
+    """Both ways in which β of an annealed flow could be missed by a captured step."""
+
+    def stale(task: Any) -> dict[str, Tensor]:
+        task._step += 1
+        value = task.loss.beta(task._step)
+        beta = value if where == "in the host's number" else torch.full((), value, device=DEVICE)
+        return task._gradients(torch.ones(4, 2, device=DEVICE), torch.as_tensor(beta))
+
+    with simulated_device(captures=True):
+        task = build_task(configuration("experiment=flow-arcs-density-k2", f"data_root={data_root}"), DEVICE)
+        losses = []
+        task.training_step = lambda batch: stale(task)
+        step = CapturedStep(task.training_step)
+        for _ in range(WARM_UP + 3):
+            step(torch.ones(4, 2, device=DEVICE))
+            losses.append([parameter.grad.tolist() for parameter in task.model.parameters()])
+    assert losses[0] != losses[1] != losses[2]  # the eager ones
+    assert losses[-1] == losses[-2]
