@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test acceptance lint bench bench-gan bench-vae bench-flows clean
+MINUTES ?= 25
+
+.PHONY: run test acceptance lint bench bench-gan bench-vae bench-flows gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
@@ -33,6 +35,9 @@ bench-vae: $(VENV)/.installed
 
 bench-flows: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.flows
+
+gpu: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from genbench import cli
 from genbench.config import Config
-from genbench.engine.batches import Batches
+from genbench.engine import device as devices
+from genbench.engine.batches import BatchStream
 from genbench.engine.capture import CapturedStep
 from genbench.engine.meters import Meters
 
@@ -57,28 +58,24 @@ def experiment(name: str, *words: str) -> Config:
     return config
 
 
-def genbench_steps(task: Any, batches: Batches, captured: bool = False) -> Loop:
+def genbench_steps(task: Any, batches: BatchStream, captured: bool = False) -> Loop:
     """What the engine does in a training step; `captured`: as one CUDA graph."""
     step = CapturedStep(task.training_step) if captured else lambda batch, variant: task.training_step(batch)
     meters = Meters()
     while True:
-        meters.add(step(batches.next(), task.prepare_step()))
+        with devices.tf32(task.parts.precision == "tf32"):
+            meters.add(step(batches.next(), task.prepare_step()))
         yield
 
 
 def seconds(loop: Loop, count: int, device: torch.device) -> float:
     """Of `count` steps, from an idle device until all its work is done."""
-    _wait(device)
+    devices.synchronize(device)
     begin = time.perf_counter()
     for _ in range(count):
         next(loop)
-    _wait(device)
+    devices.synchronize(device)
     return time.perf_counter() - begin
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def take_turns(loops: Mapping[str, Loop], rounds: int, count: int, device: torch.device) -> dict[str, list[float]]:

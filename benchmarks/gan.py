@@ -4,8 +4,8 @@ For a DCGAN with R1 and for the residual pair with spectral normalization, all l
 same images with the same hyperparameters in one process, in turn, so that a change in the machine's speed meets all
 of them. The plain loop is what people write themselves: a DataLoader with workers, a pass of the critic each for real
 images, fake images and penalty, `backward()`, Adam without fusion, a moving average parameter by parameter,
-`.item()` for the log. The bound is the speed at which the plain step's matrix products and convolutions would run if
-nothing but they took time, and they went as fast as a large matrix product does in the same run.
+`.item()` for the log. The peak is that of a large matrix product in the same run and arithmetic: a share of 100 %
+would mean that nothing but a step's convolutions and matrix products takes time, at the speed of that product.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import copy
 import functools
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -44,13 +45,14 @@ from genbench import registry
 from genbench.config import Config
 from genbench.data.dataset import Dataset, unit_interval
 from genbench.engine import device as devices
-from genbench.engine.batches import Batches
-from genbench.run import build_task
+from genbench.engine.capture import can_capture
+from genbench.run import build_task, make_batches
 
 EXPERIMENTS = ("cifar10-jsd-3", "cifar10-hinge-sn-resnet")
-PLAIN, EAGER, CAPTURED = "the plain loop", "genbench", "genbench, captured"
+PLAIN, EAGER = "the plain loop", "genbench"
+CAPTURED, CAPTURED_BF16 = "genbench, captured", "genbench, captured, bf16"
 COMPILED = {"cpu": "genbench, compiled", "cuda": "genbench, compiled and captured"}
-BOUND = "the bound"
+ARITHMETIC = {"fp32": "float32", "tf32": "TF32", "bf16": "bfloat16"}
 WARM_UP = 12  # steps; a captured loop captures its fourth, and cuDNN chooses its algorithms in the first ones
 WORKERS = 2
 CPU_WIDTH = 32
@@ -60,17 +62,23 @@ STEPS = {"cpu": 5, "cuda": 100}
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices in the product that shows the device's peak
 SLOW_SIDE = 512  # in bfloat16 on a CPU, which may have to emulate it
 LEGEND = """img/s: real images that the critic sees a second; GFLOP: of one step, in convolutions and matrix products;
-of the bound: GFLOP/s over the device's, round by round, each loop by its own count (the bound's row: the plain step);
-ratio: steps/s over the plain loop's, round by round, with quartiles."""
+of the peak: GFLOP/s over those of a large matrix product in the same arithmetic, round by round, each loop by its
+own count; ratio: steps/s over the plain loop's, round by round, with quartiles."""
 
 
-def experiment(name: str, options: argparse.Namespace, device: torch.device, compiled: bool = False) -> Config:
-    """The experiment in the size that the options ask for, FID switched off."""
+def experiment(
+    name: str,
+    options: argparse.Namespace,
+    device: torch.device,
+    compiled: bool = False,
+    precision: str | None = None,
+) -> Config:
+    """The experiment in the size and precision that the options ask for, FID switched off."""
     width = options.width or (CPU_WIDTH if device.type == "cpu" else None)
     words = [f"experiment={name}", "task.fid_samples=null", "task.final_samples=null", f"task.compile={compiled}"]
     words += [f"model.width={width}"] if width else []
     words += [f"trainer.batch_size={options.batch}"] if options.batch else []
-    return configuration(*words, f"trainer.precision={options.precision}")
+    return configuration(*words, f"trainer.precision={precision or options.precision}")
 
 
 def build(config: Config, device: torch.device) -> Any:
@@ -141,7 +149,7 @@ class PlainGan:
         self.r1 = config.regularizer["coefficient"] if config.regularizer["name"] == "r1" else None
         self.latent_dim = config.model["latent_dim"]
         self.critic_steps, self.ema = config.task["critic_steps"], config.task["ema"]
-        self.bf16 = config.trainer.precision == "bf16"
+        self.precision = config.trainer.precision
 
     def step(self, reals: Iterator[Tensor]) -> tuple[float, float]:
         """`critic_steps` updates of the critic, one of the generator; both players' last losses."""
@@ -186,7 +194,7 @@ class PlainGan:
         return torch.randn(count, self.latent_dim, device=self.device)
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def _adam(network: torch.nn.Module, config: dict[str, Any]) -> torch.optim.Adam:
@@ -215,37 +223,34 @@ def plain_steps(gan: PlainGan, images: Tensor, batch_size: int) -> Loop:
 
     reals = batches()
     while True:
-        gan.step(reals)
+        with devices.tf32(gan.precision == "tf32"):
+            gan.step(reals)
         yield
 
 
-def make_batches(task: Any, config: Config) -> Batches:
-    """As a run draws them."""
-    trainer = config.trainer
-    return Batches(task.dataset.train, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)
+@dataclass(frozen=True)
+class Peak:
+    """Products of two large matrices, in one arithmetic: as fast as the device is in practice."""
 
+    device: torch.device
+    precision: str
 
-def products(device: torch.device, precision: str, side: int) -> Loop:
-    """Products of two `side` × `side` matrices, in the arithmetic of the networks' convolutions."""
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
-    result = torch.empty_like(left)
-    while True:
-        if device.type == "cuda":  # convolutions and matrix products have switches of their own
-            allowed = torch.backends.cuda.matmul.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-            torch.mm(left, right, out=result)
-            torch.backends.cuda.matmul.allow_tf32 = allowed
-        else:
-            torch.mm(left, right, out=result)
-        yield
+    @property
+    def side(self) -> int:
+        return SLOW_SIDE if self.device.type == "cpu" and self.precision == "bf16" else SIDE[self.device.type]
 
+    @property
+    def flops(self) -> int:
+        return 2 * self.side**3
 
-def arithmetic(device: torch.device, precision: str) -> str:
-    """What `products` and the convolutions compute in."""
-    if precision == "bf16":
-        return "bfloat16"
-    return "TF32" if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "float32"
+    def products(self) -> Loop:
+        kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        left, right = (torch.randn(self.side, self.side, device=self.device).to(kind) for _ in range(2))
+        result = torch.empty_like(left)
+        while True:
+            with devices.tf32(self.precision == "tf32"):
+                torch.mm(left, right, out=result)
+            yield
 
 
 class _OneModule(ModuleTracker):
@@ -287,9 +292,16 @@ def genbench_flops(task: Any, batch_size: int) -> int:
 def compare(name: str, options: argparse.Namespace, device: torch.device, console: Console) -> None:
     """Measure one experiment and print its table."""
     config = experiment(name, options, device)
-    size = config.trainer.batch_size
+    size, captures = config.trainer.batch_size, can_capture(device)
     flops: dict[str, int] = {}
     loops: dict[str, Loop] = {}
+    peaks: dict[str, Peak] = {}
+
+    def add(loop: str, config: Config, captured: bool) -> None:
+        task = build(config, device)
+        flops[loop] = genbench_flops(task, size)
+        loops[loop] = genbench_steps(task, make_batches(config, task), captured=captured)
+        peaks[loop] = Peak(device, config.trainer.precision)
 
     task = build(config, device)
     title = f"{config.name} on {task.dataset.name}, width {config.model['width']}, batch {size}"
@@ -297,50 +309,47 @@ def compare(name: str, options: argparse.Namespace, device: torch.device, consol
     gan = PlainGan(task, config)
     flops[PLAIN] = plain_flops(gan, task, size)
     loops[PLAIN] = plain_steps(gan, task.dataset.train, size)
-
-    task = build(config, device)
-    flops[EAGER] = genbench_flops(task, size)
-    loops[EAGER] = genbench_steps(task, make_batches(task, config))
-    if device.type == "cuda":
-        task = build(config, device)
-        flops[CAPTURED] = flops[EAGER]
-        loops[CAPTURED] = genbench_steps(task, make_batches(task, config), captured=True)
+    peaks[PLAIN] = Peak(device, config.trainer.precision)
+    add(EAGER, config, captured=False)
+    if captures:
+        add(CAPTURED, config, captured=True)
+        if config.trainer.precision != "bf16":
+            add(CAPTURED_BF16, experiment(name, options, device, precision="bf16"), captured=True)
     if options.compile:
-        task = build(experiment(name, options, device, compiled=True), device)
-        compiled = COMPILED[device.type]
-        flops[compiled] = flops[EAGER]
-        loops[compiled] = genbench_steps(task, make_batches(task, config), captured=device.type == "cuda")
+        add(COMPILED[device.type], experiment(name, options, device, compiled=True), captured=captures)
 
     # The plain loop last: no other thread may call CUDA while a step is captured, and its DataLoader starts one to
     # pin memory.
     warm_up = {loop: seconds(loops[loop], WARM_UP, device) for loop in reversed(loops)}
-    side = SLOW_SIDE if device.type == "cpu" and config.trainer.precision == "bf16" else SIDE[device.type]
-    ceiling = products(device, config.trainer.precision, side)
-    seconds(ceiling, 3, device)
-    times = take_turns({**loops, BOUND: ceiling}, options.rounds, options.steps, device)
-    peak = 2 * side**3 / statistics.median(times[BOUND])
-    times[BOUND] = [t * flops[PLAIN] / (2 * side**3) for t in times[BOUND]]
-    flops[BOUND] = flops[PLAIN]
+    products = {peak: peak.products() for peak in peaks.values()}
+    for loop in products.values():
+        seconds(loop, 3, device)
+    both: dict[Any, Loop] = {**loops, **products}
+    times = take_turns(both, options.rounds, options.steps, device)
 
     rows = []
-    for loop in (*loops, BOUND):
-        median = statistics.median(times[loop])
+    for loop in loops:
+        median, peak = statistics.median(times[loop]), peaks[loop]
         row = (
             loop,
             f"{1 / median:.4g}",
             f"{task.batches_per_step * size / median:.0f}",
             f"{median * 1e3:.2f}",
             f"{flops[loop] / 1e9:.4g}",
-            f"{ratios(times[BOUND], times[loop])[1] * flops[loop] / flops[PLAIN]:.1%}" if loop != BOUND else "",
-            f"{warm_up[loop]:.1f}" if loop != BOUND else "",
+            f"{ratios(times[peak], times[loop])[1] * flops[loop] / peak.flops:.1%}",
+            f"{warm_up[loop]:.1f}",
             speedup(times[PLAIN], times[loop]),
         )
         rows.append(row)
-    columns = ("", "steps/s", "img/s", "ms a step", "GFLOP a step", "of the bound", "warm-up (s)", "ratio")
+    columns = ("", "steps/s", "img/s", "ms a step", "GFLOP a step", "of the peak", "warm-up (s)", "ratio")
     print_table(console, title, columns, rows)
+    shown = [
+        f"{peak.flops / statistics.median(times[peak]) / 1e9:,.0f} GFLOP/s in {ARITHMETIC[peak.precision]}, "
+        f"a product of {peak.side} × {peak.side} matrices"
+        for peak in products
+    ]
     console.print(
-        f"The bound: {peak / 1e9:,.0f} GFLOP/s in {arithmetic(device, config.trainer.precision)}, "
-        f"a product of {side} × {side} matrices. Medians of {options.rounds} turns of {options.steps} steps."
+        f"The peak: {'; '.join(shown)}. Medians of {options.rounds} turns of {options.steps} steps.", highlight=False
     )
     for steps in loops.values():
         steps.close()  # the DataLoader's threads end before the next experiment is captured
@@ -350,7 +359,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argument_parser(__doc__, rounds=None, steps=None)
     parser.add_argument("--width", type=int, help=f"model.width (default: the experiment's; on a CPU {CPU_WIDTH})")
     parser.add_argument("--batch", type=int, help="trainer.batch_size (default: the experiment's)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the networks")
+    parser.add_argument("--precision", choices=tuple(ARITHMETIC), default="fp32", help="of the networks")
     parser.add_argument("--compile", action="store_true", help="measure task.compile=true too")
     options = parser.parse_args(words)
     if options.threads:
@@ -362,7 +371,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for name in EXPERIMENTS:
         compare(name, options, device, console)
     console.print(LEGEND)
-    if device.type != "cuda":
+    if not can_capture(device):
         console.print(f"Left out: {CAPTURED}, which needs CUDA{'' if options.compile else '; see --compile'}.")
 
 

@@ -60,7 +60,7 @@ genbench: train and measure classic deep generative models.
 
 Results lie in outputs/<experiment>/<run>/; the same command again resumes the run, or skips it if it is done.
 
-Keys used most: seed, device (auto, cpu, cuda, cuda:N), data_root ($GENBENCH_DATA or data/),
+Keys used most: seed, device (auto, cpu, cuda, cuda:N, mps), data_root ($GENBENCH_DATA or data/),
 trainer.epochs, trainer.max_steps, trainer.batch_size, optimizer.lr, model.width where a model has one.
 
 Exit codes: 0 done, 1 failed, 2 bad input, 3 diverged, 4 locked, 130 / 143 interrupted.

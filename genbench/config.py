@@ -58,7 +58,7 @@ class TrainerConfig:
     keep_checkpoints: PositiveInt = 2
     evaluate_first: bool = False  # measure the untrained networks too
     precision: Annotated[str, OneOf("fp32", "tf32", "bf16")] = "fp32"  # of networks in training, penalties aside
-    capture: bool = True  # on CUDA: a whole training step as one graph, for tasks that can be captured
+    capture: bool = True  # on CUDA: a whole training step as one graph
     threads: PositiveInt | None = None  # CPU threads within an operation; null: PyTorch's choice
 
 

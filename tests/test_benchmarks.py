@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
-from benchmarks import flows, gan, likelihoods
+from benchmarks import flows, gan, gpu, likelihoods
 from genbench.bijections.planar import Planar
 from genbench.config import Config
+from genbench.errors import ConfigError
 from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.models.pixelcnn import PixelCnn
 from genbench.models.vae import MlpVae
@@ -106,10 +110,78 @@ def test_tables_of_both_experiments(
     printed = capsys.readouterr().out
     for name in gan.EXPERIMENTS:
         assert f"{name} on random images, width 2, batch 4, fp32" in printed
-    for loop in (gan.PLAIN, gan.EAGER, gan.BOUND):
+    for loop in (gan.PLAIN, gan.EAGER):
         assert printed.count(f"│ {loop} ") == 2
+    assert printed.count("GFLOP/s in float32") == 2
     rows = printed.count(f"│ {gan.CAPTURED} ")
     assert rows == 2 if torch.cuda.is_available() else f"Left out: {gan.CAPTURED}" in printed
+
+
+def test_the_pending_page_names_runs_that_there_are(tmp_path: Path) -> None:
+    """In its order; a command that nobody could run would be found out."""
+    jobs = gpu.jobs_of(gpu.PENDING.read_text(encoding="utf-8"), tmp_path)
+    names = [job.name for job in jobs]
+    assert names[:3] == ["vae-binmnist-L100", "cifar10-jsd-1", "cifar10-jsd-2"]
+    assert "iwae-binmnist-k50 dataset=binmnist-dynamic" in names
+    assert len({job.directory for job in jobs}) == len(jobs)
+    with pytest.raises(ConfigError, match="unknown"):
+        gpu.jobs_of("`genbench experiment=cifar10-jsd-1 task.fid_smaples=3`", tmp_path)
+
+
+RUN = """
+import json, pathlib, signal, sys, time
+directory = pathlib.Path(sys.argv[-1].removeprefix("output_root=")) / sys.argv[1] / "run"
+(directory / "figures").mkdir(parents=True)
+(directory / "figures" / "samples.png").write_text("a picture")
+(directory / "checkpoint.pt").write_text("large")
+
+def stop(*_):
+    (directory / "status.json").write_text(json.dumps({"status": "interrupted", "step": 7}))
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, stop)
+print("started", flush=True)
+time.sleep(float(sys.argv[2]))
+(directory / "status.json").write_text(json.dumps({"status": "done", "step": 9}))
+sys.exit(3 if sys.argv[1] == "diverging" else 0)
+"""
+
+
+def test_experiments_share_the_time_and_are_stopped_when_it_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "SAVING", 10)
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    names = {"short": "0", "diverging": "0", "long": "60", "longer": "60", "late": "0"}
+    jobs = [gpu.Job((name, length), tmp_path / "runs" / name / "run") for name, length in names.items()]
+    out = tmp_path / "out"
+    out.mkdir()
+    console = Console(record=True, width=100)
+    plan = gpu.Plan((10 + 3) / 60, out, console)  # three seconds, and ten for saving
+    plan.runs(jobs, 2, tmp_path / "runs", [sys.executable, str(script)])
+    assert [job.outcome for job in jobs] == ["done", "diverged", "interrupted", "interrupted", "not started"]
+    assert plan.seconds > 5  # nobody waited for the end of what could be stopped
+    gpu.collect(jobs, out)
+    gpu.report(plan, jobs)
+    printed = console.export_text()
+    assert "1 of 5 experiments are done, 4 are left" in printed
+    assert "interrupted, at step 7" in printed
+    kept = {str(path.relative_to(out)) for path in (out / "runs").rglob("*") if path.is_file()}
+    assert {"runs/long/run/status.json", "runs/short/run/figures/samples.png"} <= kept
+    assert not any("checkpoint" in path for path in kept)
+    assert (out / "short_0.log").read_text() == "started\n"
+
+
+def test_a_tool_that_fails_or_takes_too_long_is_named(tmp_path: Path) -> None:
+    plan = gpu.Plan(1.0, tmp_path, Console(quiet=True))
+    plan.tool("fine", ["-c", "print('well')"])
+    assert plan.failed == []
+    assert (tmp_path / "fine.txt").read_text() == "well\n"
+    plan.tool("broken", ["-c", "raise SystemExit(5)"])
+    plan.deadline = time.monotonic() + 1
+    plan.tool("slow", ["-c", "import time; time.sleep(60)"])
+    assert [line.split(":")[0] for line in plan.failed] == ["broken ended with 5", "slow ended with -15"]
 
 
 def test_both_planar_maps_are_the_same_map() -> None:

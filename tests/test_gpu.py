@@ -1,4 +1,4 @@
-"""What only a CUDA device can show. Skipped where there is none."""
+"""What only a CUDA device can show. Skipped where there is none; see test_simulated_device for the rest."""
 
 from __future__ import annotations
 
@@ -8,63 +8,67 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from shared import configuration, smaller
 
-from genbench import cli
-from genbench.config import Config
-from genbench.engine.batches import Batches
-from genbench.engine.capture import CapturedStep
-from genbench.engine.ema import ExponentialMovingAverage
+from genbench.engine import device as devices
+from genbench.engine.batches import BatchStream
+from genbench.engine.capture import WARM_UP, CapturedStep
 from genbench.engine.task import Task
-from genbench.run import build_task
+from genbench.metrics import fidelity
+from genbench.run import build_task, make_batches
 
 pytestmark = pytest.mark.gpu
 
+TINY = ("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
+# One of every task, model and kind of penalty.
+KINDS = (
+    "vae-mnist5k",
+    "vae-mnist5k-conv",
+    "vae-mnist5k-gaussian-mc",
+    "pixelvae-iaf-mnist5k",
+    "iwae-mnist5k-k50",
+    "pixelcnn-mnist5k",
+    "pixelcnn-gated-mnist5k",
+    "realnvp-mnist5k",
+    "realnvp-mnist-multiscale",
+    "cifar10-jsd-3",
+    "cifar10-w1-4",
+    "cifar10-hinge-sn-resnet",
+    "cifar10-relativistic-r1r2",
+    "mnist5k-gan",
+    "divergence-w1",
+    "dirac-jsd-8",
+    "flow-arcs-samples-k8",
+    "flow-arcs-density-k8",
+    "flow-toy-suite",
+)
 
-@pytest.mark.parametrize("experiment", ["vae-mnist5k", "dirac-jsd-8"])
-def test_a_run_on_the_gpu(genbench: Callable[..., int], tmp_path: Path, experiment: str) -> None:
-    assert genbench(f"experiment={experiment}", "device=cuda", "trainer.max_steps=20") == 0
-    (run,) = (tmp_path / "outputs" / experiment).iterdir()
-    summary = json.loads((run / "summary.json").read_text())
+
+def build(experiment: str, data_root: Path, *words: str) -> tuple[Task, BatchStream]:
+    config = configuration(f"experiment={experiment}", f"data_root={data_root}", *smaller(experiment), *words)
+    task = build_task(config, devices.resolve("cuda"))
+    return task, make_batches(config, task)
+
+
+def only_run(tmp_path: Path) -> Path:
+    (path,) = tmp_path.glob("outputs/*/*/summary.json")
+    return path.parent
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+def test_a_run_on_the_gpu(genbench: Callable[..., int], tmp_path: Path, device: str) -> None:
+    assert genbench("experiment=vae-mnist5k", f"device={device}", "trainer.max_steps=20") == 0
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
     assert summary["status"] == "done"
     assert summary["device"] == torch.cuda.get_device_name()
+    assert summary["captured_graphs"] == 1
 
 
-def test_auto_takes_the_gpu(genbench: Callable[..., int], tmp_path: Path) -> None:
-    assert genbench("experiment=dirac-w1-1", "trainer.max_steps=2") == 0
-    (path,) = tmp_path.glob("outputs/*/*/summary.json")
-    assert json.loads(path.read_text())["device"] == torch.cuda.get_device_name()
-
-
-def build(experiment: str, data_root: Path, *words: str) -> tuple[Config, Task, Batches]:
-    overrides = [f"experiment={experiment}", f"data_root={data_root}", *words]
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        config = cli.validate(compose("train", overrides=overrides))
-    task = build_task(config, torch.device("cuda"))
-    batches = Batches(task.dataset.train, config.trainer.batch_size, config.seed, per_step=task.batches_per_step)
-    return config, task, batches
-
-
-GAN = ("task.fid_samples=null", "task.final_samples=null", "model.width=8")
-
-
-@pytest.mark.usefixtures("tiny_images")
-@pytest.mark.parametrize(
-    ("experiment", "words"),
-    [
-        ("vae-mnist5k", ()),
-        ("dirac-jsd-8", ()),
-        ("dirac-w1-5", ()),
-        ("cifar10-jsd-3", GAN),
-        ("cifar10-w1-4", GAN),
-        ("cifar10-hinge-sn-resnet", GAN),
-        ("cifar10-relativistic-r1r2", (*GAN, "trainer.precision=bf16")),
-        ("divergence-w1", ()),
-    ],
-)
-def test_a_training_step_never_waits_for_the_device(experiment: str, words: tuple[str, ...], data_root: Path) -> None:
+@pytest.mark.usefixtures(*TINY)
+@pytest.mark.parametrize("experiment", KINDS)
+def test_a_training_step_never_waits_for_the_device(experiment: str, data_root: Path) -> None:
     """PyTorch itself reports every synchronizing call."""
-    _, task, batches = build(experiment, data_root, *words)
+    task, batches = build(experiment, data_root)
 
     def steps(count: int) -> None:
         for _ in range(count):
@@ -72,7 +76,7 @@ def test_a_training_step_never_waits_for_the_device(experiment: str, words: tupl
             task.prepare_step()
             task.training_step(batch)
 
-    steps(3)  # the first steps set up kernels and optimizer states
+    steps(WARM_UP)  # the first steps set up kernels and optimizer states
     torch.cuda.set_sync_debug_mode("error")
     try:
         steps(3)
@@ -80,28 +84,18 @@ def test_a_training_step_never_waits_for_the_device(experiment: str, words: tupl
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.usefixtures("tiny_images")
-@pytest.mark.parametrize(
-    ("experiment", "words"),
-    [
-        ("cifar10-jsd-3", GAN),
-        ("cifar10-w1-4", (*GAN, "regularizer.every=3")),
-        ("cifar10-hinge-sn-resnet", GAN),
-        ("cifar10-relativistic-r1r2", GAN),
-    ],
-)
-def test_captured_and_eager_steps_give_the_same_losses(
-    experiment: str, words: tuple[str, ...], data_root: Path
-) -> None:
-    """For 100 steps, on the same random numbers, with kernels that sum in a fixed order."""
+@pytest.mark.usefixtures(*TINY)
+@pytest.mark.parametrize("experiment", KINDS)
+def test_captured_and_eager_steps_give_the_same_losses(experiment: str, data_root: Path) -> None:
+    """On the same random numbers, with kernels that sum in a fixed order; the learning rate falls meanwhile."""
     losses = []
     for captured in (False, True):
-        _, task, batches = build(experiment, data_root, "deterministic=true", *words)
+        task, batches = build(experiment, data_root, "deterministic=true", "optimizer.milestones=[10]")
         step = CapturedStep(task.training_step) if captured else lambda batch, _, task=task: task.training_step(batch)
         rows = []
-        for _ in range(100):
+        for _ in range(30):
             values = step(batches.next(), task.prepare_step())
-            rows.append(values[f"train/{task.loss.symbol}"].clone())
+            rows.append(torch.stack([value.clone() for _, value in sorted(values.items()) if "penalty" not in _]))
         losses.append(torch.stack(rows))
     torch.use_deterministic_algorithms(False)
     assert losses[0].isfinite().all()
@@ -109,20 +103,55 @@ def test_captured_and_eager_steps_give_the_same_losses(
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_captured_gan_run(genbench: Callable[..., int], tmp_path: Path, precision: str) -> None:
     words = ("task.fid_samples=16", "task.fid_reference=16", "task.final_samples=16", "task.batch_norm_batches=2")
     run = ("trainer.max_steps=30", "trainer.evaluate_every=10", f"trainer.precision={precision}", "model.width=8")
     assert genbench("experiment=cifar10-jsd-3", "device=cuda", *run, *words) == 0
-    (path,) = tmp_path.glob("outputs/*/*/summary.json")
-    assert json.loads(path.read_text())["status"] == "done"
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert summary["status"] == "done"
+    assert summary["arithmetic"] == precision
 
 
-def test_the_average_follows_on_the_device() -> None:
-    network = torch.nn.Linear(3, 3).cuda()
-    average = ExponentialMovingAverage(network, decay=0.5)
-    before = network.weight.detach().clone()
-    with torch.no_grad():
-        network.weight += 1
-    average.update()
-    torch.testing.assert_close(average.network.weight, before + 0.5)
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+@pytest.mark.parametrize(("first", "second"), [("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_run_moves_between_devices(
+    genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    """The weights' layout changes on the way, and the optimizer's moments with it."""
+    words = ("experiment=cifar10-jsd-3", "model.width=8", "task.fid_samples=null", "task.final_samples=null")
+    words += (
+        "task.batch_norm_batches=2",
+        "trainer.checkpoint_every=5",
+        "trainer.log_every=1",
+        "trainer.max_steps=10",
+    )
+    resolve = devices.resolve
+    monkeypatch.setattr(devices, "resolve", lambda name: resolve(first))
+    assert genbench(*words) == 0
+    run = only_run(tmp_path)
+    losses = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (run / "checkpoints" / "step-000000010.pt").unlink()
+    (run / "status.json").unlink()
+    monkeypatch.setattr(devices, "resolve", lambda name: resolve(second))
+    assert genbench(*words) == 0
+    again = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    penalties = [[row["value"] for row in rows if row["metric"] == "train/penalty"] for rows in (losses, again)]
+    assert len(penalties[1]) == 10
+    assert penalties[1][5:] == pytest.approx(penalties[0][5:], rel=0.5)  # other latents, the same weights
+
+
+def test_a_deterministic_job_after_another(genbench: Callable[..., int], tmp_path: Path) -> None:
+    """cuBLAS reads its settings once in a process."""
+    assert genbench("-m", "experiment=vae-mnist5k", "deterministic=false,true", "trainer.max_steps=5") == 0
+    torch.use_deterministic_algorithms(False)
+
+
+def test_the_distance_of_features_is_computed_on_the_device() -> None:
+    """In float64, as on a CPU."""
+    generator = torch.Generator().manual_seed(0)
+    pools = [torch.randn(500, 256, generator=generator) for _ in range(2)]
+    device = devices.resolve("cuda")
+    there, here = ([fidelity.statistics(pool.to(where)) for pool in pools] for where in (device, "cpu"))
+    assert there[0].sigma.device == device
+    assert fidelity.frechet_distance(*there) == pytest.approx(fidelity.frechet_distance(*here), rel=1e-9)
