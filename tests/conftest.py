@@ -18,7 +18,11 @@ from genbench.tasks import density, energy
 from genbench.train import main
 
 # Many independent tests each; any other file's tests share what they set up, so one process runs them all.
-SPREAD = ("test_experiments", "test_image_gan", "test_adversarial", "test_command_line")
+SPREAD = ("test_experiments", "test_image_gan", "test_adversarial", "test_command_line", "test_simulated_device")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="take over the numbers of today's short runs")
 
 
 @pytest.hookimpl(tryfirst=True)

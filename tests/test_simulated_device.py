@@ -123,6 +123,21 @@ def logged(directory: Path) -> list[tuple[int, str, float]]:
     return [(row["step"], row["metric"], row["value"]) for row in rows]
 
 
+def compare_with_golden(task: str, numbers: list[tuple[int, str, float]], write: bool) -> None:
+    """Every number that a short run logs, beside those of an earlier version: a change of numbers is seen.
+
+    `python -m pytest tests/test_simulated_device.py --write-golden` takes over the new ones, for a commit that
+    explains them.
+    """
+    path = Path(__file__).parent / "golden" / f"{task}.json"
+    if write:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("[\n" + ",\n".join(json.dumps(row) for row in numbers) + "\n]\n", encoding="utf-8")
+    for (*what, found), (*expected, value) in zip(numbers, json.loads(path.read_text(encoding="utf-8")), strict=True):
+        assert what == expected
+        assert found == pytest.approx(value, rel=1e-4, abs=1e-5), what
+
+
 def pictures(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.glob("*/*/*/*.png")}
 
@@ -161,12 +176,20 @@ def test_there_is_a_run_for_every_task() -> None:
 @pytest.mark.usefixtures(*TINY, "watched", "small_digits")
 @pytest.mark.parametrize("task", RUNS)
 def test_a_run_gives_the_numbers_of_the_cpu(
-    task: str, genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: str,
+    genbench: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """Stopped and resumed, bit for bit and picture for picture; without float64, as nearly as sums in float32."""
+    """And those that it gave before, but for the order in which a processor adds up.
+
+    Stopped and resumed, bit for bit and picture for picture; without float64, as nearly as sums in float32.
+    """
     words = (*RUNS[task], *SHORT)
     assert genbench(*words, "output_root=cpu", "device=cpu") == 0
     stop, numbers = Trainer._next_stop, logged(tmp_path / "cpu")
+    compare_with_golden(task, numbers, write=request.config.getoption("--write-golden"))
 
     def stop_after_three(trainer: Trainer) -> int:
         if trainer.progress.step == 3:
