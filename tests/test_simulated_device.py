@@ -135,7 +135,7 @@ def compare_with_golden(task: str, numbers: list[tuple[int, str, float]], write:
         path.write_text("[\n" + ",\n".join(json.dumps(row) for row in numbers) + "\n]\n", encoding="utf-8")
     for (*what, found), (*expected, value) in zip(numbers, json.loads(path.read_text(encoding="utf-8")), strict=True):
         assert what == expected
-        assert found == pytest.approx(value, rel=1e-4, abs=1e-5), what
+        assert found == pytest.approx(value, rel=2e-5, abs=2e-6), what
 
 
 def pictures(directory: Path) -> dict[str, bytes]:
