@@ -30,6 +30,7 @@ from genbench.config import Config
 from genbench.engine import checkpoint
 from genbench.engine.device import resolve
 from genbench.engine.rundir import RunDirectory
+from genbench.engine.task import Animates, Samples
 from genbench.errors import ConfigError, GenbenchError
 from genbench.figures.dirac import Pair, pairs_page
 from genbench.figures.flows import planar_maps
@@ -111,7 +112,7 @@ def _redraw(options: argparse.Namespace) -> None:
 
 def _animate(options: argparse.Namespace) -> None:
     config, run_dir, task = _load(options.run)
-    if not hasattr(task, "animate"):
+    if not isinstance(task, Animates):
         raise ConfigError(f"{config.name} has no animation", "choose a Dirac-GAN or a planar flow")
     run_dir.figures.mkdir(exist_ok=True)
     path = run_dir.figures / "trajectory.gif"
@@ -121,7 +122,7 @@ def _animate(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     config, run_dir, task = _load(options.run)
-    if not hasattr(task, "sample"):
+    if not isinstance(task, Samples):
         raise ConfigError(f"{config.name} cannot draw new images", "choose a model of images")
     with Progress(console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task("sampling", total=1.0)

@@ -104,12 +104,15 @@ OpenUnitFloat = Annotated[float, Range(above=0, below=1)]
 def register(group: str, name: str) -> Callable[[C], C]:
     """Class or function decorator: makes a component known as `name` in `group`.
 
-    Raises ValueError for an unknown group or a name that is already taken by another component.
+    Raises ValueError for an unknown group or a name that is already taken by another component, and TypeError for a
+    class that leaves out a method that its base class demands.
     """
     if group not in GROUPS:
         raise ValueError(f"unknown group {group!r}; groups: {', '.join(GROUPS)}")
 
     def remember(component: C) -> C:
+        if missing := sorted(getattr(component, "__abstractmethods__", ())):
+            raise TypeError(f"{group} {name!r} does not define {', '.join(missing)}")
         taken = _components.setdefault((group, name), component)
         if (taken.__module__, taken.__qualname__) != (component.__module__, component.__qualname__):
             raise ValueError(f"{group} {name!r} is already registered by {taken.__module__}")

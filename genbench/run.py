@@ -27,6 +27,7 @@ from genbench.engine.gradients import forget_compiled
 from genbench.engine.interrupts import Interrupted
 from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.task import Samples, Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError
 from genbench.tasks.base import Parts
@@ -72,7 +73,7 @@ def run_directory(config: Config) -> Path:
     return Path(config.output_root) / config.name / f"seed{config.seed}-{fingerprint(config)}"
 
 
-def build_task(config: Config, device: torch.device) -> Any:
+def build_task(config: Config, device: torch.device) -> Task:
     """The task with all its components on `device`, as `genbench.engine.device.resolve` returned it, seeded.
 
     Raises ConfigError and DataError.
@@ -102,7 +103,7 @@ def build_task(config: Config, device: torch.device) -> Any:
     return registry.build("task", config.task, parts)
 
 
-def make_logbook(config: Config, run_dir: RunDirectory, task: Any) -> Logbook:
+def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
     published: dict[str, list[tuple[str, float]]] = {}
     for reference in config.reference:
         source = reference.source if reference.at == "final" else f"{reference.source}, {reference.at}"
@@ -127,7 +128,7 @@ def _run(config: Config, run_dir: RunDirectory) -> Outcome:
         forget_compiled()
 
 
-def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.device) -> Outcome:
+def _train(config: Config, run_dir: RunDirectory, task: Task, device: torch.device) -> Outcome:
     run_dir.write_config(to_dict(config))
     batches = make_batches(config, task)
     logbook = make_logbook(config, run_dir, task)
@@ -159,7 +160,7 @@ def _train(config: Config, run_dir: RunDirectory, task: Any, device: torch.devic
     return outcome
 
 
-def make_batches(config: Config, task: Any) -> BatchStream:
+def make_batches(config: Config, task: Task) -> BatchStream:
     """The stream of batches that the task's training steps are fed from."""
     data, trainer = task.parts.dataset.train, config.trainer
     if task.batch_seeds:
@@ -191,7 +192,7 @@ def _outcome(config: Config, run_dir: RunDirectory, status: str, summary: dict[s
 
 def _summary(
     config: Config,
-    task: Any,
+    task: Task,
     trainer: Trainer,
     status: str,
     note: str,
@@ -230,9 +231,9 @@ def _summary(
     }
 
 
-def _sampling_speed(task: Any) -> float | None:
+def _sampling_speed(task: Task) -> float | None:
     """New images a second, of tasks that draw images; 64 at once, what is loaded or planned at first not counted."""
-    if not hasattr(task, "sample"):
+    if not isinstance(task, Samples):
         return None
     task.sample(1, 0, lambda share: None)
     begin = time.perf_counter()

@@ -10,6 +10,7 @@ import yaml
 
 from genbench import registry
 from genbench.engine.rundir import RunDirectory
+from genbench.engine.task import DrawsSweeps
 
 __all__ = ["draw"]
 
@@ -23,11 +24,11 @@ def draw(directories: Iterable[Path]) -> list[Path]:
     for directory in directories:
         if RunDirectory(directory).status == "done":
             experiments.setdefault(directory.parent, []).append(directory)
-    paths = []
+    paths: list[Path] = []
     for experiment, runs in experiments.items():
         rows = [_row(run) for run in runs]
         task = registry.lookup("task", rows[0][0]["task"]["name"])
-        if hasattr(task, "sweep_figures"):
+        if isinstance(task, DrawsSweeps):
             for name, figure in task.sweep_figures(rows).items():
                 paths.append(experiment / f"sweep-{name}.png")
                 figure.savefig(paths[-1])

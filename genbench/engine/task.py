@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["STAGE_TITLES", "Record", "Stage", "Task"]
+__all__ = ["STAGE_TITLES", "Animates", "DrawsSweeps", "Record", "Samples", "Stage", "Task"]
 
 Stage = Literal["start", "middle", "end"]
 STAGE_TITLES: dict[str, str] = {"start": "before training", "middle": "half way", "end": "after training"}
@@ -27,10 +30,11 @@ class Record(Protocol):
         """(source, published value) pairs."""
 
 
-class Task(Protocol):
-    """How a family learns and what it is judged by. What is written out here is the default of its subclasses."""
+class Task(ABC):
+    """How a family learns and what it is judged by. A subclass must define how it trains, evaluates, saves and loads;
+    everything else has a default. What only some tasks can do are the protocols below."""
 
-    batches_per_step: int
+    batches_per_step: int = 1
     """Fresh batches that one training step consumes; they arrive concatenated."""
 
     batch_seeds: tuple[int, ...] = ()
@@ -42,10 +46,10 @@ class Task(Protocol):
     protocol: dict[str, Any]
     """How it is judged, beside the data set's own protocol: part of every result."""
 
-    directions: dict[str, str]
+    directions: dict[str, str] = {}
     """Metric name → "higher" or "lower": which way is better. Other metrics have no best value."""
 
-    charts: dict[str, list[str]]
+    charts: dict[str, list[str]] = {}
     """Title → metrics that belong on one TensorBoard chart."""
 
     def prepare_step(self) -> Hashable:
@@ -56,6 +60,7 @@ class Task(Protocol):
         """
         return None
 
+    @abstractmethod
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         """One update of every player. Returns detached device scalars.
 
@@ -63,6 +68,7 @@ class Task(Protocol):
         state but tensors in place, since a captured step is replayed without this code.
         """
 
+    @abstractmethod
     def evaluate(self, split: str) -> dict[str, float]:
         """Judge the networks on "valid" (during training) or "test" (once, at the end).
 
@@ -85,7 +91,38 @@ class Task(Protocol):
         """Of an ensemble: the experiment, seed and metrics of each of its members, for `summary.json`."""
         return []
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive a crash."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned, on this device or another."""
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A task that draws new images."""
+
+    def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
+        """[count, C, H, W] in [0, 1] on the CPU; `progress` is told the share that is done, where it is known."""
+
+
+@runtime_checkable
+class Animates(Protocol):
+    """A task with an animation."""
+
+    def animate(self, path: Path, title: str) -> None:
+        """Write it as a GIF. Raises ConfigError where this model has none."""
+
+
+@runtime_checkable
+class DrawsSweeps(Protocol):
+    """A task whose runs belong in one picture."""
+
+    @staticmethod
+    def sweep_figures(runs: Sequence[tuple[dict[str, Any], dict[str, float]]]) -> dict[str, Figure]:
+        """Pictures by name, of finished runs as (configuration, final metrics).
+
+        Raises ConfigError for runs that do not belong together.
+        """

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
 from genbench import registry
+from genbench.engine.task import DrawsSweeps
 from genbench.errors import ConfigError
 from genbench.figures.report import MOST, Band, divergence_and_fid, overlaid_curves
 from genbench.figures.style import divergence_name
@@ -188,7 +189,7 @@ def _sweeps(groups: Sequence[Group], problems: list[Problem]) -> Iterator[Galler
     for title, found in rows.items():
         task: Any = registry.lookup("task", found[0][0]["task"]["name"])
         try:
-            drawn = task.sweep_figures(found) if hasattr(task, "sweep_figures") else {}
+            drawn = task.sweep_figures(found) if isinstance(task, DrawsSweeps) else {}
         except ConfigError as error:
             problems.append(Problem(groups[0].members[0].run.path.parent, str(error).splitlines()[0]))
             continue

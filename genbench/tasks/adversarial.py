@@ -38,8 +38,6 @@ class Adversarial(Task):
     penalty included, as one compiled graph.
     """
 
-    directions: dict[str, str] = {}
-
     def __init__(
         self,
         parts: Parts,

@@ -35,7 +35,6 @@ class Autoregressive(SampledTask):
     `compile` runs the objective and its gradients as one compiled graph.
     """
 
-    batches_per_step = 1
     directions = {"valid/log_likelihood": "higher", "test/log_likelihood": "higher"}
     charts = {"log-likelihood (nats), training and validation": ["train/log_likelihood", "valid/log_likelihood"]}
 
@@ -89,10 +88,12 @@ class Autoregressive(SampledTask):
         with isolated_rng(seed, self.device):
             return self.model.sample(count, progress=lambda row: progress(row / height)).cpu()
 
+    def _draw_samples(self) -> Tensor:
+        return self.model.sample(uniforms=self._uniforms).cpu()
+
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
-        self._samples[stage] = self.model.sample(uniforms=self._uniforms).cpu()
         side = math.isqrt(SAMPLES)
-        figures = {"samples": image_grid(self._samples[stage], side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
+        figures = {"samples": image_grid(self.samples(stage), side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
         if stage == "start":
             field = self.model.receptive_field().cpu().float()
             title = f"{record.title}: what the middle pixel sees"

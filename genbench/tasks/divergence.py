@@ -33,7 +33,6 @@ class Divergence(Task):
     `compile` runs objective, penalty and gradients as one compiled graph.
     """
 
-    batches_per_step = 1
     directions = {"eval/error": "lower", "test/error": "lower"}
 
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:

@@ -58,8 +58,6 @@ class FlowSuite(Task):
     as one compiled graph, which takes minutes to compile.
     """
 
-    batches_per_step = 1
-
     def __init__(
         self,
         parts: Parts,

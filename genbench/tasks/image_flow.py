@@ -44,7 +44,6 @@ class ImageFlow(SampledTask):
     objective and its gradients as one compiled graph.
     """
 
-    batches_per_step = 1
     directions = {"valid/bits_per_dim": "lower", "test/bits_per_dim": "lower"}
     charts = {"bits per dimension, training and validation": ["train/bits_per_dim", "valid/bits_per_dim"]}
 
@@ -104,10 +103,12 @@ class ImageFlow(SampledTask):
         with isolated_rng(seed, self.device):
             return self.model.sample(count, temperature).cpu() / 255
 
+    def _draw_samples(self) -> Tensor:
+        return self.sample(SAMPLES, self.seed)
+
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
-        self._samples[stage] = self.sample(SAMPLES, self.seed)
         side = math.isqrt(SAMPLES)
-        figures = {"samples": image_grid(self._samples[stage], side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
+        figures = {"samples": image_grid(self.samples(stage), side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
         if stage == "end":
             shown = {STAGE_TITLES[key]: images[:25] for key, images in self._samples.items()}
             warm = torch.stack([self._drawn(FEW, temperature, self.seed) for temperature in TEMPERATURES])

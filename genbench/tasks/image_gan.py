@@ -21,6 +21,7 @@ from genbench.metrics.classifier import Classifier
 from genbench.registry import OpenUnitFloat, PositiveInt, Range, register
 from genbench.tasks.adversarial import Adversarial, Updates
 from genbench.tasks.base import Parts, require
+from genbench.tasks.pictures import StagedSamples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ RECOGNIZED = 0.5  # probability of one class, more than that of all others toget
 
 
 @register("task", "image-gan")
-class ImageGan(Adversarial):
+class ImageGan(StagedSamples, Adversarial):
     """The adversarial game on images in [−1, 1]. Its other settings are those of `adversarial`.
 
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
@@ -191,11 +192,13 @@ class ImageGan(Adversarial):
             "test/classifier_accuracy": self._classifier.accuracy,
         }
 
+    def _draw_samples(self) -> Tensor:
+        return self.generate(self._latents).cpu()
+
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
-        self._samples[stage] = self.generate(self._latents).cpu()
         side = math.ceil(math.sqrt(len(self._latents)))
         title = f"{record.title}, {STAGE_TITLES[stage]}"
-        figures = {"samples": image_grid(self._samples[stage], side, side, title)}
+        figures = {"samples": image_grid(self.samples(stage), side, side, title)}
         if stage == "end":
             figures |= self._final_figures(record)
         return figures
@@ -256,12 +259,6 @@ class ImageGan(Adversarial):
         latent = self.generate(between.flatten(0, 1)).cpu().unflatten(0, (PAIRS, len(ALPHAS)))
         pixel = torch.lerp(latent[:, :1], latent[:, -1:], alphas.cpu().view(1, -1, 1, 1, 1))
         return interpolations(latent, pixel, ALPHAS, title)
-
-    def images(self, stage: Stage) -> dict[str, Tensor]:
-        from torchvision.utils import make_grid  # seconds to import: only where images are drawn
-
-        grid = self._samples[stage]
-        return {"generated": make_grid(grid, nrow=math.ceil(math.sqrt(len(grid))), padding=1, pad_value=0.5)}
 
     def state_dict(self) -> dict[str, Any]:
         # Another device would draw other latents; a protocol is known only where its score was computed.

@@ -33,7 +33,6 @@ BOX_SAMPLES = 20_000
 class PlaneTask(Task):
     """One flow and one target; what it is trained on, its subclasses say."""
 
-    batches_per_step = 1
     curve: str
     """The metric, without its split, that the learning curves show."""
 

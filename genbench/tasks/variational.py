@@ -59,7 +59,6 @@ class Variational(SampledTask):
     several seconds; its noise differs from the eager one.
     """
 
-    batches_per_step = 1
     directions = {
         "valid/elbo": "higher",
         "test/elbo": "higher",
@@ -236,6 +235,9 @@ class Variational(SampledTask):
             latents = torch.randn(count, self.model.latent_dim, device=self.device)
             return latents, torch.rand(count, *self.dataset.shape, device=self.device)
 
+    def _draw_samples(self) -> Tensor:
+        return self._images(self._latents)
+
     @torch.no_grad()
     def _images(self, latents: Tensor) -> Tensor:
         return self.model.images(latents, self._uniforms[: len(latents)]).cpu()
@@ -246,13 +248,12 @@ class Variational(SampledTask):
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         title = f"{record.title}, {STAGE_TITLES[stage]}"
-        self._samples[stage] = self._images(self._latents)
         if stage != "start":  # hundreds of nats lower, where no gap of the others would be seen
             self._bounds[stage] = self._panel_bounds()
         side = math.isqrt(SAMPLES)
         kind = "mean images of prior samples" if getattr(self.model, "pixelcnn", None) is None else "samples"
         figures = {
-            "samples": image_grid(self._samples[stage], side, side, f"{title}: {kind}"),
+            "samples": image_grid(self.samples(stage), side, side, f"{title}: {kind}"),
             "reconstructions": self._reconstructions(f"{title}: validation images"),
         }
         if self.model.latent_dim == 2:

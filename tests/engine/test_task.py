@@ -1,0 +1,69 @@
+"""What a task must define, what it need not, and that its pictures do not depend on the order of calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from shared import configuration, smaller
+from torch import Tensor
+
+from genbench import registry
+from genbench.engine.task import Animates, DrawsSweeps, Samples, Task
+from genbench.registry import register
+from genbench.run import build_task
+
+
+def test_a_task_that_forgets_something_cannot_be_registered() -> None:
+    class Forgetful(Task):
+        def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+            return {}
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+    with pytest.raises(TypeError, match="task 'forgetful' does not define evaluate, load_state_dict"):
+        register("task", "forgetful")(Forgetful)
+    assert "forgetful" not in registry.known("task")
+
+
+@pytest.mark.parametrize(
+    ("capability", "names"),
+    [
+        (Samples, {"autoregressive", "image-flow", "image-gan", "variational"}),
+        (Animates, {"density", "dirac", "energy"}),
+        (DrawsSweeps, {"divergence"}),
+    ],
+)
+def test_what_only_some_tasks_can_do(capability: Any, names: set[str]) -> None:
+    tasks = {name: registry.lookup("task", name) for name in registry.known("task")}
+    assert {name for name, task in tasks.items() if isinstance(task, capability)} == names
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+@pytest.mark.parametrize("experiment", ["vae-mnist5k", "pixelcnn-mnist5k", "realnvp-mnist5k", "mnist5k-gan"])
+def test_grids_and_pictures_come_in_any_order(experiment: str, data_root: Path) -> None:
+    """Raw grids may be asked for before the pictures that show them, and are those that the pictures show."""
+    words = (f"experiment={experiment}", f"data_root={data_root}", *smaller(experiment))
+    first, second = (build_task(configuration(*words), torch.device("cpu")) for _ in range(2))
+    grid = first.images("start")["generated"]
+    second.figures("start", Record())
+    assert torch.equal(second.images("start")["generated"], grid)
+    with torch.no_grad():
+        for parameter in second.parts.model.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(second.images("start")["generated"], grid)  # of the start they remain
+
+
+class Record:
+    """Nothing logged yet."""
+
+    title = "a run"
+
+    def curve(self, metric: str, over: str = "epoch") -> list[tuple[float, float]]:
+        return []
+
+    def references(self, metric: str) -> list[tuple[str, float]]:
+        return []
