@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from genbench import cli
+from genbench.compose import configuration
 from genbench.config import Config
 from genbench.engine import device as devices
 from genbench.engine.batches import BatchStream
@@ -40,14 +40,6 @@ def _at_least_two(word: str) -> int:
     if (value := int(word)) < 2:
         raise argparse.ArgumentTypeError("at least 2")
     return value
-
-
-def configuration(*words: str) -> Config:
-    """What `genbench` composes from these words."""
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        return cli.validate(compose("train", overrides=list(words)), words)
 
 
 def experiment(name: str, *words: str) -> Config:

@@ -23,13 +23,13 @@ from benchmarks.common import (
     WIDTH,
     Loop,
     argument_parser,
-    configuration,
     genbench_steps,
     print_table,
     seconds,
     speedup,
     take_turns,
 )
+from genbench.compose import configuration
 from genbench.data.plane import TARGETS
 from genbench.engine.batches import ParallelBatches
 from genbench.run import build_task

@@ -33,7 +33,6 @@ from benchmarks.common import (
     WIDTH,
     Loop,
     argument_parser,
-    configuration,
     genbench_steps,
     print_table,
     ratios,
@@ -42,6 +41,7 @@ from benchmarks.common import (
     take_turns,
 )
 from genbench import registry
+from genbench.compose import configuration
 from genbench.config import Config
 from genbench.data.dataset import Dataset, unit_interval
 from genbench.engine import device as devices

@@ -28,7 +28,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import WIDTH, configuration
+from benchmarks.common import WIDTH
+from genbench.compose import configuration
 from genbench.engine import device as devices
 from genbench.engine.capture import can_capture
 from genbench.run import run_directory

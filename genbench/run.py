@@ -19,7 +19,8 @@ import torch
 from omegaconf import DictConfig
 
 import genbench
-from genbench import cli, registry
+from genbench import registry
+from genbench.compose import validate
 from genbench.config import Config, Reference, fingerprint, identity, to_dict
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches, BatchStream, ParallelBatches
@@ -57,7 +58,7 @@ def run(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
     """Train and measure what was composed with the overrides `words`; every way it can end is an Outcome."""
     directory = Path(composed.output_root)
     try:
-        config = cli.validate(composed, words)
+        config = validate(composed, words)
         directory = run_directory(config)
         return _run(config, RunDirectory(directory))
     except GenbenchError as error:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from genbench.errors import GenbenchError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from omegaconf import DictConfig
 
     from genbench.run import Outcome
@@ -29,15 +31,17 @@ INFORMATION = ("--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--sh
 def main(arguments: list[str] | None = None) -> None:
     """Command line of `genbench`; always leaves through SystemExit."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    from genbench import cli
+    from genbench import compose
 
     if not arguments or set(arguments) & {"-h", "--help"}:
-        print(cli.help_text())
+        from genbench.commands.help import help_text
+
+        print(help_text())
         raise SystemExit(0 if arguments else 2)
     try:
-        cli.add_plugin_search_path()
+        compose.add_plugin_search_path()
         if not any(argument.split("=")[0] in INFORMATION for argument in arguments):
-            cli.check(arguments)
+            compose.check(arguments)
     except GenbenchError as error:
         print(f"genbench: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
@@ -48,36 +52,39 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run_jobs(arguments: list[str]) -> int:
-    """Let Hydra run one job, or all jobs of a sweep. Returns the largest exit code."""
-    import hydra
-
-    from genbench import cli, sweeps
+    """Run one job, or all jobs of a sweep. Returns the largest exit code."""
+    from genbench import compose, sweeps
 
     outcomes: list[Outcome] = []
 
-    def job(config: DictConfig) -> float:
-        from hydra.core.hydra_config import HydraConfig
-
+    def job(composed: DictConfig, words: Sequence[str], launcher: str) -> float:
         from genbench.run import run
 
-        outcome = run(config, HydraConfig.get().overrides.task)
+        outcome = run(composed, words)
         outcomes.append(outcome)
         if outcome.interrupted:
             raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop
-        if outcome.exit_code and HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
+        if outcome.exit_code and launcher != "basic":
             raise RuntimeError(f"{outcome.directory}: {outcome.status}. {outcome.headline}")
         return outcome.objective
 
-    sys.argv = [sys.argv[0], *arguments]
-    hydra.main(config_path=str(cli.CONFIG_DIRECTORY), config_name="train", version_base="1.3")(job)()
+    compose.launch(arguments, job)
     if len(outcomes) > 1:
-        print(cli.sweep_table(outcomes))
+        print(_table(outcomes))
         try:
             for path in sweeps.draw(outcome.directory for outcome in outcomes):
                 print(f"  picture      {path}")
         except GenbenchError as error:  # the runs are done; they only do not belong in one picture
             print(f"  no picture   {error}")
     return max((outcome.exit_code for outcome in outcomes), default=0)
+
+
+def _table(outcomes: list[Outcome]) -> str:
+    """One line a job."""
+    width = max(len(str(outcome.directory)) for outcome in outcomes)
+    rows = [f"{outcome.directory!s:<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes]
+    done = sum(outcome.exit_code == 0 for outcome in outcomes)
+    return "\n".join([f"sweep: {done} of {len(outcomes)} jobs done", *rows])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
-"""What tests of several places need: configurations by words, and every experiment in a size for tests."""
+"""Every experiment, in a size for tests."""
 
 from __future__ import annotations
 
-from hydra import compose, initialize_config_dir
+from genbench.compose import CONFIG_DIRECTORY, configuration
 
-from genbench import cli
-from genbench.config import Config
+__all__ = ["EXPERIMENTS", "smaller"]
 
-__all__ = ["EXPERIMENTS", "configuration", "smaller"]
-
-EXPERIMENTS = sorted(path.stem for path in (cli.CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
 
 # Full-size networks and thousands of images are for acceptance runs.
 SMALL = {
@@ -26,12 +23,6 @@ SMALL = {
     "task": {"image-gan": ("task.batch_norm_batches=2",)},
 }
 FEW = ("task.fid_samples=16", "task.fid_reference=16", "task.final_samples=16")
-
-
-def configuration(*words: str) -> Config:
-    """What `genbench` composes from these words."""
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        return cli.validate(compose("train", overrides=list(words)), words)
 
 
 def smaller(experiment: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ ALLOWED = {
     "registry": {"errors"},
     "functional": set(),
     "config": {"errors", "registry"},
-    "cli": {"errors", "registry", "config", "run"},
+    "compose": {"errors", "registry", "config"},
     "bijections": GROUND,
     "data": GROUND,
     "figures": GROUND,
@@ -29,11 +30,12 @@ ALLOWED = {
     "models": GROUND | {"bijections", "engine"},
     "metrics": GROUND | {"data", "engine"},
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
-    "run": GROUND | {"cli", "config", "engine", "tasks"},
+    "run": GROUND | {"compose", "config", "engine", "tasks"},
     "sweeps": {"engine", "registry"},
-    "train": {"cli", "errors", "run", "sweeps"},
-    "report": {"cli", "config", "engine", "errors", "figures", "registry"},
-    "redraw": {"bijections", "cli", "config", "engine", "errors", "figures", "run", "sweeps"},
+    "report": {"compose", "config", "engine", "errors", "figures", "registry"},
+    "commands": {"bijections", "compose", "config", "engine", "errors", "figures", "registry", "report"}
+    | {"run", "sweeps"},
+    "train": {"commands", "compose", "errors", "run", "sweeps"},
 }
 
 
@@ -65,3 +67,25 @@ def test_the_architecture_page_names_every_package() -> None:
     names = {p.name for p in ROOT.iterdir() if p.is_dir() and (p / "__init__.py").exists()}
     names |= {p.name for p in ROOT.glob("*.py") if p.stem != "__init__"}
     assert [name for name in sorted(names) if f"`{name}" not in page] == []
+
+
+def test_there_is_no_circle() -> None:
+    """The table itself: what a package may import never leads back to it."""
+
+    def below(package: str, path: tuple[str, ...]) -> None:
+        assert package not in path, " → ".join((*path, package))
+        for other in ALLOWED[package]:
+            below(other, (*path, package))
+
+    for package in ALLOWED:
+        below(package, ())
+
+
+def test_hydra_is_imported_in_one_place_and_nothing_private_of_it() -> None:
+    uses = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in ROOT.rglob("*.py")
+        if (lines := re.findall(r"^\s*(?:from|import) (hydra\S*)", path.read_text(encoding="utf-8"), re.M))
+    }
+    assert set(uses) == {"compose.py"}
+    assert not [name for name in uses["compose.py"] if "._" in name]

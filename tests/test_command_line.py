@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from genbench import cli
+from genbench.compose import CONFIG_DIRECTORY, GROUPS
 
 Genbench = Callable[..., int]
 QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
@@ -180,8 +180,8 @@ def test_help_is_quick_and_lists_every_choice() -> None:
     result = subprocess.run([sys.executable, "-m", "genbench.train", "--help"], capture_output=True, text=True)
     assert time.perf_counter() - begin < 2
     assert result.returncode == 0
-    for group in cli.GROUPS:
-        for path in (cli.CONFIG_DIRECTORY / group).glob("*.yaml"):
+    for group in GROUPS:
+        for path in (CONFIG_DIRECTORY / group).glob("*.yaml"):
             assert path.stem in result.stdout
 
 
@@ -204,3 +204,14 @@ def test_the_configuration_can_be_shown(genbench: Genbench, tmp_path: Path) -> N
     )
     assert "latent_dim: 100" in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_infinitely_many_values_are_refused_before_anything_runs(
+    genbench: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweeper that draws values is for those."""
+    assert genbench("-m", "experiment=vae-mnist5k", "optimizer.lr=interval(1e-4,1e-2)") == 2
+    error = capsys.readouterr().err
+    assert "optimizer.lr has infinitely many values" in error
+    assert "hydra/sweeper=" in error
+    assert not (tmp_path / "outputs").exists()

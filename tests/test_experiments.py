@@ -10,9 +10,10 @@ import pytest
 import yaml
 from shared import EXPERIMENTS, smaller
 
-from genbench import cli, registry
+from genbench import registry
+from genbench.compose import CONFIG_DIRECTORY, compose_experiment
 
-CHOICES = sorted(path for group in (*registry.GROUPS,) for path in (cli.CONFIG_DIRECTORY / group).glob("*.yaml"))
+CHOICES = sorted(path for group in (*registry.GROUPS,) for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
 
 
 @pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
@@ -26,7 +27,7 @@ def test_two_steps(genbench: Callable[..., int], tmp_path: Path, experiment: str
     assert (summary["status"], summary["step"]) == ("done", 2)
     if summary["protocol"]["dataset"] != "lines":  # its picture needs a sweep
         assert list((run / "figures").glob("*.png"))
-    for reference in cli.compose_experiment(experiment)["reference"]:
+    for reference in compose_experiment(experiment)["reference"]:
         assert summary["metrics"][reference["metric"]][reference.get("at", "final")]["value"] is not None
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from shared import configuration, smaller
+from shared import smaller
 
+from genbench.compose import configuration
 from genbench.engine import device as devices
 from genbench.engine.batches import BatchStream
 from genbench.engine.capture import WARM_UP, CapturedStep

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from genbench import cli
+from genbench import compose
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,7 +49,7 @@ def test_the_wheel_works_from_any_directory(wheel: Path, tmp_path: Path) -> None
     assert where.returncode == 0, where.stderr
     result = run(tmp_path, "experiment=dirac-w1-3", "trainer.max_steps=2", PYTHONPATH=str(site))
     assert result.returncode == 0, result.stderr
-    loaded = "import genbench.cli; print(genbench.cli.CONFIG_DIRECTORY)"
+    loaded = "import genbench.compose; print(genbench.compose.CONFIG_DIRECTORY)"
     origin = subprocess.run(
         [sys.executable, "-c", loaded], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True
     )
@@ -57,7 +57,7 @@ def test_the_wheel_works_from_any_directory(wheel: Path, tmp_path: Path) -> None
 
 
 def test_the_checkout_works_from_any_directory(tmp_path: Path) -> None:
-    assert cli.CONFIG_DIRECTORY == ROOT / "conf"
+    assert compose.CONFIG_DIRECTORY == ROOT / "conf"
     result = run(tmp_path, "experiment=dirac-w1-3", "trainer.max_steps=2")
     assert result.returncode == 0, result.stderr
     assert list(tmp_path.glob("outputs/dirac-w1-3/*/summary.json"))
@@ -68,4 +68,4 @@ def test_both_console_scripts_exist(wheel: Path) -> None:
     (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
     scripts = archive.read(name).decode()
     assert "genbench = genbench.train:main" in scripts
-    assert "genbench-figures = genbench.redraw:main" in scripts
+    assert "genbench-figures = genbench.commands.figures:main" in scripts

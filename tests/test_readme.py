@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from genbench import cli, redraw
-from genbench.report import command as report
+from genbench import compose
+from genbench.commands import figures, report
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,19 +65,19 @@ def test_the_commands_of_the_readme_run(
     assert len(list((tmp_path / "outputs" / "vae-mnist5k").iterdir())) == 4
 
 
-def test_the_experiment_of_the_readme_is_one(tmp_path: Path) -> None:
+def test_the_experiment_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (yaml,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    shutil.copytree(cli.CONFIG_DIRECTORY, tmp_path / "conf")
+    shutil.copytree(compose.CONFIG_DIRECTORY, tmp_path / "conf")
     (tmp_path / "conf" / "experiment" / "vae-mnist5k-L50.yaml").write_text(yaml)
-    with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
-        config = cli.validate(compose("train", overrides=["experiment=vae-mnist5k-L50"]))
+    monkeypatch.setattr(compose, "CONFIG_DIRECTORY", tmp_path / "conf")
+    config = compose.configuration("experiment=vae-mnist5k-L50")
     assert config.model["latent_dim"] == 50
     assert config.reference[0].metric == "valid/elbo"
 
 
 @pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith("genbench ") and "--help" not in c])
 def test_training_commands_are_valid(command: str) -> None:
-    cli.check(shlex.split(command)[1:])
+    compose.check(shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith(("genbench-figures ", "genbench-report "))])
@@ -89,7 +88,7 @@ def test_other_commands_are_understood(
     monkeypatch.chdir(tmp_path)
     program, *words = shlex.split(command)
     try:
-        (redraw if program == "genbench-figures" else report).main(words)
+        (figures if program == "genbench-figures" else report).main(words)
     except SystemExit:
         error = capsys.readouterr().err
         assert error.startswith(f"{program}: ") and "usage" not in error

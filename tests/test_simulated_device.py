@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shared import EXPERIMENTS, configuration, smaller
+from shared import EXPERIMENTS, smaller
 from simulated import DEVICE, Simulated, Violation, simulated_device, step_of_the_device
 from torch import Tensor
 
 from genbench import registry
+from genbench.compose import configuration
 from genbench.data import mnist5k
 from genbench.engine.capture import MOST, WARM_UP, CapturedStep
 from genbench.engine.trainer import Trainer

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from genbench import cli, registry
+from genbench import compose, registry
 from genbench.config import NOT_IDENTITY, Reference, flatten, identity
 from genbench.errors import GenbenchError
 from genbench.report.reading import Loader
@@ -71,10 +71,10 @@ class Catalog:
     """All experiments of the configuration, plug-ins' included, by name."""
 
     def __init__(self, directories: Sequence[Path] | None = None) -> None:
-        self._directories = directories or [cli.CONFIG_DIRECTORY, *registry.plugin_config_directories()]
+        self._directories = directories or [compose.CONFIG_DIRECTORY, *registry.plugin_config_directories()]
         self._files: dict[Path, dict[str, Any]] = {}
         paths = [path for directory in self._directories for path in directory.glob("experiment/*.yaml")]
-        paths.sort(key=lambda path: cli.natural(path.stem))
+        paths.sort(key=lambda path: compose.natural(path.stem))
         found = {path.stem: Experiment(path.stem, self._composed(path)) for path in paths}
         # A run is found by what its experiment calls itself.
         self.experiments = {str(experiment.composed["name"]): experiment for experiment in found.values()}
@@ -89,7 +89,7 @@ class Catalog:
         try:
             return self._compose(path)
         except Unusual:
-            return cli.compose_experiment(path.stem)
+            return compose.compose_experiment(path.stem)
 
     def _compose(self, path: Path) -> dict[str, Any]:
         base = dict(self._load(Path("train.yaml")))
@@ -148,7 +148,7 @@ def settings(config: dict[str, Any], like: Mapping[str, Any] | None = None) -> d
     if like is not None and flat.keys() == like.keys():
         return flat
     try:
-        return _without(flatten(json.loads(json.dumps(identity(cli.validate(OmegaConf.create(config)))))))
+        return _without(flatten(json.loads(json.dumps(identity(compose.validate(OmegaConf.create(config)))))))
     except GenbenchError:
         return flat
 

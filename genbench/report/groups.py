@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genbench.cli import natural
+from genbench.compose import natural
 from genbench.report.catalog import Catalog, changes, settings
 from genbench.report.families import Family, family_of
 from genbench.report.reading import Point, Problem, Run

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from genbench.cli import natural
+from genbench.compose import natural
 from genbench.engine.rundir import FINISHED
 from genbench.errors import ConfigError
 from genbench.report.events import damage

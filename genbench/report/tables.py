@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from genbench.cli import natural
+from genbench.compose import natural
 from genbench.report.families import FAMILIES, protocol_of, protocol_text
 from genbench.report.groups import Group, Member
 from genbench.report.reading import Problem, Run

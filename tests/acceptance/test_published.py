@@ -93,7 +93,7 @@ def test_w1_keeps_its_conserved_quantity(dirac: dict[str, Any]) -> None:
 
 
 def test_pairs_are_drawn(dirac: dict[str, Any], outputs: Path) -> None:
-    subprocess.run([sys.executable, "-m", "genbench.redraw", "dirac-pairs", str(outputs)], check=True)
+    subprocess.run([sys.executable, "-m", "genbench.commands.figures", "dirac-pairs", str(outputs)], check=True)
     assert (outputs / "dirac-jsd.png").stat().st_size > 50_000
     assert (outputs / "dirac-w1.png").stat().st_size > 50_000
 

@@ -10,11 +10,11 @@ from unittest import mock
 
 import pytest
 import torch
-from shared import configuration
 from simulated import DEVICE, simulated_device
 from torch import nn
 
 import genbench
+from genbench.compose import configuration
 from genbench.engine import device as devices
 from genbench.errors import ConfigError
 from genbench.models.planar_flow import PlanarFlows

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from shared import configuration, smaller
+from shared import smaller
 from torch import Tensor
 
 from genbench import registry
+from genbench.compose import configuration
 from genbench.engine.task import Animates, DrawsSweeps, Samples, Task
 from genbench.registry import register
 from genbench.run import build_task

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from genbench import cli
+from genbench.compose import validate
 from genbench.config import identity, to_dict
 from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import RunDirectory
@@ -54,7 +54,7 @@ def make_run(outputs: Path, catalog: Catalog) -> MakeRun:
         composed = OmegaConf.merge(OmegaConf.create(found.composed), OmegaConf.from_dotlist(list(changed)))
         composed.seed, composed.output_root, composed.data_root = seed, str(root or outputs), "data"
         assert OmegaConf.is_dict(composed)
-        config = cli.validate(composed)
+        config = validate(composed)
         values = {"valid/elbo": [(10, -120.0), (20, -101.0)]} if values is None else values
         run = RunDirectory(run_directory(config))
         run.path.mkdir(parents=True)

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hydra import compose
 from omegaconf import OmegaConf
 
-from genbench import cli
-from genbench.config import Reference, declared, flatten, read
+from genbench import compose
+from genbench.config import Reference, declared, flatten, to_dict
 from genbench.errors import ConfigError
 from genbench.report.catalog import Catalog, changes, settings
 
@@ -28,15 +27,14 @@ CHAINS = [
 @pytest.mark.parametrize("name", CHAINS)
 def test_experiments_are_composed_as_hydra_does(name: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENBENCH_DATA", "data")
-    with cli._composer():
-        expected = OmegaConf.to_container(compose("train", overrides=[f"experiment={name}"]), resolve=True)
+    expected = OmegaConf.to_container(OmegaConf.create(compose.compose_experiment(name)), resolve=True)
     experiment = catalog.get(name)
     assert experiment
     assert OmegaConf.to_container(OmegaConf.create(experiment.composed), resolve=True) == expected
 
 
 def test_every_experiment_is_there(catalog: Catalog) -> None:
-    names = {path.stem for path in (cli.CONFIG_DIRECTORY / "experiment").glob("*.yaml")}
+    names = {path.stem for path in (compose.CONFIG_DIRECTORY / "experiment").glob("*.yaml")}
     assert set(catalog.experiments) == names
 
 
@@ -76,11 +74,11 @@ def test_experiments_in_other_spellings_are_left_to_hydra(
     defaults: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf = tmp_path / "conf"
-    shutil.copytree(cli.CONFIG_DIRECTORY, conf)
+    shutil.copytree(compose.CONFIG_DIRECTORY, conf)
     (conf / "experiment" / "mine.yaml").write_text(
         f"# @package _global_\ndefaults:\n  {defaults}\n  - _self_\n\nname: mine\nmodel: {{width: 77}}\n"
     )
-    monkeypatch.setattr(cli, "CONFIG_DIRECTORY", conf)
+    monkeypatch.setattr(compose, "CONFIG_DIRECTORY", conf)
     found = Catalog([conf]).get("mine")
     assert found
     assert (found.task, found.flat["model.width"]) == ("variational", 77)
@@ -88,9 +86,9 @@ def test_experiments_in_other_spellings_are_left_to_hydra(
 
 def test_an_experiment_that_cannot_be_composed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conf = tmp_path / "conf"
-    shutil.copytree(cli.CONFIG_DIRECTORY, conf)
+    shutil.copytree(compose.CONFIG_DIRECTORY, conf)
     (conf / "experiment" / "mine.yaml").write_text("defaults:\n  - override /model: nowhere\nname: mine\n")
-    monkeypatch.setattr(cli, "CONFIG_DIRECTORY", conf)
+    monkeypatch.setattr(compose, "CONFIG_DIRECTORY", conf)
     with pytest.raises(ConfigError, match="experiment mine cannot be composed"):
         Catalog([conf])
 
@@ -99,10 +97,9 @@ def test_an_experiment_that_cannot_be_composed_is_named(tmp_path: Path, monkeypa
 def test_a_run_and_its_report_agree_on_what_a_published_value_is_of(written: str, found: int) -> None:
     """A number is the same however it is written, on the command line or in a YAML."""
     overrides = ["experiment=cifar10-w1-3", "regularizer.coefficient=1"]
-    with cli._composer():
-        composed = compose("train", overrides=overrides)
+    composed = OmegaConf.create(to_dict(compose.configuration(*overrides)))
     composed.reference = [{"metric": "m", "value": 0, "source": "s", "only": {"regularizer.coefficient": written}}]
-    assert len(read(composed).reference) == found
+    assert len(compose.validate(composed).reference) == found
     reference = Reference("m", 0, "s", only={"regularizer.coefficient": written})
     for coefficient in (1, 1.0):
         assert len(declared({"regularizer.coefficient": coefficient}, [reference])) == found
@@ -110,11 +107,8 @@ def test_a_run_and_its_report_agree_on_what_a_published_value_is_of(written: str
 
 @pytest.mark.parametrize(("coefficient", "published"), [(1, 33.621), (10, 59.469)])
 def test_a_published_value_is_of_its_coefficient(coefficient: int, published: float) -> None:
-    with cli._composer():
-        composed = compose("train", overrides=["experiment=cifar10-w1-3", f"regularizer.coefficient={coefficient}"])
-    assert [reference.value for reference in read(composed).reference if reference.metric == "test/fid"] == [
-        published
-    ]
+    config = compose.configuration("experiment=cifar10-w1-3", f"regularizer.coefficient={coefficient}")
+    assert [reference.value for reference in config.reference if reference.metric == "test/fid"] == [published]
 
 
 def test_published_values_of_another_target_say_nothing(catalog: Catalog) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genbench.report.command import main
+from genbench.commands.report import main
 
 MakeRun = Callable[..., Path]
 FID = {"n_generated": 5000, "n_reference": 50000, "inception_weights": "f0de"}

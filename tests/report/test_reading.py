@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from genbench.cli import natural
+from genbench.compose import natural
 from genbench.errors import ConfigError
 from genbench.report.events import damage
 from genbench.report.reading import Damaged, Problem, find, read

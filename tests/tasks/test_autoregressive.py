@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genbench.redraw import main
+from genbench.commands.figures import main
 
 Genbench = Callable[..., int]
 TINY = ("model.channels=4", "model.blocks=2", "trainer.max_steps=6", "trainer.log_every=2")

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from genbench import cli
+from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.metrics import dirac as theory
 from genbench.run import build_task
@@ -17,9 +16,7 @@ from genbench.tasks.dirac import DiracGame
 
 
 def game(*words: str) -> DiracGame:
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        overrides = [*words, "device=cpu"]
-        return build_task(cli.validate(compose("train", overrides=overrides), overrides), torch.device("cpu"))
+    return build_task(configuration(*words, "device=cpu"), torch.device("cpu"))
 
 
 def play(task: DiracGame, steps: int) -> np.ndarray:

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from genbench import cli
 from genbench.bijections.base import Compose
 from genbench.bijections.flow import Flow
 from genbench.bijections.planar import Planar
+from genbench.compose import configuration
 from genbench.engine.batches import Batches, ParallelBatches
 from genbench.metrics.importance import log_normalizer
-from genbench.run import build_task
+from genbench.run import build_task, make_batches
 
 CPU = torch.device("cpu")
 
@@ -31,13 +30,9 @@ def float64(tiny_planes: None) -> Iterator[None]:
 
 def built(tmp_path: Path, *words: str) -> tuple[Any, Any]:
     """The task that these words name, and its stream of batches."""
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        config = cli.validate(compose("train", overrides=[*words, f"data_root={tmp_path}", "device=cpu"]), words)
-    task, size = build_task(config, CPU), config.trainer.batch_size
-    data = task.parts.dataset.train
-    if task.batch_seeds:
-        return task, ParallelBatches(data, size, task.batch_seeds, drop_last=True)
-    return task, Batches(data, size, config.seed, drop_last=True)
+    config = configuration(*words, f"data_root={tmp_path}", "device=cpu")
+    task = build_task(config, CPU)
+    return task, make_batches(config, task)
 
 
 def losses(task: Any, batches: Any, steps: int) -> dict[str, torch.Tensor]:
@@ -163,7 +158,7 @@ def test_a_stopped_run_goes_on_exactly(genbench: Callable[..., int], tmp_path: P
 def test_the_animation_shows_samples_on_their_way(genbench: Callable[..., int], tmp_path: Path) -> None:
     from PIL import Image
 
-    from genbench.redraw import main
+    from genbench.commands.figures import main
 
     assert genbench(*short(5, "flow-sine-samples-k2")) == 0
     (run,) = (tmp_path / "outputs" / "flow-sine-samples-k2").iterdir()

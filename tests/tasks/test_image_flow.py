@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from genbench import cli
+from genbench.compose import configuration
 from genbench.run import build_task
 
 SMALL = ("model.width=8", "model.couplings=2", "trainer.max_steps=4", "trainer.log_every=2")
@@ -20,9 +19,7 @@ SMALL = ("model.width=8", "model.couplings=2", "trainer.max_steps=4", "trainer.l
 def test_bits_per_dimension_of_a_flow_that_is_known(tmp_path: Path) -> None:
     """Untrained couplings are the identity: the density is a logistic one of the logit, and can be written down."""
     words = ["experiment=realnvp-mnist5k", "model.width=4", f"data_root={tmp_path}", "device=cpu"]
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        config = cli.validate(compose("train", overrides=words), words)
-    task = build_task(config, torch.device("cpu"))
+    task = build_task(configuration(*words), torch.device("cpu"))
     found = task.evaluate("valid")["valid/bits_per_dim"]
     # By quadrature over u: E_u log N(logit(α + (1 − 2α)(x + u)/256); 0, 1) + the logit's log-derivative − log 256.
     alpha, n = 1e-5, 2000

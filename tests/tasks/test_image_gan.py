@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from genbench import cli
+from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity
@@ -20,9 +19,8 @@ FEW = ("task.fid_samples=16", "task.fid_reference=20", "task.final_samples=24")
 
 
 def build(data_root: Path, *words: str) -> ImageGan:
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        overrides = [*words, f"data_root={data_root}", "device=cpu", "task.batch_norm_batches=2"]
-        return build_task(cli.validate(compose("train", overrides=overrides), overrides), torch.device("cpu"))
+    config = configuration(*words, f"data_root={data_root}", "device=cpu", "task.batch_norm_batches=2")
+    return build_task(config, torch.device("cpu"))  # type: ignore[return-value]
 
 
 def digits(data_root: Path, *words: str) -> ImageGan:
@@ -155,7 +153,7 @@ def test_a_run_draws_everything_and_can_be_redrawn(genbench: Callable[..., int],
     assert summary["protocol"]["test/fid"]["n_generated"] == 24
     assert summary["metrics"]["eval/fid"]["best"]["value"] <= summary["metrics"]["eval/fid"]["final"]["value"]
 
-    from genbench.redraw import main as figures
+    from genbench.commands.figures import main as figures
 
     before = {path.name: path.read_bytes() for path in (run / "figures").glob("*-end.png")}
     for path in (run / "figures").glob("*-end.png"):

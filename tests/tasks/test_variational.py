@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from genbench import cli, redraw
+from genbench.commands import figures
+from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.models.vae import ConvVae, MlpVae
 from genbench.run import build_task
@@ -23,9 +23,7 @@ TINY = (
 
 
 def make_task(data_root: Path, *words: str) -> Variational:
-    with initialize_config_dir(str(cli.CONFIG_DIRECTORY), version_base="1.3"):
-        composed = compose("train", overrides=[*words, f"data_root={data_root}", "device=cpu"])
-    return build_task(cli.validate(composed), torch.device("cpu"))
+    return build_task(configuration(*words, f"data_root={data_root}", "device=cpu"), torch.device("cpu"))
 
 
 def test_logit_offset_makes_an_untrained_decoder_say_black() -> None:
@@ -148,7 +146,7 @@ def test_new_samples(genbench: Callable[..., int], experiment: str, capsys: pyte
     assert json.loads((run / "summary.json").read_text())["samples_per_second"] > 0
     capsys.readouterr()
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        redraw.main(["sample", str(run), "--count", "5", "--seed", seed, "--out", f"{name}.png"])
+        figures.main(["sample", str(run), "--count", "5", "--seed", seed, "--out", f"{name}.png"])
     first, same, other = (Path(f"{name}.png").read_bytes() for name in "abc")
     assert first == same != other
 

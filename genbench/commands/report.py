@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from genbench import cli, registry
+from genbench import compose, registry
 from genbench.config import flatten
 from genbench.errors import ConfigError, GenbenchError
 from genbench.report import tables
@@ -98,7 +98,7 @@ def _report(roots: Sequence[Path], out: Path, title: str, force: bool) -> None:
             reasons = "\n".join(f"  {problem.path}: {problem.reason}" for problem in problems)
             raise ConfigError(f"no run can be read\n{reasons}", "train them again, or name others")
         registry.load_components()
-        cli.add_plugin_search_path()
+        compose.add_plugin_search_path()
         catalog = Catalog()
         groups, doubled = group(runs, catalog)
         rows, mixed = results(groups, catalog)

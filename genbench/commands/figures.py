@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
-from genbench import cli, sweeps
+from genbench import compose, sweeps
 from genbench.bijections.planar import Planar
 from genbench.config import Config
 from genbench.engine import checkpoint
@@ -89,7 +89,7 @@ def _load(path: Path) -> tuple[Config, RunDirectory, Any]:
     """A run's configuration, directory and task with the state of its newest checkpoint."""
     if not (path / "config.yaml").is_file():
         raise ConfigError(f"{path} is not a run directory", "name one like outputs/<experiment>/<run>")
-    config = cli.validate(OmegaConf.create(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))))
+    config = compose.validate(OmegaConf.create(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))))
     run_dir = RunDirectory(path)
     device = resolve("auto")
     state, _ = checkpoint.load_newest(run_dir.checkpoints)

@@ -1,17 +1,20 @@
-"""The command line before anything runs: help, plug-ins' configuration, and mistakes told in one message."""
+"""Hydra in, a checked configuration out: plug-ins' configuration, and mistakes told in one message.
+
+The only module that imports Hydra, and nothing of Hydra that is private.
+"""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -27,16 +30,19 @@ from omegaconf.errors import OmegaConfBaseException
 from genbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from genbench.run import Outcome
+    from genbench.config import Config
 
 __all__ = [
     "CONFIG_DIRECTORY",
+    "GROUPS",
+    "Job",
     "add_plugin_search_path",
     "check",
     "compose_experiment",
-    "help_text",
+    "configuration",
+    "launch",
     "natural",
-    "sweep_table",
+    "validate",
 ]
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -47,44 +53,8 @@ CONFIG_DIRECTORY = next(
 
 GROUPS = ("experiment", "task", "model", "loss", "regularizer", "dataset", "optimizer", "trainer")
 
-HELP = """\
-genbench: train and measure classic deep generative models.
-
-  genbench experiment=NAME [KEY=VALUE …]              one run
-  genbench -m experiment=NAME seed=1,2,3              a sweep: every combination of the listed values
-  genbench -m 'experiment=glob(dirac-*)'              … or of all experiments of a pattern
-  genbench experiment=NAME --cfg job --resolve        show the composed configuration, run nothing
-  genbench-report outputs --out report                compare everything that was run, on one page
-  genbench-figures --help                             redraw, compare and animate finished runs
-  tensorboard --logdir outputs
-
-Results lie in outputs/<experiment>/<run>/; the same command again resumes the run, or skips it if it is done.
-
-Keys used most: seed, device (auto, cpu, cuda, cuda:N, mps), data_root ($GENBENCH_DATA or data/),
-trainer.epochs, trainer.max_steps, trainer.batch_size, optimizer.lr, model.width where a model has one.
-
-Exit codes: 0 done, 1 failed, 2 bad input, 3 diverged, 4 locked, 130 / 143 interrupted.
-"""
-
-
-def help_text() -> str:
-    """Usage and every choice that the shipped configuration offers. Imports no PyTorch."""
-    lines = [HELP]
-    for group in GROUPS:
-        names = sorted(path.stem for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
-        if group == "experiment":
-            lines.append("experiment=")
-            lines += [f"  {name:<20} {_description(name)}".rstrip() for name in sorted(names, key=natural)]
-        else:
-            lines.append(f"{group}= {', '.join(names)}")
-    return "\n".join(lines)
-
-
-def _description(experiment: str) -> str:
-    """The first comment of an experiment's YAML."""
-    with (CONFIG_DIRECTORY / "experiment" / f"{experiment}.yaml").open(encoding="utf-8") as file:
-        comments = (line[1:].strip() for line in file if line.startswith("#") and "@package" not in line)
-        return next(comments, "")
+Job = Callable[[DictConfig, Sequence[str], str], float]
+"""A composed configuration, the overrides it was composed with and the launcher's name → what a sweeper optimizes."""
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -129,7 +99,14 @@ def check(arguments: list[str]) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = get_args_parser()
+    """Of Hydra's options those that decide which jobs there are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-r", "--run", action="store_true")
+    parser.add_argument("--resolve", action="store_true")
+    for names in (("-cp", "--config-path"), ("-cn", "--config-name"), ("-cd", "--config-dir"), ("-p", "--package")):
+        parser.add_argument(*names)
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ConfigError(f"unknown option {unknown[0]}", "see genbench --help")
@@ -165,12 +142,25 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[Override]]:
         return [overrides]
     if any(override.key_or_group == "hydra/sweeper" for override in overrides):
         return []  # another sweeper finds its values as it goes; each job is checked when it starts
-    job_words = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
-    if not job_words:
+    choices = [_choices(override) for override in overrides]
+    if not all(choices):
         raise ConfigError("the sweep is empty: " + " ".join(override.input_line or "" for override in swept))
     loader = GlobalHydra.instance().config_loader()
-    # A sweep's Hydra settings (launcher and so on) hold for all its jobs; BasicSweeper leaves them in each.
-    return [_parse_overrides(list(words), loader) for words in job_words]
+    # A sweep's Hydra settings (launcher and so on) hold for all its jobs; Hydra's sweeper leaves them in each.
+    return [_parse_overrides(list(words), loader) for words in itertools.product(*choices)]
+
+
+def _choices(override: Override) -> list[str]:
+    """What an override becomes in the jobs of a sweep: KEY=VALUE for each value."""
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    if not override.is_discrete_sweep():
+        raise ConfigError(
+            f"{override.key_or_group} has infinitely many values: {override.get_value_string()}",
+            "list values, a=1,2,3 or a=range(1,4), or choose a sweeper that draws them, hydra/sweeper=optuna",
+        )
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
 def _check_job(job: list[Override], loader: ConfigLoader) -> None:
@@ -183,7 +173,28 @@ def _check_job(job: list[Override], loader: ConfigLoader) -> None:
     validate(composed, words)
 
 
-def validate(composed: DictConfig, words: Sequence[str] = ()) -> Any:
+def configuration(*words: str) -> Config:
+    """What `genbench` composes from these words, checked. Raises ConfigError, and Hydra's errors for words that are
+    no overrides."""
+    with _composer():
+        return validate(compose("train", overrides=list(words)), words)
+
+
+def launch(arguments: Sequence[str], job: Job) -> None:
+    """Let Hydra run one job, or all jobs of a sweep, as a command line asks for."""
+    import hydra  # hydra.main reads the command line from sys.argv
+
+    def call(composed: DictConfig) -> float:
+        from hydra.core.hydra_config import HydraConfig
+
+        settings = HydraConfig.get()
+        return job(composed, settings.overrides.task, settings.runtime.choices["hydra/launcher"])
+
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(call)()
+
+
+def validate(composed: DictConfig, words: Sequence[str] = ()) -> Config:
     """The typed configuration of what was composed with the overrides `words`. Raises ConfigError."""
     from genbench import config
 
@@ -234,11 +245,3 @@ def _dotted(node: Any, prefix: str = "") -> list[str]:
     if not isinstance(node, dict):
         return []
     return [name for key, value in node.items() for name in (prefix + key, *_dotted(value, f"{prefix}{key}."))]
-
-
-def sweep_table(outcomes: list[Outcome]) -> str:
-    """One line a job."""
-    width = max(len(str(outcome.directory)) for outcome in outcomes)
-    rows = [f"{outcome.directory!s:<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes]
-    done = sum(outcome.exit_code == 0 for outcome in outcomes)
-    return "\n".join([f"sweep: {done} of {len(outcomes)} jobs done", *rows])

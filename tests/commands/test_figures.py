@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from genbench.redraw import main
+from genbench.commands.figures import main
 
 Genbench = Callable[..., int]
 

@@ -1,0 +1,46 @@
+"""`genbench --help`: usage, and every choice that the shipped configuration offers."""
+
+from __future__ import annotations
+
+from genbench.compose import CONFIG_DIRECTORY, GROUPS, natural
+
+__all__ = ["help_text"]
+
+HELP = """\
+genbench: train and measure classic deep generative models.
+
+  genbench experiment=NAME [KEY=VALUE …]              one run
+  genbench -m experiment=NAME seed=1,2,3              a sweep: every combination of the listed values
+  genbench -m 'experiment=glob(dirac-*)'              … or of all experiments of a pattern
+  genbench experiment=NAME --cfg job --resolve        show the composed configuration, run nothing
+  genbench-report outputs --out report                compare everything that was run, on one page
+  genbench-figures --help                             redraw, compare and animate finished runs
+  tensorboard --logdir outputs
+
+Results lie in outputs/<experiment>/<run>/; the same command again resumes the run, or skips it if it is done.
+
+Keys used most: seed, device (auto, cpu, cuda, cuda:N, mps), data_root ($GENBENCH_DATA or data/),
+trainer.epochs, trainer.max_steps, trainer.batch_size, optimizer.lr, model.width where a model has one.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 3 diverged, 4 locked, 130 / 143 interrupted.
+"""
+
+
+def help_text() -> str:
+    """Usage and every choice that the shipped configuration offers. Imports no PyTorch."""
+    lines = [HELP]
+    for group in GROUPS:
+        names = sorted(path.stem for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
+        if group == "experiment":
+            lines.append("experiment=")
+            lines += [f"  {name:<20} {_description(name)}".rstrip() for name in sorted(names, key=natural)]
+        else:
+            lines.append(f"{group}= {', '.join(names)}")
+    return "\n".join(lines)
+
+
+def _description(experiment: str) -> str:
+    """The first comment of an experiment's YAML."""
+    with (CONFIG_DIRECTORY / "experiment" / f"{experiment}.yaml").open(encoding="utf-8") as file:
+        comments = (line[1:].strip() for line in file if line.startswith("#") and "@package" not in line)
+        return next(comments, "")
