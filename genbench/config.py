@@ -40,7 +40,7 @@ COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "c
 """Keys of the configuration that hold a component; `critic_optimizer` may be null."""
 
 # What a run is named and where it lies says nothing about what it computes, so a run keeps its identity when
-# a path moves or a published figure is corrected.
+# a path moves or a published value is corrected.
 NOT_IDENTITY = ("data_root", "output_root", "metrics", "reference")
 
 
@@ -71,7 +71,7 @@ class MetricsConfig:
 
 @dataclass
 class Reference:
-    """A published figure that a measurement is set beside."""
+    """A published value with which a measurement is compared."""
 
     metric: str
     value: float
@@ -163,7 +163,7 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def declared(flat: Mapping[str, Any], references: Iterable[Reference]) -> list[Reference]:
-    """The published figures that say something of a run with these settings, {dotted key: value}."""
+    """The published values that apply to a run with these settings, {dotted key: value}."""
     return [
         reference
         for reference in references

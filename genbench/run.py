@@ -146,7 +146,7 @@ def _train(config: Config, run_dir: RunDirectory, task: Task, device: torch.devi
         run_dir.write_summary(summary)
     except Interrupted as signal:
         run_dir.set_status("interrupted", trainer.progress.step, signal=str(signal))
-        print(f"genbench: interrupted; the same command goes on from step {trainer.progress.step}", file=sys.stderr)
+        print(f"genbench: interrupted; the same command resumes from step {trainer.progress.step}", file=sys.stderr)
         return Outcome(run_dir.path, "interrupted", signal.exit_code)
     except Exception as error:
         known = isinstance(error, GenbenchError)
@@ -174,9 +174,9 @@ def _already_finished(config: Config, run_dir: RunDirectory) -> Outcome:
         outcome = _outcome(config, run_dir, str(run_dir.status), run_dir.read_summary())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GenbenchError(
-            f"{run_dir.path}/summary.json is damaged ({error!r})\n  remove the run to repeat it"
+            f"{run_dir.path}/summary.json is damaged ({error!r})\n  delete the run directory to repeat the run"
         ) from None
-    print(f"{run_dir.path} is {outcome.status} already: {outcome.headline}\n  remove it to run it again")
+    print(f"{run_dir.path} is {outcome.status} already: {outcome.headline}\n  delete this directory to rerun")
     return outcome
 
 
@@ -249,7 +249,7 @@ def _parameter_count(model: torch.nn.Module) -> int:
 
 
 def _compare(reference: Reference, metrics: dict[str, Any]) -> dict[str, Any]:
-    """The published value beside the measured one; `reached` if it is as good, within the tolerance."""
+    """The published value next to the measured one; `reached` if it is as good, within the tolerance."""
     measured = metrics.get(reference.metric, {}).get(reference.at, {}).get("value")
     row = dataclasses.asdict(reference) | {"measured": measured, "verdict": reference.verdict(measured)}
     return row if measured is None else row | {"difference": measured - reference.value}

@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     sample = commands.add_parser("sample", help="draw new images from a finished run")
     sample.add_argument("run", type=Path, help="a run directory")
     sample.add_argument("--count", type=_at_least_one, default=100, help="how many (default: %(default)s)")
-    sample.add_argument("--seed", type=int, default=1, help="of their random numbers (default: %(default)s)")
+    sample.add_argument("--seed", type=int, default=1, help="random seed (default: %(default)s)")
     sample.add_argument("--out", type=Path, help="the picture (default: samples/new-seed<SEED>.png in the run)")
     sample.set_defaults(action=_sample)
     pairs = commands.add_parser("dirac-pairs", help="pairs of Dirac-GANs without and with averaging, side by side")
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     sweep.set_defaults(action=_sweep)
     maps = commands.add_parser("planar-maps", help="what single random planar maps do to a normal distribution")
     maps.add_argument("--out", type=Path, default=Path("planar-maps.png"), help="the picture (default: %(default)s)")
-    maps.add_argument("--seed", type=int, default=1, help="of the maps and the samples (default: %(default)s)")
+    maps.add_argument("--seed", type=int, default=1, help="random seed of maps and samples (default: %(default)s)")
     maps.set_defaults(action=_planar_maps)
     options = parser.parse_args(arguments)
     try:

@@ -151,7 +151,7 @@ class Trainer:
     def steps_per_second(self) -> float:
         return self.progress.step / self.progress.seconds if self.progress.seconds else 0.0
 
-    # What is measured or drawn can be broken off; writing it down and noting that it is done go together.
+    # A signal may interrupt evaluation and drawing; writing the results and noting that they are written go together.
 
     def _log(self) -> None:
         with self._interrupts.hold():
@@ -216,7 +216,7 @@ class Trainer:
         self.batches.load_state_dict(state["batches"])
         devices.set_rng_state(state["rng"], self.device)
         self.logbook.open(state["logs"])
-        self._reporter.say(f"{self.logbook.title}  goes on from step {self.progress.step}")
+        self._reporter.say(f"{self.logbook.title}  resumes from step {self.progress.step}")
 
 
 def _ungraphed(step: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor, Hashable], dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""The experiments that the configuration offers, with their published figures, and what a run of one has changed.
+"""The experiments that the configuration offers, with their published values, and what a run of one has changed.
 
 Hydra composes an experiment in a tenth of a second, and a report asks for all of them. What the experiments use of it
 is little: a list of defaults, groups chosen by `override`, the rest merged in order. That is done here, and a test

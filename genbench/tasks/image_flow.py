@@ -115,7 +115,7 @@ class ImageFlow(SampledTask):
             names = [f"T = {temperature:g}" for temperature in TEMPERATURES]
             figures |= {
                 "stages": stages(shown, f"{record.title}: samples from the same base points"),
-                "temperatures": temperature_rows(warm, names, f"{record.title}: base points at T times their spread"),
+                "temperatures": temperature_rows(warm, names, f"{record.title}: samples at temperature T"),
                 "interpolations": self._interpolations(f"{record.title}: between validation images, in the base"),
                 "bits": learning_curves(
                     record.curve("train/bits_per_dim"),

@@ -251,7 +251,7 @@ class Variational(SampledTask):
         if stage != "start":  # hundreds of nats lower, where no gap of the others would be seen
             self._bounds[stage] = self._panel_bounds()
         side = math.isqrt(SAMPLES)
-        kind = "mean images of prior samples" if getattr(self.model, "pixelcnn", None) is None else "samples"
+        kind = "decoder means for prior samples" if getattr(self.model, "pixelcnn", None) is None else "samples"
         figures = {
             "samples": image_grid(self.samples(stage), side, side, f"{title}: {kind}"),
             "reconstructions": self._reconstructions(f"{title}: validation images"),
@@ -267,7 +267,7 @@ class Variational(SampledTask):
         with isolated_rng(self.seed, self.device):
             use = latent_use(self.model, self.dataset.valid, self.dataset.to_float, self._batch)
         return {
-            "stages": stages(panels, f"{record.title}: {kind}, of the same latents"),
+            "stages": stages(panels, f"{record.title}: {kind}, from the same latents"),
             "elbo": learning_curves(
                 record.curve("train/elbo"),
                 record.curve("valid/elbo"),

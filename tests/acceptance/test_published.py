@@ -1,4 +1,4 @@
-"""Full-size runs on real data beside published figures and closed forms: `make acceptance`.
+"""Full-size runs on real data, compared with published values and closed forms: `make acceptance`.
 
 The runs go to `$GENBENCH_OUTPUTS` where that is set, so that a finished one is not repeated, else to a new directory.
 """

@@ -122,7 +122,7 @@ def test_a_killed_run_continues_bit_exactly(undisturbed: Path, tmp_path: Path, d
     process.kill()
     process.wait()
     assert json.loads((run_of(tmp_path) / "status.json").read_text())["status"] == "running"
-    assert "goes on from step" in finish(tmp_path, data_root)
+    assert "resumes from step" in finish(tmp_path, data_root)
     assert_equal_to(undisturbed, tmp_path)
 
 
