@@ -34,14 +34,27 @@ __all__ = [
     "identity",
     "read",
     "to_dict",
+    "without",
 ]
 
 COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "critic_optimizer")
 """Keys of the configuration that hold a component; `critic_optimizer` may be null."""
 
-# What a run is named and where it lies says nothing about what it computes, so a run keeps its identity when
-# a path moves or a published value is corrected.
-NOT_IDENTITY = ("data_root", "output_root", "metrics", "reference")
+NOT_IDENTITY = (
+    "data_root",
+    "output_root",
+    "metrics",
+    "reference",
+    "device",
+    "trainer.capture",
+    "trainer.threads",
+    "trainer.log_every",
+    "trainer.checkpoint_every",
+    "trainer.keep_checkpoints",
+)
+"""Keys that do not decide a run's numbers: places, published values, and how steps are launched, logged and saved.
+
+So a run resumes where a path has moved, on another device, and with other intervals."""
 
 
 @dataclass
@@ -181,16 +194,41 @@ def _is(value: Any, wanted: str) -> bool:
     return str(value) == wanted
 
 
+def without(flat: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """{dotted key: value} less `keys` and all below them."""
+    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{k}.") for k in keys)}
+
+
 def identity(config: Config) -> dict[str, Any]:
-    """The part of the configuration that decides what is computed."""
-    found = {key: value for key, value in to_dict(config).items() if key not in NOT_IDENTITY}
-    del found["trainer"]["capture"]  # the same steps, launched otherwise
-    return found
+    """The part of the configuration that decides what is computed, {dotted key: value}."""
+    return without(flatten(to_dict(config)), NOT_IDENTITY)
 
 
 def fingerprint(config: Config) -> str:
-    """Eight hexadecimal digits that change when anything that is computed changes."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that change when anything that is computed changes.
+
+    Options at their defaults are left out, so an option that is new in genbench leaves them as they were.
+    """
+    defaults = _defaults(config)
+    chosen = {key: value for key, value in identity(config).items() if key not in defaults or value != defaults[key]}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _defaults(config: Config) -> dict[str, Any]:
+    """Of all options that have one, {dotted key: value}."""
+    found = {f"trainer.{f.name}": f.default for f in dataclasses.fields(TrainerConfig)}
+    for key in COMPONENTS:
+        component = getattr(config, key)
+        if component is not None:
+            for parameter in registry.parameters(registry.lookup(_group(key), component["name"])).values():
+                default = parameter.default
+                found[f"{key}.{parameter.name}"] = list(default) if isinstance(default, tuple) else default
+    return found
+
+
+def _group(key: str) -> str:
+    """The registry's group of a component."""
+    return "optimizer" if key == "critic_optimizer" else key
 
 
 def _component(key: str, node: DictConfig | None, overridden: Collection[str]) -> dict[str, Any] | None:
@@ -198,7 +236,7 @@ def _component(key: str, node: DictConfig | None, overridden: Collection[str]) -
         if key == "critic_optimizer":
             return None
         raise ConfigError(f"no {key} chosen", f"add {key}=NAME; known: {', '.join(registry.known(key))}")
-    group = "optimizer" if key == "critic_optimizer" else key
+    group = _group(key)
     name = node.get("name")
     if not isinstance(name, str):
         raise ConfigError(f"{key}.name is missing", f"known: {', '.join(registry.known(group))}")

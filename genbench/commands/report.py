@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from genbench import compose, registry
-from genbench.config import flatten
+from genbench.config import flatten, without
 from genbench.errors import ConfigError, GenbenchError
 from genbench.report import tables
 from genbench.report.catalog import Catalog, changes
@@ -30,7 +30,7 @@ from genbench.report.results import Result, results
 
 __all__ = ["main"]
 
-UNTOLD = ("reference", "data_root", "output_root")  # published values and places: no settings
+NOT_SHOWN = ("reference", "data_root", "output_root")  # published values and places: no settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _difference(first: Path, second: Path) -> None:
     before, after = (_read(path).config for path in (first, second))
-    found = changes(*({key: v for key, v in flatten(c).items() if key not in UNTOLD} for c in (before, after)))
+    found = changes(*(without(flatten(config), NOT_SHOWN) for config in (before, after)))
     if not found:
         print("the configurations are equal")
         return

@@ -7,7 +7,6 @@ holds it against Hydra; an experiment that is written in another way is left to 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,24 +16,14 @@ import yaml
 from omegaconf import OmegaConf
 
 from genbench import compose, registry
-from genbench.config import NOT_IDENTITY, Reference, flatten, identity
+from genbench.config import NOT_IDENTITY, Reference, flatten, identity, without
 from genbench.errors import GenbenchError
 from genbench.report.reading import Loader
 
 __all__ = ["Catalog", "Experiment", "changes", "settings"]
 
-# What decides neither what is learned nor how it is judged: beside the seed, how steps are computed and logged.
-NOT_SETTINGS = (
-    "seed",
-    "device",
-    "deterministic",
-    "task.compile",
-    "trainer.capture",
-    "trainer.checkpoint_every",
-    "trainer.keep_checkpoints",
-    "trainer.log_every",
-    "trainer.threads",
-)
+# What decides neither what is learned nor how it is judged: beside the seed, how steps are computed.
+NOT_SETTINGS = (*NOT_IDENTITY, "seed", "deterministic", "task.compile")
 
 
 class Unusual(Exception):
@@ -143,18 +132,13 @@ def settings(config: dict[str, Any], like: Mapping[str, Any] | None = None) -> d
     A configuration that has the very keys of `like`, settings of the same experiment, has nothing to be filled in.
     One that today's schema does not know is taken as it stands.
     """
-    own = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    flat = _without(flatten(own))
+    flat = without(flatten(config), NOT_SETTINGS)
     if like is not None and flat.keys() == like.keys():
         return flat
     try:
-        return _without(flatten(json.loads(json.dumps(identity(compose.validate(OmegaConf.create(config)))))))
+        return without(identity(compose.validate(OmegaConf.create(config))), NOT_SETTINGS)
     except GenbenchError:
         return flat
-
-
-def _without(flat: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flat.items() if key not in NOT_SETTINGS}
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[str, str]]:

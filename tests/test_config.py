@@ -1,0 +1,107 @@
+"""A run's identity: what decides its numbers, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genbench import config as schema
+from genbench import registry
+from genbench.compose import configuration
+from genbench.config import fingerprint, identity
+
+EXPERIMENT = "experiment=vae-mnist5k"
+
+# Of one experiment for each kind of task.
+PINNED = {
+    "dirac-w1-3": "16ceb11d",
+    "vae-binmnist-L100": "041603a8",
+    "pixelcnn-binmnist": "776ff703",
+    "cifar10-jsd-3": "d6a6a156",
+    "cifar10-hinge-sn-resnet": "65ff9df3",
+    "flow-toy-suite": "8c002cda",
+    "realnvp-mnist": "b6a91aa9",
+    "divergence-w1": "883e5645",
+}
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "device=cuda:1",
+        "trainer.capture=false",
+        "trainer.threads=7",
+        "trainer.log_every=3",
+        "trainer.checkpoint_every=17",
+        "trainer.keep_checkpoints=9",
+        "data_root=elsewhere",
+        "output_root=elsewhere",
+        "metrics.inception_weights=elsewhere",
+        "reference=[]",
+        "optimizer.lr=0.001",  # what it is anyway
+    ],
+)
+def test_a_run_resumes_whatever_does_not_decide_its_numbers(word: str) -> None:
+    assert fingerprint(configuration(EXPERIMENT, word)) == fingerprint(configuration(EXPERIMENT))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "seed=2",
+        "deterministic=true",
+        "trainer.batch_size=63",
+        "trainer.precision=tf32",
+        "trainer.evaluate_every=5",
+        "model.width=299",
+        "optimizer=sgd",
+        "optimizer.lr=0.002",
+        "optimizer@critic_optimizer=adam",
+        "task.compile=true",
+        "loss.kl=mc",
+        "dataset.binarized=false",
+        "name=another",
+    ],
+)
+def test_what_decides_the_numbers_is_another_run(word: str) -> None:
+    assert fingerprint(configuration(EXPERIMENT, word)) != fingerprint(configuration(EXPERIMENT))
+
+
+def test_every_experiments_fingerprint_stays() -> None:
+    """Runs of today are found by tomorrow's code: a change here orphans them, and needs a reason."""
+    found = {name: fingerprint(configuration(f"experiment={name}")) for name in PINNED}
+    assert found == PINNED
+
+
+def test_a_new_option_leaves_fingerprints_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A component's, and one of the trainer; set to something else, they count."""
+    before = fingerprint(configuration(EXPERIMENT))
+    parameters = registry.parameters
+
+    def more(component: Callable[..., object]) -> dict[str, inspect.Parameter]:
+        found = parameters(component)
+        if component is registry.lookup("model", "mlp-vae"):
+            new = inspect.Parameter("fresh", inspect.Parameter.KEYWORD_ONLY, default=[1, 2], annotation=list[int])
+            found = found | {"fresh": new}
+        return found
+
+    monkeypatch.setattr(registry, "parameters", more)
+    longer = dataclasses.make_dataclass("Longer", [("fresh", int, 5)], bases=(schema.TrainerConfig,))
+    monkeypatch.setattr(schema, "TrainerConfig", longer)
+    config = configuration(EXPERIMENT)
+    assert identity(config)["model.fresh"] == [1, 2]
+    assert identity(config)["trainer.fresh"] == 5
+    assert fingerprint(config) == before
+    for word in ("+model.fresh=[1]", "+trainer.fresh=6"):
+        assert fingerprint(configuration(EXPERIMENT, word)) != before
+
+
+def test_a_run_goes_on_under_other_intervals(genbench: Callable[..., int], tmp_path: Path) -> None:
+    words = (EXPERIMENT, "trainer.max_steps=4", "model.width=10", "task.importance_samples=2")
+    assert genbench(*words, "trainer.log_every=1") == 0
+    assert genbench(*words, "trainer.log_every=2", "device=cpu", "trainer.threads=1") == 0
+    assert len(list((tmp_path / "outputs" / "vae-mnist5k").iterdir())) == 1
