@@ -165,9 +165,20 @@ def lookup(group: str, name: str) -> Callable[..., Any]:
 
 
 def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a component, annotations resolved: its configuration schema."""
-    signature = inspect.signature(component, eval_str=True)
-    return {p.name: p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    """The keyword-only parameters of a component, annotations resolved: its configuration schema.
+
+    A class that takes `**settings` hands them on to its base class, whose parameters follow its own.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    constructors: list[Any] = [component]
+    if inspect.isclass(component):
+        constructors = [vars(cls)["__init__"] for cls in component.__mro__ if "__init__" in vars(cls)]
+    for constructor in constructors:
+        own = inspect.signature(constructor, eval_str=True).parameters.values()
+        found |= {p.name: p for p in own if p.kind is p.KEYWORD_ONLY and p.name not in found}
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
+            break
+    return found
 
 
 def build(group: str, config: dict[str, Any], *context: Any) -> Any:

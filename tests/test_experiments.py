@@ -42,3 +42,23 @@ def test_a_choice_lists_every_parameter_of_its_component(path: Path) -> None:
 @pytest.mark.parametrize("group", registry.GROUPS)
 def test_every_component_has_a_choice(group: str) -> None:
     assert registry.known(group) == sorted(path.stem for path in CHOICES if path.parent.name == group)
+
+
+def test_a_component_has_the_parameters_that_it_passes_on() -> None:
+    """Its own first; those of the base class follow, down to the first constructor that takes no more."""
+
+    class Base:
+        def __init__(self, first: int, *, shared: int = 1, own: int = 2) -> None: ...
+
+    class Middle(Base):
+        pass
+
+    class Passing(Middle):
+        def __init__(self, first: int, *, own: float = 3.0, **settings: int) -> None: ...
+
+    class Closed(Passing):
+        def __init__(self, first: int, *, alone: int = 4) -> None: ...
+
+    found = registry.parameters(Passing)
+    assert {name: parameter.default for name, parameter in found.items()} == {"own": 3.0, "shared": 1}
+    assert list(registry.parameters(Closed)) == ["alone"]

@@ -21,9 +21,10 @@ from genbench.bijections.planar import PlanarStack
 from genbench.bijections.shape import Permutation
 from genbench.functional import kl_gaussian_standard_normal, log_likelihood_normal, sample_gaussian
 
-__all__ = ["POSTERIORS", "Code", "FlowPosterior", "NormalPosterior", "Sample", "make_posterior"]
+__all__ = ["FLOW_POSTERIORS", "POSTERIORS", "Code", "FlowPosterior", "NormalPosterior", "Sample", "make_posterior"]
 
-POSTERIORS = ("normal", "planar", "iaf")
+FLOW_POSTERIORS = ("planar", "iaf")
+POSTERIORS = ("normal", *FLOW_POSTERIORS)
 IAF_WIDTH = 320
 NEAR_IDENTITY = 0.01
 MEAN_SAMPLES = 32

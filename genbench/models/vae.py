@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from genbench.errors import ConfigError
 from genbench.models.conv_vae import ConvDecoder, ConvEncoder
 from genbench.models.likelihood import LIKELIHOODS, make_likelihood
 from genbench.models.pixelcnn import PixelCnn
-from genbench.models.posterior import POSTERIORS, Code, make_posterior
+from genbench.models.posterior import FLOW_POSTERIORS, POSTERIORS, Code, make_posterior
 from genbench.registry import NonNegativeInt, OneOf, PositiveFloat, PositiveInt, register
 
 __all__ = ["ConvVae", "MlpVae", "Vae"]
@@ -34,7 +34,9 @@ TEMPORARIES = 4
 
 
 class Vae(nn.Module):
-    """What all VAEs share. A subclass defines `encode` and `decode`.
+    """What all VAEs share. A subclass defines `encode` and `decode`; its constructor passes on `**settings`.
+
+    `context` is the size of the vector that a flow posterior sees.
 
     Attributes:
         latent_dim: L
@@ -48,13 +50,13 @@ class Vae(nn.Module):
         self,
         shape: Sequence[int],
         latent_dim: int,
-        *,
-        posterior: str,
-        flow_steps: int,
         context: int,
-        likelihood: str,
-        sigma: float,
-        learn_sigma: bool,
+        *,
+        posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
+        flow_steps: PositiveInt = 8,
+        likelihood: Annotated[str, OneOf(*LIKELIHOODS)] = "bernoulli",
+        sigma: PositiveFloat = 0.03,
+        learn_sigma: bool = False,
     ) -> None:
         super().__init__()
         self.shape, self.latent_dim = tuple(shape), latent_dim
@@ -104,22 +106,9 @@ class MlpVae(Vae):
         depth: PositiveInt = 2,
         activation: Annotated[str, OneOf(*ACTIVATIONS)] = "elu",
         logit_offset: float = 0.0,
-        posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
-        flow_steps: PositiveInt = 8,
-        likelihood: Annotated[str, OneOf(*LIKELIHOODS)] = "bernoulli",
-        sigma: PositiveFloat = 0.03,
-        learn_sigma: bool = False,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            shape,
-            latent_dim,
-            posterior=posterior,
-            flow_steps=flow_steps,
-            context=width,
-            likelihood=likelihood,
-            sigma=sigma,
-            learn_sigma=learn_sigma,
-        )
+        super().__init__(shape, latent_dim, width, **settings)
         pixels, hidden = math.prod(shape), [width] * depth
         self.encoder = _mlp([pixels, *hidden, 2 * latent_dim], ACTIVATIONS[activation])
         self.decoder = _mlp([latent_dim, *hidden, pixels], ACTIVATIONS[activation])
@@ -157,28 +146,15 @@ class ConvVae(Vae):
         decoder_channels: PositiveInt = 32,
         decoder_blocks: PositiveInt = 51,
         logit_offset: float = 0.0,
-        posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
-        flow_steps: PositiveInt = 8,
-        likelihood: Annotated[str, OneOf(*LIKELIHOODS)] = "bernoulli",
-        sigma: PositiveFloat = 0.03,
-        learn_sigma: bool = False,
         pixelcnn_channels: NonNegativeInt = 0,
         pixelcnn_blocks: PositiveInt = 9,
+        **settings: Any,
     ) -> None:
-        if pixelcnn_channels and likelihood != "bernoulli":
-            raise ConfigError("a PixelCNN's outputs are logits of binary pixels", "set model.likelihood=bernoulli")
-        context = 0 if posterior == "normal" else CONTEXT
+        context = CONTEXT if settings.get("posterior") in FLOW_POSTERIORS else 0
         encoder = ConvEncoder(shape, encoder_channels, encoder_blocks, context)
-        super().__init__(
-            shape,
-            encoder.latent_dim,
-            posterior=posterior,
-            flow_steps=flow_steps,
-            context=context * encoder.latent_dim,
-            likelihood=likelihood,
-            sigma=sigma,
-            learn_sigma=learn_sigma,
-        )
+        super().__init__(shape, encoder.latent_dim, context * encoder.latent_dim, **settings)
+        if pixelcnn_channels and not self.likelihood.binary:
+            raise ConfigError("a PixelCNN's outputs are logits of binary pixels", "set model.likelihood=bernoulli")
         self.encoder = encoder
         self.decoder = ConvDecoder(shape, decoder_channels, decoder_blocks)
         nn.init.constant_(self.decoder.bias, logit_offset)

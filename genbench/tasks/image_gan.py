@@ -18,8 +18,8 @@ from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
 from genbench.metrics import fidelity
 from genbench.metrics.classifier import Classifier
-from genbench.registry import OpenUnitFloat, PositiveInt, Range, register
-from genbench.tasks.adversarial import Adversarial, Updates
+from genbench.registry import PositiveInt, Range, register
+from genbench.tasks.adversarial import Adversarial
 from genbench.tasks.base import Parts, require
 from genbench.tasks.pictures import StagedSamples
 
@@ -42,7 +42,7 @@ RECOGNIZED = 0.5  # probability of one class, more than that of all others toget
 
 @register("task", "image-gan")
 class ImageGan(StagedSamples, Adversarial):
-    """The adversarial game on images in [−1, 1]. Its other settings are those of `adversarial`.
+    """The adversarial game on images in [−1, 1]. Its `settings` are those of `adversarial`.
 
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
     `fid_reference` real images are the reference; null: all of the split. `grid` images are shown, from the
@@ -62,16 +62,12 @@ class ImageGan(StagedSamples, Adversarial):
         self,
         parts: Parts,
         *,
-        critic_steps: PositiveInt = 1,
-        updates: Updates = "alternating",
-        ema: OpenUnitFloat | None = None,
-        batch_norm_batches: PositiveInt = 1000,
-        compile: bool = False,
         grid: PositiveInt = 100,
         fid_samples: AtLeastTwo | None = None,
         fid_reference: AtLeastTwo | None = None,
         final_samples: AtLeastTwo | None = None,
         classes: bool = False,
+        **settings: Any,
     ) -> None:
         require(parts.model, "model", "image-gan", "latent_dim")
         if len(parts.dataset.shape) != 3:
@@ -80,14 +76,7 @@ class ImageGan(StagedSamples, Adversarial):
             raise ConfigError(
                 f"{parts.dataset.name} has no labels to train a classifier on", "set task.classes=false"
             )
-        super().__init__(
-            parts,
-            critic_steps=critic_steps,
-            updates=updates,
-            ema=ema,
-            batch_norm_batches=batch_norm_batches,
-            compile=compile,
-        )
+        super().__init__(parts, **settings)
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
         # TensorBoard draws both on one axis, so FID comes in hundreds.
         self.charts[f"{divergence_name(self.loss.symbol)} beside FID / 100"] = [
