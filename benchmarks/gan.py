@@ -299,7 +299,8 @@ def compare(name: str, options: argparse.Namespace, device: torch.device, consol
 
     def add(loop: str, config: Config, captured: bool) -> None:
         task = build(config, device)
-        flops[loop] = genbench_flops(task, size)
+        # Counted without the compiler, which cannot work while operations are counted; they are the same.
+        flops[loop] = flops[EAGER] if config.task["compile"] else genbench_flops(task, size)
         loops[loop] = genbench_steps(task, make_batches(config, task), captured=captured)
         peaks[loop] = Peak(device, config.trainer.precision)
 

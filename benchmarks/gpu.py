@@ -241,6 +241,9 @@ def main(words: Sequence[str] | None = None) -> int:
         options.output_root = options.out / "rehearsal"
     jobs = jobs_of(page, options.output_root)
     plan = Plan(options.minutes, options.out, console)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: runs save themselves, results are collected
     plan.tool("tests", TESTS)
     plan.tool("throughput", [*THROUGHPUT, *tiny])
     plan.runs(jobs, options.jobs, options.output_root, [sys.executable, "-m", "genbench.train"])

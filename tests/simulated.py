@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from genbench.engine import device as devices
 from genbench.engine.capture import Step
 
 __all__ = ["DEVICE", "Simulated", "SimulatedGraphs", "Violation", "simulated_device", "step_of_the_device"]
@@ -132,7 +131,7 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         switches.tape.record(Operation(func, held_args, held_kwargs, held))
     if not here or held is None or func is aten._local_scalar_dense.default:
         return held
-    if all(each.alias_info is not None and each.alias_info.is_write for each in func._schema.returns):
+    if all(r.alias_info is not None and r.alias_info.is_write for r in func._schema.returns):
         return written_arguments(func, args, kwargs)
     out = each(held, Tensor, Simulated)
     if not switches.float64 and any(tensor.dtype == torch.float64 for tensor in tensors(out)):
@@ -148,7 +147,7 @@ def written_arguments(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
         for i, argument in enumerate(schema.arguments)
         if argument.alias_info is not None
     }
-    found = tuple(places[next(iter(each.alias_info.before_set))] for each in schema.returns)
+    found = tuple(places[next(iter(result.alias_info.before_set))] for result in schema.returns)
     return found[0] if len(found) == 1 else found
 
 
@@ -312,8 +311,7 @@ def simulated_device(float64: bool = True, captures: bool = False) -> Iterator[N
             "torch.Tensor.pin_memory": pretend_to_pin,
             "genbench.engine.device.resolve": lambda name: DEVICE,
             "genbench.engine.device.WITHOUT_FLOAT64": set() if float64 else {DEVICE.type},
-            "genbench.engine.device.full_precision": devices.nullcontext,
-            "genbench.regularizers.sn.full_precision": devices.nullcontext,
+            "genbench.regularizers.sn.without_autocast": nullcontext,
             "genbench.engine.capture.CudaGraphs": SimulatedGraphs,
             "genbench.engine.trainer.can_capture": lambda device: captures,
             "genbench.optimizers.hooks.can_capture": lambda device: captures and device == DEVICE,

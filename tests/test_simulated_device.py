@@ -205,7 +205,7 @@ def test_a_run_gives_the_numbers_of_the_cpu(
     assert logged(tmp_path / "device") == numbers
     assert pictures(tmp_path / "device") == pictures(tmp_path / "cpu")
 
-    with simulated_device(float64=False):
+    with simulated_device(float64=False, captures=True):  # and learning rates in float32
         assert genbench(*words, "output_root=single", "device=cpu") == 0
     for (*what, found), (*expected, value) in zip(logged(tmp_path / "single"), numbers, strict=True):
         assert what == expected

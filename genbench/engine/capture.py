@@ -7,7 +7,9 @@ kind of step of its own, which it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import gc
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -60,10 +62,29 @@ class CudaGraphs:
         return values
 
     def record(self, step: Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            values = step(batch)
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        with _no_garbage_collection():
+            try:
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                    values = step(batch)
+            except BaseException:
+                torch.cuda.set_stream(current)  # which PyTorch leaves out where ending the capture fails
+                raise
         return graph.replay, values
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Garbage is collected before the block and not within: to destroy the graphs of an earlier run would end a
+    capture."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class CapturedStep:
@@ -113,8 +134,13 @@ class CapturedStep:
         own.copy_(batch)
         try:
             return self._graphs.record(self._step, own)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+            cause: BaseException = error  # that the capture could not be ended tells less than what happened in it
+            while cause.__context__ is not None:
+                cause = cause.__context__
+            reason = str(cause).partition("\n")[0]
             raise ConfigError(
                 f"this training step cannot be captured in a CUDA graph: {reason}", "set trainer.capture=false"
             ) from error

@@ -28,7 +28,6 @@ __all__ = [
     "describe",
     "double",
     "float64_device",
-    "full_precision",
     "inference_layout",
     "isolated_rng",
     "peak_memory_mib",
@@ -42,6 +41,7 @@ __all__ = [
     "tf32",
     "training_layout",
     "upload",
+    "without_autocast",
 ]
 
 NAMES = "use device=auto, cpu, cuda, cuda:N or mps"
@@ -134,6 +134,8 @@ def check_precision(device: torch.device, precision: str) -> None:
             f"precision tf32 needs an NVIDIA GPU of compute capability 8.0, and this is {describe(device)}",
             "set trainer.precision=fp32",
         )
+    if precision == "bf16" and not torch.amp.is_autocast_available(device.type):
+        raise ConfigError(f"PyTorch {torch.__version__} has no bf16 on {device}", "set trainer.precision=fp32")
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -206,8 +208,10 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A block that computes in the precision of its tensors, within an `autocast` block too."""
+    if not torch.is_autocast_enabled(device.type):
+        return nullcontext()  # also where there is no autocast at all
     return torch.autocast(device.type, enabled=False)
 
 

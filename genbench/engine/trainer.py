@@ -69,7 +69,7 @@ class Trainer:
         self.stages: dict[int, Stage] = {0: "start", self.total_steps // 2: "middle", self.total_steps: "end"}
         self._done = {"log": 0, "valid": -1 if config.evaluate_first else 0, "draw": -1, "save": 0, "test": -1}
         self._meters = Meters()
-        self._captured = self._capture() if config.capture and can_capture(device) else None
+        self._captured_step = self._make_captured_step() if config.capture and can_capture(device) else None
         self._clock = time.perf_counter()
 
     def fit(self) -> None:
@@ -99,7 +99,7 @@ class Trainer:
     def _train(self, stop: int) -> None:
         """Training steps up to step `stop`, without waiting for the device."""
         begin = time.perf_counter()
-        prepare, training_step = self.task.prepare_step, self._captured or _ungraphed(self.task.training_step)
+        prepare, training_step = self.task.prepare_step, self._captured_step or _ungraphed(self.task.training_step)
         next_batch, add = self.batches.next, self._meters.add
         with self._interrupts.hold(), devices.tf32(self.config.precision == "tf32"):
             while self.progress.step < stop and self._interrupts.pending is None:
@@ -135,13 +135,13 @@ class Trainer:
         self.progress.wall_seconds += now - self._clock
         self._clock = now
 
-    def _capture(self) -> CapturedStep:
+    def _make_captured_step(self) -> CapturedStep:
         return CapturedStep(self.task.training_step, say=lambda line: self._reporter.say(line))
 
     @property
     def captured_graphs(self) -> int:
         """Kinds of training steps that were captured."""
-        return self._captured.count if self._captured else 0
+        return self._captured_step.count if self._captured_step else 0
 
     @property
     def epoch(self) -> float:

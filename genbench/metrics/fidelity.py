@@ -215,8 +215,13 @@ def statistics(pool: Tensor) -> Statistics:
     Raises ValueError for fewer than two: they have no covariance.
     """
     _at_least_two(len(pool))
-    exact = double(pool)
-    return Statistics(exact.mean(0), torch.cov(exact.T).contiguous(), len(pool))
+    chunks = pool.split(1000)  # in float64 they are twice as large: not all at once
+    mu = torch.stack([double(chunk).sum(0) for chunk in chunks]).sum(0) / len(pool)
+    sigma = torch.zeros(len(mu), len(mu), dtype=mu.dtype, device=mu.device)
+    for chunk in chunks:
+        centred = double(chunk) - mu
+        sigma.addmm_(centred.T, centred)
+    return Statistics(mu, sigma / (len(pool) - 1), len(pool))
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:

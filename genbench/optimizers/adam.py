@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -31,8 +30,6 @@ def adam(
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
-    # PyTorch warns that this is slower outside of graphs, where the fused kernel is the same.
-    warnings.filterwarnings("ignore", message=".*came with capturable=True")
     optimizer = torch.optim.Adam(
         parameters,
         lr=number(lr, parameters),
@@ -42,4 +39,4 @@ def adam(
         fused=True,
         capturable=captured(parameters),
     )
-    return hooked(optimizer, milestones, decay, max_norm)
+    return hooked(optimizer, lr, milestones, decay, max_norm)

@@ -5,6 +5,7 @@ And that it may be captured in a graph, and go on on another device than it was 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ from genbench.engine.capture import can_capture
 __all__ = ["captured", "hooked", "number"]
 
 # Of a parameter group, what belongs to the device and to how the optimizer was built, not to how far it has come.
-OWN = ("lr", "fused", "foreach", "capturable")
+OWN = ("lr", "initial_lr", "fused", "foreach", "capturable")
 
 
 def captured(parameters: Sequence[nn.Parameter]) -> bool:
     """Whether steps on these parameters may be captured in a graph."""
+    # PyTorch warns that such an optimizer is slower outside of graphs, where its kernels are the same.
+    warnings.filterwarnings("ignore", message=".*came with capturable=True")
     return can_capture(parameters[0].device)
 
 
@@ -30,18 +33,19 @@ def number(value: float, parameters: Sequence[nn.Parameter]) -> Any:
 
 
 def hooked(
-    optimizer: torch.optim.Optimizer, milestones: Sequence[int], decay: float, max_norm: float | None
+    optimizer: torch.optim.Optimizer, lr: float, milestones: Sequence[int], decay: float, max_norm: float | None
 ) -> torch.optim.Optimizer:
-    """The optimizer, with the learning rate multiplied by `decay` after each of these numbers of updates, and with
-    gradients scaled down, all of them together, where their norm exceeds `max_norm` (Pascanu et al. 2013, arXiv
+    """The optimizer, with the learning rate `lr` multiplied by `decay` after each of these numbers of updates, and
+    with gradients scaled down, all of them together, where their norm exceeds `max_norm` (Pascanu et al. 2013, arXiv
     1211.5063).
 
     The optimizer counts updates itself, in its own state: nobody else has to know, and checkpoints carry the count.
     Its state may be loaded on another device: moments take the memory layout of their parameters, which fused
-    kernels rely on.
+    kernels rely on. Every parameter group has `lr` itself, in full precision, as `initial_lr`.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    initial = float(optimizer.defaults["lr"])
+    for group in optimizer.param_groups:
+        group["initial_lr"] = lr
     if milestones:
         for group in optimizer.param_groups:
             group["updates"] = number(0, parameters)
@@ -49,7 +53,7 @@ def hooked(
         def count(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             for group in optimizer.param_groups:
                 group["updates"] += 1
-                _fall(group, initial, milestones, decay)
+                _fall(group, milestones, decay)
 
         optimizer.register_step_post_hook(count)
     if max_norm is not None:
@@ -68,7 +72,7 @@ def hooked(
             group |= mine
             if milestones:
                 group["updates"] = number(int(group["updates"]), parameters)
-                _fall(group, initial, milestones, decay)
+                _fall(group, milestones, decay)
         for parameter in parameters:
             for name, value in optimizer.state[parameter].items():
                 if name == "step":
@@ -80,9 +84,9 @@ def hooked(
     return optimizer
 
 
-def _fall(group: dict[str, Any], initial: float, milestones: Sequence[int], decay: float) -> None:
+def _fall(group: dict[str, Any], milestones: Sequence[int], decay: float) -> None:
     """Set a group's learning rate to what it is after its number of updates."""
-    rate = initial * decay ** sum(group["updates"] >= milestone for milestone in milestones)
+    rate = group["initial_lr"] * decay ** sum(group["updates"] >= milestone for milestone in milestones)
     if isinstance(group["lr"], Tensor):
         group["lr"].copy_(rate)  # where a captured step reads it
     else:

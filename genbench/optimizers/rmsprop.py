@@ -37,4 +37,4 @@ def rmsprop(
         capturable=captured(parameters),
         foreach=captured(parameters) or None,  # the other way reads a learning rate on the host
     )
-    return hooked(optimizer, milestones, decay, max_norm)
+    return hooked(optimizer, lr, milestones, decay, max_norm)

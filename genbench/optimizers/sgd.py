@@ -28,4 +28,4 @@ def sgd(
     optimizer = torch.optim.SGD(
         parameters, lr=number(lr, parameters), momentum=momentum, weight_decay=weight_decay, fused=True
     )
-    return hooked(optimizer, milestones, decay, max_norm)
+    return hooked(optimizer, lr, milestones, decay, max_norm)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from genbench.engine.device import full_precision
+from genbench.engine.device import without_autocast
 from genbench.errors import ConfigError
 from genbench.registry import PositiveInt, register
 from genbench.regularizers.base import Regularizer
@@ -51,5 +51,5 @@ class _InFloat32(nn.Module):
         self.method = method
 
     def forward(self, weight: Tensor) -> Tensor:
-        with full_precision(weight.device):
+        with without_autocast(weight.device):
             return self.method(weight)

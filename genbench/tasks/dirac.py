@@ -137,7 +137,10 @@ class DiracGame(Adversarial):
     def _takes_plain_gradient_steps(self) -> bool:
         optimizers = (self.critic_optimizer, self.generator_optimizer)
         return all(
-            isinstance(optimizer, torch.optim.SGD) and not group["momentum"] and not group["weight_decay"]
+            isinstance(optimizer, torch.optim.SGD)
+            and not group["momentum"]
+            and not group["weight_decay"]
+            and "updates" not in group  # its learning rate falls
             for optimizer in optimizers
             for group in optimizer.param_groups
         )
@@ -188,7 +191,7 @@ class DiracGame(Adversarial):
         return {"theory/ema_gain": predicted} | ({"eval/ema_gain": float(average / theta)} if theta else {})
 
     def _learning_rates(self) -> tuple[float, float]:
-        return self.critic_optimizer.param_groups[0]["lr"], self.generator_optimizer.param_groups[0]["lr"]
+        return tuple(o.param_groups[0]["initial_lr"] for o in (self.critic_optimizer, self.generator_optimizer))
 
     def probe(self, point: tuple[float, float, float]) -> NDArray[np.float64]:
         """The same game in float64 from a point near the equilibrium: its trajectory [PROBE_STEPS + 1, 3]."""

@@ -90,12 +90,12 @@ class Energy(PlaneTask):
         return [("−log Z", -energy_truth(self.target.name).log_z)]
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"step": self._step, "noise": self._stream.state_dict()}
+        return super().state_dict() | {"step": self._step, "generator": self._stream.state_dict()[0]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._step = state["step"]
-        self._stream.load_state_dict(state["noise"])
+        self._stream.load_state_dict([state["generator"]])
 
 
 def fit_notes(final: Mapping[str, float], truth: float) -> list[str]:

@@ -279,7 +279,7 @@ class FlowSuite(Task):
             "optimizer": self.optimizer.state_dict(),
             "step": self._step,
             "first_seed": dict(self._first_seed),
-            "noise": self._stream.state_dict(),
+            "generators": self._stream.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -287,7 +287,7 @@ class FlowSuite(Task):
         self.optimizer.load_state_dict(state["optimizer"])
         self._step = state["step"]
         self._first_seed = dict(state["first_seed"])
-        self._stream.load_state_dict(state["noise"])
+        self._stream.load_state_dict(state["generators"])
 
 
 def _log_normal(x: Tensor) -> Tensor:

@@ -62,12 +62,29 @@ def test_the_number_of_graphs_is_bounded_and_said_once_for_each_kind_beyond() ->
 
 
 def test_a_step_that_cannot_be_captured_is_a_clear_message() -> None:
+    """PyTorch's second error, that the capture cannot be ended, is not the one that tells why."""
+
     class Failing(Counting):
         def record(self, step: capture.Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
-            raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might …")
+            try:
+                raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might …")
+            finally:
+                raise RuntimeError("operation failed due to a previous error during capture")
 
     step = CapturedStep(total, Failing())
     for _ in range(WARM_UP):
         step(torch.ones(3))
     with pytest.raises(ConfigError, match=r"cannot be captured.*: operation not permitted [^\n]*\n.*capture=false"):
+        step(torch.ones(3))
+
+
+def test_want_of_memory_is_not_a_step_that_cannot_be_captured() -> None:
+    class Full(Counting):
+        def record(self, step: capture.Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    step = CapturedStep(total, Full())
+    for _ in range(WARM_UP):
+        step(torch.ones(3))
+    with pytest.raises(torch.OutOfMemoryError):
         step(torch.ones(3))
