@@ -163,21 +163,21 @@ def _choices(override: Override) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _check_job(job: list[Override], loader: ConfigLoader) -> None:
+def _check_job(job: list[Override], loader: ConfigLoader) -> Config:
     _check_groups(job, loader)
     words = [override.input_line for override in job if override.input_line]
     try:
         composed = compose("train", overrides=words)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(job, error) from error
-    validate(composed, words)
+    return validate(composed, words)
 
 
 def configuration(*words: str) -> Config:
-    """What `genbench` composes from these words, checked. Raises ConfigError, and Hydra's errors for words that are
-    no overrides."""
+    """What `genbench` composes from these words, checked. Raises ConfigError."""
     with _composer():
-        return validate(compose("train", overrides=list(words)), words)
+        loader = GlobalHydra.instance().config_loader()
+        return _check_job(_parse_overrides(list(words), loader), loader)
 
 
 def launch(arguments: Sequence[str], job: Job) -> None:
