@@ -127,10 +127,15 @@ class Plan:
         ):
             watch = _terminate_after(process, max(0.0, self.seconds))
             assert process.stdout is not None
-            for line in process.stdout:
-                self.console.print(line.rstrip("\n"), markup=False, highlight=False)
-                file.write(line)
-            watch.cancel()
+            try:
+                for line in process.stdout:
+                    self.console.print(line.rstrip("\n"), markup=False, highlight=False)
+                    file.write(line)
+            except KeyboardInterrupt:
+                process.terminate()
+                raise
+            finally:
+                watch.cancel()
         if process.returncode:
             self.failed.append(f"{name} ended with {process.returncode}: see {log}")
 
@@ -244,8 +249,12 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # as Ctrl-C: runs save themselves, results are collected
-    plan.tool("tests", TESTS)
-    plan.tool("throughput", [*THROUGHPUT, *tiny])
+    try:
+        plan.tool("tests", TESTS)
+        plan.tool("throughput", [*THROUGHPUT, *tiny])
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
     plan.runs(jobs, options.jobs, options.output_root, [sys.executable, "-m", "genbench.train"])
     collect(jobs, options.out)
     report(plan, jobs)
