@@ -2,7 +2,7 @@
 
 genbench-report outputs --out report                 index.html, results.md, results.csv and results.json
 genbench-report outputs/dirac-* more --out report    of these run directories alone, or of all in these directories
-genbench-report --difference RUN RUN                 what the configurations of two runs differ in
+genbench-report --difference RUN RUN                 how the configurations of two runs differ
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         "outputs", type=Path, nargs="*", help="run directories, or directories that hold some (outputs)"
     )
     parser.add_argument("--out", type=Path, default=Path("report"), help="the report’s folder (default: %(default)s)")
-    parser.add_argument("--title", default="Results", help="of the report (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace the report that lies there already")
+    parser.add_argument("--title", default="Results", help="title of the report (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing report")
     parser.add_argument("--difference", type=Path, nargs=2, metavar="RUN", help="compare two runs’ configurations")
     options = parser.parse_args(arguments)
     try:

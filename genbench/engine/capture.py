@@ -134,7 +134,7 @@ class CapturedStep:
         own.copy_(batch)
         try:
             return self._graphs.record(self._step, own)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
             cause: BaseException = error  # that the capture could not be ended tells less than what happened in it

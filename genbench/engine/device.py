@@ -65,8 +65,7 @@ def resolve(name: str) -> torch.device:
         raise ConfigError(f"device {name!r} is not a device", NAMES) from error
     if wanted.type not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"genbench does not train on device {name!r}", NAMES)
-    count = {"cpu": _one_cpu, "cuda": _cuda_devices, "mps": _apple_gpus}[wanted.type]()
-    index = wanted.index or 0
+    count, index = _count(wanted.type), wanted.index or 0
     if index >= count:
         there = f"there is {count or 'no'} {wanted.type} device here" if count < 2 else f"there are {count} here"
         raise ConfigError(f"device {name!r} is not available: {there}", "use device=auto or device=cpu")
@@ -80,16 +79,11 @@ def resolve(name: str) -> torch.device:
     return device
 
 
-def _one_cpu() -> int:
-    return 1
-
-
-def _cuda_devices() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
-def _apple_gpus() -> int:
-    return int(torch.backends.mps.is_available())
+def _count(kind: str) -> int:
+    """How many devices of this kind there are."""
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(kind == "cpu" or torch.backends.mps.is_available())
 
 
 def _start_cuda(device: torch.device) -> None:

@@ -81,10 +81,10 @@ def test_a_step_that_cannot_be_captured_is_a_clear_message() -> None:
 def test_want_of_memory_is_not_a_step_that_cannot_be_captured() -> None:
     class Full(Counting):
         def record(self, step: capture.Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     step = CapturedStep(total, Full())
     for _ in range(WARM_UP):
         step(torch.ones(3))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         step(torch.ones(3))
