@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genbench.errors import ConfigError
+from genbench.naming import closest, natural
 
 if TYPE_CHECKING:
     from genbench.config import Config
@@ -38,10 +39,9 @@ __all__ = [
     "Job",
     "add_plugin_search_path",
     "check",
-    "compose_experiment",
     "configuration",
+    "experiment",
     "launch",
-    "natural",
     "validate",
 ]
 
@@ -55,11 +55,6 @@ GROUPS = ("experiment", "task", "model", "loss", "regularizer", "dataset", "opti
 
 Job = Callable[[DictConfig, Sequence[str], str], float]
 """A composed configuration, the overrides it was composed with and the launcher's name → what a sweeper optimizes."""
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Sorts dirac-w1-2 before dirac-w1-10, and k8 before k32."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def add_plugin_search_path() -> None:
@@ -79,13 +74,13 @@ def add_plugin_search_path() -> None:
     Plugins.instance().register(PluginSearchPath)
 
 
-def compose_experiment(name: str) -> dict[str, Any]:
-    """What `experiment=name` composes, interpolations as they stand. Raises ConfigError."""
+@cache
+def experiment(name: str) -> Config | None:
+    """What `experiment=name` composes, checked; None if there is no such experiment."""
     try:
-        with _composer():
-            return cast(dict[str, Any], OmegaConf.to_container(compose("train", overrides=[f"experiment={name}"])))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"experiment {name} cannot be composed: {str(error).splitlines()[0]}") from error
+        return configuration(f"experiment={name}")
+    except ConfigError:
+        return None
 
 
 def check(arguments: list[str]) -> None:
@@ -115,6 +110,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 @contextmanager
 def _composer() -> Iterator[None]:
+    if GlobalHydra.instance().is_initialized():  # within a job
+        yield
+        return
     with initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
         yield
 
@@ -207,8 +205,6 @@ def validate(composed: DictConfig, words: Sequence[str] = ()) -> Config:
 
 
 def _check_groups(job: list[Override], loader: ConfigLoader) -> None:
-    from genbench.registry import closest
-
     for override in job:
         group = override.key_or_group
         if group not in GROUPS or override.is_delete():
@@ -224,8 +220,6 @@ def _check_groups(job: list[Override], loader: ConfigLoader) -> None:
 
 def _explained(job: list[Override], error: Exception) -> ConfigError:
     """Hydra's complaint, with the closest key where a key is unknown."""
-    from genbench.registry import closest
-
     groups = [override for override in job if override.key_or_group in GROUPS or "@" in (override.input_line or "")]
     try:
         base = compose("train", overrides=[override.input_line or "" for override in groups])

@@ -7,9 +7,7 @@ signature of its constructor (see `genbench.registry`), so it is written once, b
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
-import json
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,41 +18,23 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 from genbench import registry
 from genbench.errors import ConfigError
+from genbench.naming import closest
 from genbench.registry import OneOf, PositiveInt, Range
 
 __all__ = [
     "COMPONENTS",
     "Config",
-    "MetricsConfig",
+    "Ensemble",
     "Reference",
     "TrainerConfig",
-    "declared",
-    "fingerprint",
     "flatten",
-    "identity",
+    "group_of",
     "read",
     "to_dict",
-    "without",
 ]
 
 COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "critic_optimizer")
 """Keys of the configuration that hold a component; `critic_optimizer` may be null."""
-
-NOT_IDENTITY = (
-    "data_root",
-    "output_root",
-    "metrics",
-    "reference",
-    "device",
-    "trainer.capture",
-    "trainer.threads",
-    "trainer.log_every",
-    "trainer.checkpoint_every",
-    "trainer.keep_checkpoints",
-)
-"""Keys that do not decide a run's numbers: places, published values, and how steps are launched, logged and saved.
-
-So a run resumes where a path has moved, on another device, and with other intervals."""
 
 
 @dataclass
@@ -76,13 +56,6 @@ class TrainerConfig:
 
 
 @dataclass
-class MetricsConfig:
-    """Where measuring instruments lie."""
-
-    inception_weights: str | None = None  # null: under data_root/inception, else torch-fidelity's download
-
-
-@dataclass
 class Reference:
     """A published value with which a measurement is compared."""
 
@@ -92,15 +65,21 @@ class Reference:
     at: Annotated[str, OneOf("final", "best")] = "final"
     tolerance: Annotated[float, Range(minimum=0)] = 0.0
     better: Annotated[str, OneOf("higher", "lower")] = "higher"
-    only: dict[str, str] = field(default_factory=dict)  # values of keys without which it says nothing of this run
+    protocol: dict[str, str] = field(default_factory=dict)  # entries of a protocol that it holds for
     note: str = ""  # why a measurement may fall short of it, found by measurement
 
-    def verdict(self, measured: float | None) -> str:
-        """reached: as good as published, within the tolerance; missed; or not measured."""
-        if measured is None:
-            return "not measured"
-        shortfall = self.value - measured if self.better == "higher" else measured - self.value
-        return "reached" if shortfall <= self.tolerance else "missed"
+    @property
+    def label(self) -> str:
+        """Names its line in a picture."""
+        return self.source if self.at == "final" else f"{self.source}, {self.at}"
+
+
+@dataclass
+class Ensemble:
+    """Runs that are trained together, as one batched model."""
+
+    experiments: list[str]
+    replicas: PositiveInt = 1  # seeds of each: seed, seed + 1, …
 
 
 @dataclass
@@ -121,8 +100,8 @@ class Config:
     optimizer: dict[str, Any]
     critic_optimizer: dict[str, Any] | None
     trainer: TrainerConfig
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     reference: list[Reference] = field(default_factory=list)
+    ensemble: Ensemble | None = None
 
 
 def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
@@ -136,7 +115,7 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     fields = {f.name for f in dataclasses.fields(Config)}
     for key in composed:
         if str(key) not in fields:
-            raise ConfigError(f"unknown key {key!r}{registry.closest(str(key), fields)}")
+            raise ConfigError(f"unknown key {key!r}{closest(str(key), fields)}")
     values = {str(key): composed[key] for key in composed}
     for key in COMPONENTS:
         values[key] = _component(key, values.get(key), overridden)
@@ -149,14 +128,13 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
         raise ConfigError("name: the run needs a name without '/'", "choose experiment=NAME or set name=NAME")
     scalars = dataclasses.make_dataclass("Config", [(key, get_type_hints(Config)[key]) for key in plain])
     checked = _typed(scalars, plain, "", get_type_hints(Config, include_extras=True))
-    found = Config(
+    return Config(
         **{key: getattr(checked, key) for key in plain},
         **{key: values[key] for key in COMPONENTS},
         trainer=trainer,
-        metrics=_typed(MetricsConfig, values.get("metrics"), "metrics"),
+        reference=references,
+        ensemble=_typed(Ensemble, values["ensemble"], "ensemble") if values.get("ensemble") else None,
     )
-    found.reference = declared(flatten(to_dict(found)), references)
-    return found
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -175,58 +153,7 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def declared(flat: Mapping[str, Any], references: Iterable[Reference]) -> list[Reference]:
-    """The published values that apply to a run with these settings, {dotted key: value}."""
-    return [
-        reference
-        for reference in references
-        if all(_is(flat.get(key), str(wanted)) for key, wanted in reference.only.items())
-    ]
-
-
-def _is(value: Any, wanted: str) -> bool:
-    """A setting has the value that is written so: 1 is 1.0."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(wanted) == value
-        except ValueError:
-            return False
-    return str(value) == wanted
-
-
-def without(flat: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """{dotted key: value} less `keys` and all below them."""
-    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{k}.") for k in keys)}
-
-
-def identity(config: Config) -> dict[str, Any]:
-    """The part of the configuration that decides what is computed, {dotted key: value}."""
-    return without(flatten(to_dict(config)), NOT_IDENTITY)
-
-
-def fingerprint(config: Config) -> str:
-    """Eight hexadecimal digits that change when anything that is computed changes.
-
-    Options at their defaults are left out, so an option that is new in genbench leaves them as they were.
-    """
-    defaults = _defaults(config)
-    chosen = {key: value for key, value in identity(config).items() if key not in defaults or value != defaults[key]}
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _defaults(config: Config) -> dict[str, Any]:
-    """Of all options that have one, {dotted key: value}."""
-    found = {f"trainer.{f.name}": f.default for f in dataclasses.fields(TrainerConfig)}
-    for key in COMPONENTS:
-        component = getattr(config, key)
-        if component is not None:
-            for parameter in registry.parameters(registry.lookup(_group(key), component["name"])).values():
-                default = parameter.default
-                found[f"{key}.{parameter.name}"] = list(default) if isinstance(default, tuple) else default
-    return found
-
-
-def _group(key: str) -> str:
+def group_of(key: str) -> str:
     """The registry's group of a component."""
     return "optimizer" if key == "critic_optimizer" else key
 
@@ -236,7 +163,7 @@ def _component(key: str, node: DictConfig | None, overridden: Collection[str]) -
         if key == "critic_optimizer":
             return None
         raise ConfigError(f"no {key} chosen", f"add {key}=NAME; known: {', '.join(registry.known(key))}")
-    group = _group(key)
+    group = group_of(key)
     name = node.get("name")
     if not isinstance(name, str):
         raise ConfigError(f"{key}.name is missing", f"known: {', '.join(registry.known(group))}")
@@ -275,7 +202,7 @@ def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None 
         word = str(error.key)
         known = [f.name for f in dataclasses.fields(schema)]
         raise ConfigError(
-            f"unknown key '{dotted}{word}'{registry.closest(word, known)}",
+            f"unknown key '{dotted}{word}'{closest(word, known)}",
             f"known: {', '.join(known) or 'none'}",
         ) from error
     except ValidationError as error:

@@ -15,11 +15,10 @@ module registers its components, and a `conf/` directory beside the module joins
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,6 +26,7 @@ from types import ModuleType
 from typing import Annotated, Any, TypeVar
 
 from genbench.errors import ConfigError
+from genbench.naming import closest
 
 __all__ = [
     "NonNegativeFloat",
@@ -37,7 +37,6 @@ __all__ = [
     "PositiveInt",
     "Range",
     "build",
-    "closest",
     "known",
     "load_components",
     "lookup",
@@ -126,8 +125,8 @@ def load_components() -> None:
     """Import every module of the component packages and every plug-in, so that all have registered."""
     for package_name in PACKAGES:
         package = importlib.import_module(f"genbench.{package_name}")
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     plugin_modules()
 
 
@@ -185,9 +184,3 @@ def build(group: str, config: dict[str, Any], *context: Any) -> Any:
     """Call the component that `config["name"]` names with the bench's `context` and the other keys."""
     options = {key: value for key, value in config.items() if key != "name"}
     return lookup(group, config["name"])(*context, **options)
-
-
-def closest(word: str, words: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"`, or nothing where no word is near."""
-    match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else ""

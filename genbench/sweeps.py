@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from genbench import registry
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import DrawsSweeps
+from genbench.loaded import LoadedRun
 
 __all__ = ["draw"]
 
 
 def draw(directories: Iterable[Path]) -> list[Path]:
-    """Draw the finished runs of every experiment together, if its task has `sweep_figures`.
+    """Draw the finished runs of every task together, if it draws sweeps.
 
-    Writes `<experiment>/sweep-<figure>.png` beside the run directories and returns the paths.
+    Writes `sweep-<figure>.png` beside the runs, or beside their experiments if there are several, and returns the
+    paths. Raises ConfigError for runs that do not belong in one picture.
     """
-    experiments: dict[Path, list[Path]] = {}
+    runs: dict[str, list[LoadedRun]] = {}
     for directory in directories:
         if RunDirectory(directory).status == "done":
-            experiments.setdefault(directory.parent, []).append(directory)
+            run = LoadedRun(directory)
+            runs.setdefault(run.config["task"]["name"], []).append(run)
     paths: list[Path] = []
-    for experiment, runs in experiments.items():
-        rows = [_row(run) for run in runs]
-        task = registry.lookup("task", rows[0][0]["task"]["name"])
+    for name, together in runs.items():
+        task: Any = registry.lookup("task", name)
         if isinstance(task, DrawsSweeps):
-            for name, figure in task.sweep_figures(rows).items():
-                paths.append(experiment / f"sweep-{name}.png")
-                figure.savefig(paths[-1])
+            where = Path(os.path.commonpath([run.directory.path.parent for run in together]))
+            for title, figure in task.sweep_figures(together).items():
+                paths.append(where / f"sweep-{title}.png")
+                # A report finds in the file which family it belongs to.
+                figure.savefig(paths[-1], metadata={"Family": task.family.title})
     return paths
-
-
-def _row(run: Path) -> tuple[dict, dict[str, float]]:
-    """A run's configuration and the final value of each of its metrics."""
-    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    return config, {name: entry["final"]["value"] for name, entry in summary["metrics"].items()}

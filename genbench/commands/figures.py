@@ -4,8 +4,8 @@ genbench-figures redraw outputs/vae-mnist5k/seed1-…          every final pictu
 genbench-figures animate outputs/dirac-w1-3/seed1-…          a Dirac-GAN's trajectory, or samples on their way through
                                                              a planar flow, as a GIF
 genbench-figures sample outputs/pixelcnn-mnist5k/seed1-…     new images from any model of images, with a progress bar
-genbench-figures dirac-pairs outputs                         all Dirac-GANs, without and with averaging
-genbench-figures sweep outputs/divergence-w1                 an experiment's runs together, as at the end of a sweep
+genbench-figures sweep outputs/divergence-w1                 runs together, as at the end of a sweep
+genbench-figures sweep outputs/dirac-*                       Dirac-GANs without and with averaging, in pairs
 genbench-figures planar-maps                                 what single planar maps do to a normal distribution
 """
 
@@ -16,26 +16,19 @@ import itertools
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
-from genbench import compose, sweeps
+from genbench import sweeps
 from genbench.bijections.planar import Planar
-from genbench.config import Config
-from genbench.engine import checkpoint
-from genbench.engine.device import resolve
-from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Animates, Samples
 from genbench.errors import ConfigError, GenbenchError
-from genbench.figures.dirac import Pair, pairs_page
 from genbench.figures.flows import planar_maps
 from genbench.figures.grids import image_grid
-from genbench.run import build_task, make_logbook
+from genbench.loaded import LoadedRun
+from genbench.run import make_logbook
 
 __all__ = ["main"]
 
@@ -43,8 +36,6 @@ __all__ = ["main"]
 MAPS_OF_W = ((0.0, 0.1), (0.0, 0.5), (0.0, 1.0), (5.0, 0.1))
 MEANS_OF_U, VARIANCES_OF_U = (0.0, 2.0, 5.0), (0.1, 0.5, 1.0)
 MAP_SAMPLES = 10_000
-
-DIRAC_CONFIGURATIONS = 5  # dirac-*-1 … 5 without averaging, 6 … 10 the same with it
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,12 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     sample.add_argument("--seed", type=int, default=1, help="random seed (default: %(default)s)")
     sample.add_argument("--out", type=Path, help="the picture (default: samples/new-seed<SEED>.png in the run)")
     sample.set_defaults(action=_sample)
-    pairs = commands.add_parser("dirac-pairs", help="pairs of Dirac-GANs without and with averaging, side by side")
-    pairs.add_argument("outputs", type=Path, help="the directory of all experiments")
-    pairs.add_argument("--out", type=Path, help="where to write dirac-jsd.png and dirac-w1.png (default: outputs)")
-    pairs.set_defaults(action=_dirac_pairs)
-    sweep = commands.add_parser("sweep", help="draw an experiment's finished runs together")
-    sweep.add_argument("experiment", type=Path, help="the directory of an experiment")
+    sweep = commands.add_parser("sweep", help="draw finished runs together")
+    sweep.add_argument("experiments", type=Path, nargs="+", help="directories of experiments")
     sweep.set_defaults(action=_sweep)
     maps = commands.add_parser("planar-maps", help="what single random planar maps do to a normal distribution")
     maps.add_argument("--out", type=Path, default=Path("planar-maps.png"), help="the picture (default: %(default)s)")
@@ -85,52 +72,38 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(error.exit_code) from None
 
 
-def _load(path: Path) -> tuple[Config, RunDirectory, Any]:
-    """A run's configuration, directory and task with the state of its newest checkpoint."""
-    if not (path / "config.yaml").is_file():
-        raise ConfigError(f"{path} is not a run directory", "name one like outputs/<experiment>/<run>")
-    config = compose.validate(OmegaConf.create(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))))
-    run_dir = RunDirectory(path)
-    device = resolve("auto")
-    state, _ = checkpoint.load_newest(run_dir.checkpoints)
-    if state is None:
-        raise ConfigError(f"{path} has no good checkpoint", "train the run first")
-    for scored in config.task.keys() & {"fid_samples", "final_samples"}:
-        config.task[scored] = None  # no picture needs Inception, which may not be here
-    task = build_task(config, device)
-    task.load_state_dict(state["task"])
-    return config, run_dir, task
-
-
 def _redraw(options: argparse.Namespace) -> None:
-    config, run_dir, task = _load(options.run)
-    logbook = make_logbook(config, run_dir, task)
+    run = LoadedRun(options.run)
+    task = run.task()
+    logbook = make_logbook(run.checked(), run.directory, task)
     logbook.read()
     for name, figure in task.figures("end", logbook).items():
         print(logbook.save_figure(name, figure, "end"))
 
 
 def _animate(options: argparse.Namespace) -> None:
-    config, run_dir, task = _load(options.run)
+    run = LoadedRun(options.run)
+    task, name = run.task(), run.config["name"]
     if not isinstance(task, Animates):
-        raise ConfigError(f"{config.name} has no animation", "choose a Dirac-GAN or a planar flow")
-    run_dir.figures.mkdir(exist_ok=True)
-    path = run_dir.figures / "trajectory.gif"
-    task.animate(path, config.name)
+        raise ConfigError(f"{name} has no animation", "choose a Dirac-GAN or a planar flow")
+    run.directory.figures.mkdir(exist_ok=True)
+    path = run.directory.figures / "trajectory.gif"
+    task.animate(path, name)
     print(path)
 
 
 def _sample(options: argparse.Namespace) -> None:
-    config, run_dir, task = _load(options.run)
+    run = LoadedRun(options.run)
+    task, name = run.task(), run.config["name"]
     if not isinstance(task, Samples):
-        raise ConfigError(f"{config.name} cannot draw new images", "choose a model of images")
+        raise ConfigError(f"{name} cannot draw new images", "choose a model of images")
     with Progress(console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task("sampling", total=1.0)
         images = task.sample(options.count, options.seed, lambda share: bar.update(job, completed=share))
-    path = options.out or run_dir.samples / f"new-seed{options.seed}.png"
+    path = options.out or run.directory.samples / f"new-seed{options.seed}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = math.ceil(math.sqrt(options.count))
-    title = f"{config.name}: {options.count} samples, seed {options.seed}"
+    title = f"{name}: {options.count} samples, seed {options.seed}"
     image_grid(images, math.ceil(options.count / columns), columns, title).savefig(path)
     print(path)
 
@@ -142,11 +115,12 @@ def _at_least_one(word: str) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    paths = sweeps.draw(sorted(options.experiment.glob("seed*")))
+    paths = sweeps.draw(sorted(path for directory in options.experiments for path in directory.glob("*/")))
     for path in paths:
         print(path)
     if not paths:
-        raise ConfigError(f"nothing to draw together in {options.experiment}", "name one like outputs/divergence-w1")
+        where = ", ".join(map(str, options.experiments))
+        raise ConfigError(f"nothing to draw together in {where}", "name one like outputs/divergence-w1")
 
 
 def _planar_maps(options: argparse.Namespace) -> None:
@@ -169,41 +143,6 @@ def _planar_maps(options: argparse.Namespace) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     planar_maps(samples, rows, columns, title).savefig(options.out)
     print(options.out)
-
-
-def _dirac_pairs(options: argparse.Namespace) -> None:
-    out = options.out or options.outputs
-    drawn = False
-    for loss in ("jsd", "w1"):
-        rows = [row for number in range(1, DIRAC_CONFIGURATIONS + 1) if (row := _pair(options.outputs, loss, number))]
-        if rows:
-            out.mkdir(parents=True, exist_ok=True)
-            path = out / f"dirac-{loss}.png"
-            pairs_page(rows, f"Dirac-GAN, {loss.upper()}").savefig(path)
-            print(path)
-            drawn = True
-    if not drawn:
-        raise ConfigError(
-            f"no pairs of finished Dirac-GANs in {options.outputs}",
-            "run: genbench -m 'experiment=glob(dirac-*)'",
-        )
-
-
-def _pair(outputs: Path, loss: str, number: int) -> Pair | None:
-    """Experiment `number` and its averaged twin, of the first seed that both have finished."""
-    plain, averaged = (
-        sorted((outputs / f"dirac-{loss}-{n}").glob("seed*")) for n in (number, number + DIRAC_CONFIGURATIONS)
-    )
-    seeds = [path.name.split("-")[0] for path in averaged]
-    for path in plain:
-        seed = path.name.split("-")[0]
-        if seed in seeds:
-            config, _, left = _load(path)
-            _, _, right = _load(averaged[seeds.index(seed)])
-            regularizer, coefficient = config.regularizer["name"], config.regularizer.get("coefficient")
-            name = "no regularizer" if coefficient is None else f"{regularizer.upper()} {coefficient:g}"
-            return Pair(f"{loss.upper()}, {name}", left.shown, right.shown, loss.upper(), left.equilibrium)
-    return None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from genbench.compose import CONFIG_DIRECTORY, GROUPS, natural
+from genbench.compose import CONFIG_DIRECTORY, GROUPS
+from genbench.naming import natural
 
 __all__ = ["help_text"]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from genbench.config import flatten
+from genbench.config import Reference, flatten
+from genbench.engine.measurement import Measurement, Quantity, agree
 from genbench.engine.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -24,24 +26,28 @@ __all__ = ["Logbook"]
 class Logbook:
     """Append-only logs that can be rewound to a position, so that a resumed run repeats nothing.
 
-    `directions` maps a metric to "higher" or "lower", `references` to (source, value) pairs; `settings` is the
-    configuration, for TensorBoard's HParams tab.
+    `quantities` are those whose best value is remembered, `protocol` is what all of the run's measurements depend on;
+    `references` are published values, `settings` the configuration, for TensorBoard's HParams tab.
     """
 
     def __init__(
         self,
         run: RunDirectory,
         title: str,
-        directions: dict[str, str],
-        references: dict[str, list[tuple[str, float]]],
+        quantities: Sequence[Quantity],
+        protocol: Mapping[str, str],
+        references: Sequence[Reference],
         settings: dict[str, Any],
     ) -> None:
         self.run = run
         self.title = title
         self.final: dict[str, dict[str, float]] = {}
         self.best: dict[str, dict[str, float]] = {}
-        self._directions = directions
-        self._references = references
+        self.measurements: dict[str, Measurement] = {}
+        """The newest of each metric."""
+
+        self._quantities = {quantity.name: quantity for quantity in quantities}
+        self._protocol, self._references = dict(protocol), references
         self._settings = settings
         self._curves: dict[str, list[dict[str, float]]] = {}
         self._rows: Any = None
@@ -57,8 +63,29 @@ class Logbook:
         """The last finite value of every metric that ended finite."""
         return {name: entry["value"] for name, entry in self.final.items() if entry["value"] is not None}
 
+    def protocol(self, metric: str) -> dict[str, str]:
+        """What the metric's value depends on besides the model, as far as it was measured."""
+        measured = self.measurements.get(metric)
+        return self._protocol | dict(measured.protocol if measured else {})
+
     def references(self, metric: str) -> list[tuple[str, float]]:
-        return self._references.get(metric, [])
+        return [
+            (reference.label, reference.value)
+            for reference in self._references
+            if reference.metric == metric and agree(reference.protocol, self.protocol(metric))
+        ]
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Every metric for `summary.json`: final and best value; of a measurement its meaning, too."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, final in self.final.items():
+            found[name] = {"final": final} | ({"best": self.best[name]} if name in self.best else {})
+            if measurement := self.measurements.get(name):
+                error, truth = measurement.standard_error, measurement.truth
+                found[name] |= {"standard_error": error} if error is not None else {}
+                found[name] |= {"truth": truth} if truth is not None else {}
+                found[name]["protocol"] = self.protocol(name)
+        return found
 
     # Opening, closing, rewinding
 
@@ -127,11 +154,11 @@ class Logbook:
         self._curves.setdefault(metric, []).append(point)
         entry: dict[str, Any] = {"value": value, "step": step}
         self.final[metric] = entry
-        direction = self._directions.get(metric)
-        if direction is None or value is None:
+        better = self._quantities[metric].better if metric in self._quantities else ""
+        if not better or value is None:
             return
         best = self.best.get(metric)
-        if best is None or (value > best["value"] if direction == "higher" else value < best["value"]):
+        if best is None or (value > best["value"] if better == "higher" else value < best["value"]):
             self.best[metric] = entry
 
     def figure(self, name: str, figure: Figure, stage: str, step: int) -> None:
@@ -155,20 +182,21 @@ class Logbook:
         save_image(image, self.run.samples / f"{name}-{stage}.png")
         self._writer.add_image(f"samples/{name}", image, step)
 
-    def charts(self, charts: dict[str, list[str]]) -> None:
+    def charts(self, charts: Mapping[str, Sequence[str]]) -> None:
         """TensorBoard's custom-scalars layout: contrasting curves on one chart, which the runs of a family share."""
         assert self._writer, "the logbook is not open"
         if charts:
             # One category for all runs: TensorBoard merges equal charts and draws every run into them.
-            self._writer.add_custom_scalars({"contrasts": {k: ["Multiline", tags] for k, tags in charts.items()}})
+            layout = {title: ["Multiline", list(metrics)] for title, metrics in charts.items()}
+            self._writer.add_custom_scalars({"contrasts": layout})
 
-    def hyperparameters(self, metrics: list[str]) -> None:
-        """The HParams tab: settings beside the final value of `metrics`, in this very run.
+    def hyperparameters(self) -> None:
+        """The HParams tab: settings beside the final value of every quantity, in this very run.
 
         (`SummaryWriter.add_hparams` would start a second run directory.)
         """
         assert self._writer, "the logbook is not open"
-        finals = {name: self.final[name]["value"] for name in metrics if name in self.final}
+        finals = {name: self.final[name]["value"] for name in self._quantities if name in self.final}
         settings = {key: _plain(value) for key, value in flatten(self._settings).items() if value is not None}
         for summary in hparams(settings, finals):
             self._writer._get_file_writer().add_summary(summary)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from genbench.engine.measurement import Family, Measurement, Quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["STAGE_TITLES", "Animates", "DrawsSweeps", "Record", "Samples", "Stage", "Task"]
+__all__ = ["STAGE_TITLES", "Animates", "DrawsSweeps", "FinishedRun", "Record", "Samples", "Stage", "Task"]
 
 Stage = Literal["start", "middle", "end"]
 STAGE_TITLES: dict[str, str] = {"start": "before training", "middle": "half way", "end": "after training"}
@@ -30,6 +32,22 @@ class Record(Protocol):
         """(source, published value) pairs."""
 
 
+class FinishedRun(Protocol):
+    """What is known of a run that is done."""
+
+    config: dict[str, Any]
+    """Its whole configuration."""
+
+    metrics: dict[str, dict[str, Any]]
+    """As in `summary.json`: metric → `final` and `best` value, `truth`, `protocol`."""
+
+    def value(self, metric: str) -> float:
+        """The final value; NaN where there is none."""
+
+    def task(self) -> Any:
+        """The task in its final state."""
+
+
 class Task(ABC):
     """How a family learns and what it is judged by. A subclass must define how it trains, evaluates, saves and loads;
     everything else has a default. What only some tasks can do are the protocols below."""
@@ -37,20 +55,29 @@ class Task(ABC):
     batches_per_step: int = 1
     """Fresh batches that one training step consumes; they arrive concatenated."""
 
-    batch_seeds: tuple[int, ...] = ()
-    """Seeds of independent streams of batches, concatenated for every step; none: one stream, from the run's seed."""
-
     parts: Any
     """What it was built from: at least `model` and `dataset` (genbench.tasks.base.Parts)."""
 
-    protocol: dict[str, Any]
-    """How it is judged, beside the data set's own protocol: part of every result."""
+    family: ClassVar[Family]
+    """The heading under which its runs are compared."""
 
-    directions: dict[str, str] = {}
-    """Metric name → "higher" or "lower": which way is better. Other metrics have no best value."""
+    quantities: Sequence[Quantity] = ()
+    """What it measures, the most telling first. Metrics that are not among them are logged, and no more."""
 
-    charts: dict[str, list[str]] = {}
-    """Title → metrics that belong on one TensorBoard chart."""
+    protocol: Mapping[str, str] = {}
+    """What all its measurements depend on besides the model and the data set."""
+
+    curves: Mapping[str, Sequence[str]] = {}
+    """Title → metrics that are drawn over training on one chart."""
+
+    cover: str = ""
+    """The picture, as a path in the run directory, that shows best what was learned."""
+
+    def before_training(self) -> None:  # noqa: B027 - most tasks need nothing
+        """Called before a run starts: loads what evaluation needs, so that it is missed now and not hours later.
+
+        Raises DataError.
+        """
 
     def prepare_step(self) -> Hashable:
         """Called before every training step: writes what changes from step to step into tensors on the device.
@@ -69,8 +96,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Judge the networks on "valid" (during training) or "test" (once, at the end).
+    def evaluate(self, split: str) -> dict[str, Measurement]:
+        """Judge the networks on "valid" (during training) or "test" (once, at the end): metric → what was measured.
 
         Leaves the global random state as it found it.
         """
@@ -85,10 +112,6 @@ class Task(ABC):
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
         """What must be said beside the final values: a mode that was lost, a posterior that collapsed."""
-        return []
-
-    def members(self, final: Mapping[str, float]) -> list[dict[str, Any]]:
-        """Of an ensemble: the experiment, seed and metrics of each of its members, for `summary.json`."""
         return []
 
     @abstractmethod
@@ -121,8 +144,5 @@ class DrawsSweeps(Protocol):
     """A task whose runs belong in one picture."""
 
     @staticmethod
-    def sweep_figures(runs: Sequence[tuple[dict[str, Any], dict[str, float]]]) -> dict[str, Figure]:
-        """Pictures by name, of finished runs as (configuration, final metrics).
-
-        Raises ConfigError for runs that do not belong together.
-        """
+    def sweep_figures(runs: Sequence[FinishedRun]) -> dict[str, Figure]:
+        """Pictures by name. Raises ConfigError for runs that do not belong together."""

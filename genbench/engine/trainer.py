@@ -19,6 +19,7 @@ from genbench.engine.capture import CapturedStep, can_capture
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.logbook import Logbook
+from genbench.engine.measurement import Measurement, values_of
 from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Stage, Task
@@ -84,14 +85,14 @@ class Trainer:
                     if self.progress.step >= self.total_steps:
                         break
                     self._train(self._next_stop())
-                self.logbook.hyperparameters(list(self.task.directions))
+                self.logbook.hyperparameters()
                 self._tick()
             except Interrupted:
                 with interrupts.hold():
                     self._save()
                 raise
             except Diverged:
-                self.logbook.hyperparameters(list(self.task.directions))  # a sweep's table has it too
+                self.logbook.hyperparameters()  # a sweep's table has it too
                 raise
             finally:
                 self.logbook.close()
@@ -161,8 +162,10 @@ class Trainer:
         self._reporter.advance(self.progress.step, values, self.steps_per_second)
 
     def _evaluate(self, split: str) -> None:
-        values = self.task.evaluate(split)
+        measured = self.task.evaluate(split)
+        values = values_of(measured)
         with self._interrupts.hold():
+            self.logbook.measurements |= measured
             self._write(values)
             self._done[split] = self.progress.step
         self._reporter.measured(self.progress.step, self.epoch, values)
@@ -197,6 +200,7 @@ class Trainer:
             "batches": self.batches.state_dict(),
             "rng": devices.rng_state(self.device),
             "logs": self.logbook.positions(),
+            "measurements": {name: asdict(measurement) for name, measurement in self.logbook.measurements.items()},
         }
         checkpoint.save(self.run.checkpoints, step, state, self.config.keep_checkpoints)
 
@@ -207,7 +211,7 @@ class Trainer:
             self._reporter.say(f"checkpoint {path} is damaged; going back to an older one")
         if state is None:
             self.logbook.open()
-            self.logbook.charts(self.task.charts)
+            self.logbook.charts(self.task.curves)
             return
         self.progress = Progress(**state["progress"])
         self._done = state["done"]
@@ -216,6 +220,7 @@ class Trainer:
         self.batches.load_state_dict(state["batches"])
         devices.set_rng_state(state["rng"], self.device)
         self.logbook.open(state["logs"])
+        self.logbook.measurements = {name: Measurement(**row) for name, row in state["measurements"].items()}
         self._reporter.say(f"{self.logbook.title}  resumes from step {self.progress.step}")
 
 

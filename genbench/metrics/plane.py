@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from genbench.data.plane import TARGETS, PlanarTarget
 from genbench.engine.device import double
+from genbench.engine.measurement import Measurement, mean_over
 from genbench.metrics.importance import log_normalizer
 
 __all__ = ["Box", "Truth", "energy_truth", "grid", "judge_log_prob", "judge_samples", "quadrature", "sample_truth"]
@@ -103,27 +105,25 @@ def energy_truth(target: str) -> Truth:
 
 
 @torch.no_grad()
-def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, float]:
+def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, Measurement]:
     """How well log q(x) [N], at samples x [N, 2] of the target, fits them.
 
-    `nll` with its standard error; `kl`, the mean of log p(x) − log q(x), which varies far less than `nll` minus the
-    entropy does.
+    `nll`, whose truth is the entropy, where p = q; `kl`, the mean of log p(x) − log q(x), which varies far less than
+    `nll` minus the entropy does.
     """
     log_q = double(log_q)
-    log_p = double(target.log_prob(x)) - sample_truth(target.name).log_z
-    return {
-        "nll": -log_q.mean().item(),
-        "nll_standard_error": (log_q.std() / math.sqrt(len(log_q))).item(),
-        "kl": (log_p - log_q).mean().item(),
-    }
+    truth = sample_truth(target.name)
+    log_p = double(target.log_prob(x)) - truth.log_z
+    nll, kl = mean_over(-log_q), mean_over(log_p - log_q)
+    return {"nll": replace(nll, truth=truth.entropy), "kl": replace(kl, truth=0.0)}
 
 
 @torch.no_grad()
-def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, float]:
+def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, Measurement]:
     """How well samples x [N, 2] of q, with log q(x) [N], fit the target's energy.
 
     `free_energy` E_q[log q + U] and `reverse_kl`, the same above its minimum −log Z; `log_z` by importance sampling,
-    with its distance from the truth, standard error and effective sample size (a share of N); `within_box`, the share
+    with its distance from the truth and the effective sample size (a share of N); `within_box`, the share
     of samples in the target's box; `smallest_mode`, the share of the rarest mode times the number of modes;
     `collapsed`, 1 if more than 0.1 of log Z is missing or a mode holds less than half of its share.
     """
@@ -132,18 +132,18 @@ def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, f
     truth, found = energy_truth(target.name).log_z, log_normalizer(log_weights)
     x0, x1, y0, y1 = target.box
     inside = (x[:, 0] >= x0) & (x[:, 0] <= x1) & (x[:, 1] >= y0) & (x[:, 1] <= y1)
-    values = {
-        "free_energy": -log_weights.mean().item(),
-        "reverse_kl": truth - log_weights.mean().item(),
-        "log_z": found.log_z,
-        "log_z_error": abs(found.log_z - truth),
-        "log_z_standard_error": found.standard_error,
-        "effective_sample_size": found.effective_sample_size,
-        "within_box": double(inside).mean().item(),
-    }
     collapsed = found.log_z < truth - COLLAPSED
+    free_energy = mean_over(-log_weights)
+    values = {
+        "free_energy": replace(free_energy, truth=-truth),
+        "reverse_kl": replace(free_energy, value=truth - log_weights.mean().item(), truth=0.0),
+        "log_z": Measurement(found.log_z, found.standard_error, truth),
+        "log_z_error": Measurement(abs(found.log_z - truth), found.standard_error),
+        "effective_sample_size": Measurement(found.effective_sample_size),
+        "within_box": Measurement(double(inside).mean().item()),
+    }
     if target.modes is not None:
         share = torch.bincount(target.modes(x), minlength=target.mode_count).min().item() / len(x)
-        values["smallest_mode"] = share * target.mode_count
-        collapsed |= values["smallest_mode"] < 0.5
-    return values | {"collapsed": float(collapsed)}
+        values["smallest_mode"] = Measurement(share * target.mode_count, truth=1.0)
+        collapsed |= share * target.mode_count < 0.5
+    return values | {"collapsed": Measurement(float(collapsed))}

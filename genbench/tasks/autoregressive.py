@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
 from genbench.engine.gradients import Gradients
+from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
@@ -35,8 +36,12 @@ class Autoregressive(SampledTask):
     `compile` runs the objective and its gradients as one compiled graph.
     """
 
-    directions = {"valid/log_likelihood": "higher", "test/log_likelihood": "higher"}
-    charts = {"log-likelihood (nats), training and validation": ["train/log_likelihood", "valid/log_likelihood"]}
+    family = Family("Autoregressive models", likelihood="exact")
+    quantities = (
+        Quantity("test/log_likelihood", "test log p(x), exact", "nats", "higher", 2),
+        Quantity("valid/log_likelihood", "validation log p(x), exact", "nats", "higher", 2),
+    )
+    curves = {"log-likelihood (nats), training and validation": ["train/log_likelihood", "valid/log_likelihood"]}
 
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:
         require(parts.model, "model", "autoregressive", "log_prob", "sample", "receptive_field")
@@ -50,8 +55,6 @@ class Autoregressive(SampledTask):
         self.parts, self.model, self.loss, self.dataset = parts, parts.model, parts.loss, parts.dataset
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
-        seen = self.model.receptive_field()
-        self.protocol: dict[str, Any] = {"likelihood": "exact", "receptive_field": int(seen.sum())}
         self._gradients = Gradients(
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
         )
@@ -69,17 +72,17 @@ class Autoregressive(SampledTask):
         return values
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str) -> dict[str, Measurement]:
         """Nats per image of a whole split; of the test split with standard error, and in bits per dimension."""
         parts = [
             self.model.log_prob(self.dataset.to_float(batch))
             for batch in self.dataset.split(split).split(EVALUATION_BATCH)
         ]
         found = double(torch.cat(parts))
-        values = {f"{split}/log_likelihood": found.mean().item()}
+        values = {f"{split}/log_likelihood": mean_over(found)}
         if split == "test":
-            values["test/log_likelihood_standard_error"] = (found.std() / math.sqrt(len(found))).item()
-            values["test/bits_per_dim"] = -found.mean().item() / math.log(2) / math.prod(self.dataset.shape)
+            bits = -found.mean().item() / math.log(2) / math.prod(self.dataset.shape)
+            values["test/bits_per_dim"] = Measurement(bits)
         return values
 
     def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:

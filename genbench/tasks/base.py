@@ -33,7 +33,6 @@ class Parts:
     batch_size: int
     precision: str
     data_root: Path
-    inception_weights: Path | None
 
 
 def require(component: Any, group: str, task: str, *names: str) -> None:

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from genbench.engine.gradients import Gradients
+from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import Record
 from genbench.metrics.plane import judge_log_prob, sample_truth
 from genbench.registry import register
 from genbench.tasks.base import Parts, require
-from genbench.tasks.plane import PlaneTask
+from genbench.tasks.plane import MASS, PlaneTask
 
 __all__ = ["Density"]
 
@@ -22,7 +23,12 @@ class Density(PlaneTask):
     `compile` runs the objective and its gradients as one compiled graph.
     """
 
-    directions = {"valid/nll": "lower", "test/nll": "lower"}
+    quantities = (
+        Quantity("test/nll", "test NLL", "nats", "lower", 3, "entropy, no NLL is below"),
+        Quantity("valid/nll", "validation NLL", "nats", "lower", 3),
+        Quantity("test/kl", "KL(p ‖ q)", "nats", "lower", 4),
+        MASS,
+    )
     curve, quantity = "nll", "NLL (nats)"
 
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:
@@ -42,14 +48,13 @@ class Density(PlaneTask):
         return values
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str) -> dict[str, Measurement]:
         """NLL of all points of a split, beside the target's entropy; at the end KL(p ‖ q) and the density's mass."""
         points = self.dataset.split(split)
         judged = judge_log_prob(self.model.log_prob(points), points, self.target)
         if split == "valid":
             return {"valid/nll": judged["nll"]}
-        values = {f"test/{name}": value for name, value in judged.items()}
-        return values | {"theory/entropy": sample_truth(self.target.name).entropy, "test/mass": self.mass()}
+        return {f"test/{name}": measurement for name, measurement in judged.items()} | self.mass()
 
     def _references(self, record: Record) -> list[tuple[str, float]]:
         return [*record.references("test/nll"), ("entropy of the target", sample_truth(self.target.name).entropy)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from genbench.data.lines import ParallelLines
 from genbench.engine.gradients import Gradients
-from genbench.engine.task import Task
+from genbench.engine.measurement import Family, Measurement, Quantity
+from genbench.engine.task import FinishedRun, Task
 from genbench.errors import ConfigError
 from genbench.figures.divergences import divergence_curve
 from genbench.figures.style import divergence_name
@@ -33,7 +33,7 @@ class Divergence(Task):
     `compile` runs objective, penalty and gradients as one compiled graph.
     """
 
-    directions = {"eval/error": "lower", "test/error": "lower"}
+    family = Family("Divergence estimation")
 
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:
         require(parts.model, "model", "divergence", "critic")
@@ -48,8 +48,12 @@ class Divergence(Task):
         self.regularizer.prepare(self.critic)
         self.optimizer = parts.make_critic_optimizer(self.critic.parameters())
         self.truth = truth(self.loss.symbol, self.dataset.theta)
-        self.protocol: dict[str, Any] = {"regularizer": repr(self.regularizer)}
-        self.charts = {"divergence beside its truth": [f"eval/{self.loss.symbol}", f"theory/{self.loss.symbol}"]}
+        symbol, name = self.loss.symbol, divergence_name(self.loss.symbol)
+        self.quantities = (
+            Quantity("test/error", f"absolute error of the {name}", better="lower", decimals=4),
+            Quantity(f"test/{symbol}", f"estimate of the {name}", decimals=4),
+        )
+        self.curves = {"divergence beside its truth": [f"eval/{symbol}", f"theory/{symbol}"]}
         self._gradients = Gradients(
             self._objective, self.critic.parameters(), compile_for=parts.batch_size if compile else None
         )
@@ -67,31 +71,32 @@ class Divergence(Task):
         return values
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str) -> dict[str, Measurement]:
         """The estimate on all of `split`, without the penalty, beside the truth where there is one."""
         p, q = self.dataset.to_float(self.dataset.split(split)).unbind(1)
         self.critic.eval()
         estimate = self.loss.metric(self.critic(p), self.critic(q)).item()
         self.critic.train()
         prefix = "eval" if split == "valid" else "test"
-        values = {f"{prefix}/{self.loss.symbol}": estimate}
+        values = {f"{prefix}/{self.loss.symbol}": Measurement(estimate, truth=self.truth)}
         if self.truth is not None:
-            values |= {f"theory/{self.loss.symbol}": self.truth, f"{prefix}/error": abs(estimate - self.truth)}
+            error = Measurement(abs(estimate - self.truth), protocol={"divergence": self.loss.symbol})
+            values |= {f"theory/{self.loss.symbol}": Measurement(self.truth), f"{prefix}/error": error}
         return values
 
     @staticmethod
-    def sweep_figures(runs: Sequence[tuple[dict[str, Any], dict[str, float]]]) -> dict[str, Figure]:
-        """The estimates of many runs over θ, by divergence; `runs` are (configuration, final metrics).
+    def sweep_figures(runs: Sequence[FinishedRun]) -> dict[str, Figure]:
+        """The estimates of many runs over θ, by divergence.
 
         Raises ConfigError for runs that differ in more than that and the seed.
         """
         found: dict[str, dict[float, list[float]]] = {}
-        if len({_settings(config) for config, _ in runs}) > 1:
+        if len({_settings(run.config) for run in runs}) > 1:
             raise ConfigError("these runs differ in more than θ, loss and seed", "draw runs of one setting together")
-        for config, metrics in runs:
-            for symbol in (name.removeprefix("theory/") for name in metrics if name.startswith("theory/")):
-                estimates = found.setdefault(symbol, {}).setdefault(config["dataset"]["theta"], [])
-                estimates.append(metrics.get(f"test/{symbol}", math.nan))
+        for run in runs:
+            for symbol in (name.removeprefix("theory/") for name in run.metrics if name.startswith("theory/")):
+                estimates = found.setdefault(symbol, {}).setdefault(run.config["dataset"]["theta"], [])
+                estimates.append(run.value(f"test/{symbol}"))
         return {symbol: _curve(symbol, estimates) for symbol, estimates in found.items() if len(estimates) > 1}
 
     def state_dict(self) -> dict[str, Any]:

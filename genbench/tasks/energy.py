@@ -11,14 +11,15 @@ from torch import Tensor
 from genbench.engine.batches import NoiseStream
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
+from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import Record
 from genbench.errors import ConfigError
 from genbench.metrics.plane import energy_truth, judge_samples
 from genbench.registry import register
 from genbench.tasks.base import Parts, require
-from genbench.tasks.plane import PlaneTask
+from genbench.tasks.plane import MASS, PlaneTask
 
-__all__ = ["Energy", "fit_notes"]
+__all__ = ["Energy"]
 
 UNRELIABLE = 0.05  # share of the samples that weights leave over
 
@@ -30,7 +31,16 @@ class Energy(PlaneTask):
     `compile` runs the objective and its gradients as one compiled graph.
     """
 
-    directions = {"valid/free_energy": "lower", "test/free_energy": "lower"}
+    quantities = (
+        Quantity("test/log_z", "importance-sampled log Z", "nats", "", 3, "log Z, quadrature"),
+        Quantity("test/log_z_error", "error of log Z", "nats", "lower", 4),
+        Quantity("test/reverse_kl", "KL(q ‖ p)", "nats", "lower", 4),
+        Quantity("test/effective_sample_size", "effective sample size, share", "", "higher", 3),
+        Quantity("test/smallest_mode", "rarest mode, of its share", "", "higher", 3),
+        Quantity("valid/free_energy", "validation free energy", "nats", "lower", 3),
+        Quantity("test/free_energy", "test free energy", "nats", "lower", 3),
+        MASS,
+    )
     curve, quantity = "free_energy", "free energy (nats)"
     mass_side = 500  # its density goes through the inverses, which bisect
     of_energy = True
@@ -44,7 +54,6 @@ class Energy(PlaneTask):
                 "choose dataset.target=arcs, sine, two-moons or eight-gaussians, or task=density",
             )
         self.energy = self.target.energy
-        self.protocol |= {"anneal": getattr(self.loss, "anneal", None)}
         self._gradients = Gradients(
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
         )
@@ -71,20 +80,29 @@ class Energy(PlaneTask):
         return values
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str) -> dict[str, Measurement]:
         """Free energy at β = 1 and importance-sampled log Z from as many samples as the split has points; at the
         end the density's mass too.
         """
         with isolated_rng(self.seed, self.device):
             x, log_q = self.model.rsample(len(self.dataset.split(split)))
         judged = judge_samples(log_q, x, self.target)
-        values = {f"{split}/{name}": value for name, value in judged.items()}
-        if split == "valid":
-            return values
-        return values | {"theory/log_z": energy_truth(self.target.name).log_z, "test/mass": self.mass()}
+        values = {f"{split}/{name}": measurement for name, measurement in judged.items()}
+        return values | (self.mass() if split == "test" else {})
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
-        return fit_notes(final, energy_truth(self.target.name).log_z)
+        """What must be said of a flow whose log Z, by importance sampling, is not the true one."""
+        truth = energy_truth(self.target.name).log_z
+        notes = []
+        log_z = f"importance-sampled log Z is {final.get('test/log_z', truth):.3f}, true {truth:.3f}"
+        share = final.get("test/effective_sample_size", 1.0)
+        if final.get("test/collapsed"):
+            rarest = final.get("test/smallest_mode")
+            modes = "" if rarest is None else f"; the rarest mode holds {rarest:.1%} of its share"
+            notes.append(f"has lost part of its target: {log_z}{modes}")
+        if share < UNRELIABLE:
+            notes.append(f"its effective sample size is {share:.2%}, too small to trust that {log_z}")
+        return notes
 
     def _references(self, record: Record) -> list[tuple[str, float]]:
         return [("−log Z", -energy_truth(self.target.name).log_z)]
@@ -96,17 +114,3 @@ class Energy(PlaneTask):
         super().load_state_dict(state)
         self._step = state["step"]
         self._stream.load_state_dict([state["generator"]])
-
-
-def fit_notes(final: Mapping[str, float], truth: float) -> list[str]:
-    """What must be said of a flow whose log Z, by importance sampling, should be `truth`."""
-    notes = []
-    log_z = f"importance-sampled log Z is {final.get('test/log_z', truth):.3f}, true {truth:.3f}"
-    share = final.get("test/effective_sample_size", 1.0)
-    if final.get("test/collapsed"):
-        rarest = final.get("test/smallest_mode")
-        modes = "" if rarest is None else f"; the rarest mode holds {rarest:.1%} of its share"
-        notes.append(f"has lost part of its target: {log_z}{modes}")
-    if share < UNRELIABLE:
-        notes.append(f"its effective sample size is {share:.2%}, too small to trust that {log_z}")
-    return notes

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
 from genbench.engine.gradients import Gradients
+from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
@@ -44,8 +45,12 @@ class ImageFlow(SampledTask):
     objective and its gradients as one compiled graph.
     """
 
-    directions = {"valid/bits_per_dim": "lower", "test/bits_per_dim": "lower"}
-    charts = {"bits per dimension, training and validation": ["train/bits_per_dim", "valid/bits_per_dim"]}
+    family = Family("Flows on images", likelihood="exact, up to the noise of dequantization")
+    quantities = (
+        Quantity("test/bits_per_dim", "test bits per dimension", better="lower", decimals=3),
+        Quantity("valid/bits_per_dim", "validation bits per dimension", better="lower", decimals=3),
+    )
+    curves = {"bits per dimension, training and validation": ["train/bits_per_dim", "valid/bits_per_dim"]}
 
     def __init__(self, parts: Parts, *, importance_samples: PositiveInt = 8, compile: bool = False) -> None:
         require(parts.model, "model", "image-flow", "log_prob", "sample", "to_base", "to_data", "dims", "protocol")
@@ -60,10 +65,7 @@ class ImageFlow(SampledTask):
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.importance_samples = importance_samples
-        self.protocol: dict[str, Any] = {
-            **self.model.protocol,
-            "importance_samples": {"valid": 1, "test": importance_samples},
-        }
+        self.protocol = self.model.protocol
         self._per_bit = math.log(2) * self.model.dims  # nats of an image in one bit per dimension
         self._gradients = Gradients(
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
@@ -80,8 +82,8 @@ class ImageFlow(SampledTask):
         return values
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Bits per dimension of a whole split; of the test split with all importance samples and standard error."""
+    def evaluate(self, split: str) -> dict[str, Measurement]:
+        """Bits per dimension of a whole split; of the test split with all importance samples."""
         draws = self.importance_samples if split == "test" else 1
         with isolated_rng(self.seed, self.device):
             parts = [
@@ -89,10 +91,7 @@ class ImageFlow(SampledTask):
                 for batch in self.dataset.split(split).split(EVALUATION_BATCH)
             ]
         bits = -double(torch.cat(parts)) / self._per_bit
-        values = {f"{split}/bits_per_dim": bits.mean().item()}
-        if split == "test":
-            values["test/bits_per_dim_standard_error"] = (bits.std() / math.sqrt(len(bits))).item()
-        return values
+        return {f"{split}/bits_per_dim": mean_over(bits, {"importance_samples": str(draws)})}
 
     def sample(self, count: int, seed: int, progress: Callable[[float], None] | None = None) -> Tensor:
         """[count, C, H, W] in [0, 1]. All at once, so that there is no progress to tell."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genbench.data.plane import PlanarTarget
 from genbench.engine.device import float64_device, isolated_rng
+from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
@@ -22,7 +23,7 @@ from genbench.tasks.base import Parts, require, require_float32
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["EXTENT", "PlaneTask", "density_on_grid", "target_on_grid"]
+__all__ = ["EXTENT", "MASS", "PlaneTask", "density_on_grid", "target_on_grid"]
 
 EXTENT = 5.0  # pictures show [−5, 5]²
 GRID = 200  # cells to a side of a drawn density
@@ -30,8 +31,14 @@ DRAWN = 500  # samples in a picture
 BOX_SAMPLES = 20_000
 
 
+MASS = Quantity("test/mass", "mass of the density", decimals=6)
+
+
 class PlaneTask(Task):
     """One flow and one target; what it is trained on, its subclasses say."""
+
+    family = Family("Flows in the plane", likelihood="exact")
+    cover = "figures/density-end.png"
 
     curve: str
     """The metric, without its split, that the learning curves show."""
@@ -56,16 +63,16 @@ class PlaneTask(Task):
         self.target: PlanarTarget = dataset.targets[0]
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
-        self.protocol: dict[str, Any] = {"target": self.target.name}
-        self.charts = {f"{self.quantity}, training and validation": [f"train/{self.curve}", f"valid/{self.curve}"]}
+        self.curves = {f"{self.quantity}, training and validation": [f"train/{self.curve}", f"valid/{self.curve}"]}
 
-    def mass(self) -> float:
+    def mass(self) -> dict[str, Measurement]:
         """∫ q over a box that holds it, in float64: 1, if density and log-determinants are right."""
         where = float64_device(self.device)
         model = copy.deepcopy(self.model).to(where).double()
         with isolated_rng(self.seed, where):
             box = Box.around(model.sample(BOX_SAMPLES))
-        return quadrature(lambda z: model.log_prob(z.to(where)).cpu(), box, self.mass_side).mass
+        found = quadrature(lambda z: model.log_prob(z.to(where)).cpu(), box, self.mass_side)
+        return {MASS.name: Measurement(found.mass, truth=1.0, protocol={"cells": f"{self.mass_side}²"})}
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         if stage == "middle":

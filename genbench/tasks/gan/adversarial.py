@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from genbench.engine.device import autocast, isolated_rng, tf32
 from genbench.engine.ema import ExponentialMovingAverage
 from genbench.engine.gradients import Gradients
+from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
+from genbench.figures.style import divergence_name
 from genbench.registry import OneOf, OpenUnitFloat, PositiveInt, register
 from genbench.regularizers.base import Critic, Regularizer
 from genbench.tasks.base import Parts, require
@@ -37,6 +39,8 @@ class Adversarial(Task):
     latents give the judged generator its batch-norm statistics. `compile` runs each player's objective and gradients,
     penalty included, as one compiled graph.
     """
+
+    family = Family("Image GANs", likelihood="none")
 
     def __init__(
         self,
@@ -61,14 +65,10 @@ class Adversarial(Task):
         self.average = ExponentialMovingAverage(self.generator, ema) if ema else None
         self.batches_per_step = critic_steps
         self.updates, self.ema, self.batch_norm_batches = updates, ema, batch_norm_batches
-        self.protocol: dict[str, Any] = {
-            "updates": updates,
-            "critic_steps": critic_steps,
-            "ema": ema,
-            "batch_norm_batches": batch_norm_batches,
-            f"eval/{self.loss.symbol}": f"at most {EVALUATION_SAMPLES} samples of each, as the critic sees them",
-        }
-        self.charts = {"divergence and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
+        name = divergence_name(self.loss.symbol)
+        self.divergence = Quantity(f"eval/{self.loss.symbol}", f"{name}, as the critic sees it")
+        self.quantities = (*self.quantities, self.divergence)
+        self.curves = {"divergence and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
         compile_for = parts.batch_size if compile else None
         self._critic_gradients = {
             penalized: Gradients(partial(self._critic_objective, penalized), self.critic.parameters(), compile_for)
@@ -186,7 +186,7 @@ class Adversarial(Task):
         return self._judged
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str) -> dict[str, Measurement]:
         """The divergence between samples of `split` and of the judged generator, as the critic sees it."""
         generator = self.judged_generator()
         real = self.dataset.split(split)[:EVALUATION_SAMPLES]
@@ -197,7 +197,9 @@ class Adversarial(Task):
             fakes = (generator(self.parts.model.sample_latent(len(chunk))) for chunk in chunks)
             fake_scores = torch.cat([self.critic(fake) for fake in fakes])
         self.critic.train()
-        return {f"eval/{self.loss.symbol}": self.loss.metric(real_scores, fake_scores).item()}
+        protocol = {"samples": f"{len(real)} of each"}
+        value = self.loss.metric(real_scores, fake_scores).item()
+        return {self.divergence.name: Measurement(value, protocol=protocol)}
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genbench.engine.device import double, float64_device
-from genbench.engine.task import Record, Stage
-from genbench.figures.dirac import Equilibrium, animate
+from genbench.engine.measurement import Family, Measurement, Quantity
+from genbench.engine.task import FinishedRun, Record, Stage
+from genbench.figures.dirac import Equilibrium, Pair, animate, pairs_page
 from genbench.figures.dirac import trajectory as draw_trajectory
 from genbench.losses.jsd import JensenShannon
 from genbench.losses.w1 import Wasserstein1
 from genbench.metrics import dirac as theory
+from genbench.naming import natural
 from genbench.registry import register
 from genbench.regularizers.base import Regularizer
 from genbench.regularizers.gp import GradientPenalty
 from genbench.regularizers.none import NoRegularizer
 from genbench.regularizers.r1 import R1
-from genbench.tasks.adversarial import Adversarial
 from genbench.tasks.base import require, require_float32
+from genbench.tasks.gan.adversarial import Adversarial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +41,7 @@ PROBE_START = (1e-4, 0.0, 1.5e-4)
 BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
+CLOSED_FORM = "closed form"
 BLOCK = 1024  # points of the trajectory that are recorded in one tensor
 
 
@@ -44,13 +49,28 @@ BLOCK = 1024  # points of the trajectory that are recorded in one tensor
 class DiracGame(Adversarial):
     """Records (ψ0, ψ1, θ, θ̃) after every round; θ̃ is the averaged generator, or θ itself without averaging."""
 
-    directions = {"eval/distance": "lower", "eval/multiplier_error": "lower"}
+    family = Family("Dirac-GANs")
+    quantities = (
+        Quantity("eval/distance", "distance to the equilibrium", better="lower"),
+        Quantity("eval/multiplier_error", "largest error of the multipliers μ", better="lower"),
+        Quantity("eval/multiplier_modulus", "modulus of the multiplier |μ|", decimals=7, truth_label=CLOSED_FORM),
+        Quantity("eval/multiplier_real", "real part of μ", decimals=7, truth_label=CLOSED_FORM),
+        Quantity("eval/multiplier_imag", "imaginary part of μ", decimals=7, truth_label=CLOSED_FORM),
+        Quantity("eval/bias_multiplier", "multiplier of the bias ψ1", decimals=7, truth_label=CLOSED_FORM),
+        Quantity("eval/conserved_drift", "drift of the conserved quantity", better="lower"),
+        Quantity("eval/limit_cycle", "|θ| where the cycle crosses ψ0 = 0", decimals=4, truth_label="gradient flow"),
+        Quantity(
+            "eval/ema_gain", "share of θ’s oscillation that the average keeps", decimals=5, truth_label=CLOSED_FORM
+        ),
+    )
+    cover = "figures/trajectory-end.png"
 
     def _begin(self) -> None:
         require_float32(self.parts, "dirac")
         require(self.critic, "model", "dirac", "psi")
         require(self.generator, "model", "dirac", "theta")
-        self.charts = {
+        self.quantities = self.quantities[:-1]  # the players are judged, not their divergence
+        self.curves = {
             "critic slope ψ0 beside generator θ": ["state/psi0", "state/theta"],
             "divergence beside distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
         }
@@ -99,22 +119,22 @@ class DiracGame(Adversarial):
         moving = [0, 1, 2] if self.equilibrium == "point" else [0, 2]
         return float(np.linalg.norm(point[moving]))
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str) -> dict[str, Measurement]:
         point = double(self._point()).cpu().numpy()
         psi0, psi1, _, theta = point.tolist()
         values = {
-            "state/psi0": psi0,
-            "state/psi1": psi1,
-            "state/theta": theta,
-            "eval/distance": self.distance(point),
+            "state/psi0": Measurement(psi0),
+            "state/psi1": Measurement(psi1),
+            "state/theta": Measurement(theta),
+            "eval/distance": Measurement(self.distance(point)),
         }
         return values | (self._judge() if split == "test" else {})
 
-    def _judge(self) -> dict[str, float]:
-        """What the theory predicts beside what is measured: on the run itself and on the linearized game."""
+    def _judge(self) -> dict[str, Measurement]:
+        """What is measured on the run itself and on the linearized game, beside what the theory predicts."""
         trajectory = self.trajectory
         start, end = self.distance(trajectory[0]), self.distance(trajectory[-1])
-        values = {"eval/distance_ratio": end / start} if start else {}
+        values = {"eval/distance_ratio": Measurement(end / start)} if start else {}
         if not self._takes_plain_gradient_steps() or type(self.loss) not in (JensenShannon, Wasserstein1):
             return values  # the theory knows no momentum, and these losses alone
         match self.regularizer:
@@ -125,13 +145,14 @@ class DiracGame(Adversarial):
                 if self.average:
                     values |= self._averaging(trajectory)
                 if self._conserves():
-                    values["eval/conserved_drift"] = self._conserved_drift(trajectory)
+                    values["eval/conserved_drift"] = Measurement(self._conserved_drift(trajectory))
             case R1(coefficient=coefficient):
                 values |= self._multipliers(coefficient)
             case GradientPenalty(coefficient=coefficient):
-                predicted = theory.gp_limit_cycle(self.loss.symbol, coefficient)
                 measured = theory.crossing_amplitude(trajectory[:, :3])
-                values |= _present({"theory/limit_cycle": predicted, "eval/limit_cycle": measured})
+                if measured is not None:
+                    truth = theory.gp_limit_cycle(self.loss.symbol, coefficient)
+                    values["eval/limit_cycle"] = Measurement(measured, truth=truth)
         return values
 
     def _takes_plain_gradient_steps(self) -> bool:
@@ -156,22 +177,19 @@ class DiracGame(Adversarial):
         conserved = theory.conserved_quantity(trajectory[:, :3], self._learning_rates()[0])
         return float(np.abs(conserved / conserved[0] - 1).max())
 
-    def _multipliers(self, coefficient: float) -> dict[str, float]:
+    def _multipliers(self, coefficient: float) -> dict[str, Measurement]:
         predicted = self._predicted(coefficient)
         measured = theory.fit_multipliers(self.probe(PROBE_START)[:, [0, 2]])
         bias = self.probe(BIAS_PROBE_START)[:, 1]
+        bias_truth = theory.bias_multiplier(self.loss.symbol, self._learning_rates()[0], self.batches_per_step)
+        true, found = predicted[-1], measured[-1]
+        error = max(abs(p - m) for p, m in zip(predicted, measured, strict=True))
         return {
-            "theory/bias_multiplier": theory.bias_multiplier(
-                self.loss.symbol, self._learning_rates()[0], self.batches_per_step
-            ),
-            "eval/bias_multiplier": float((bias[-1] / bias[0]) ** (1 / PROBE_STEPS)),
-            "theory/multiplier_real": predicted[-1].real,
-            "theory/multiplier_imag": predicted[-1].imag,
-            "theory/multiplier_modulus": abs(predicted[-1]),
-            "eval/multiplier_real": measured[-1].real,
-            "eval/multiplier_imag": measured[-1].imag,
-            "eval/multiplier_modulus": abs(measured[-1]),
-            "eval/multiplier_error": max(abs(p - m) for p, m in zip(predicted, measured, strict=True)),
+            "eval/bias_multiplier": Measurement(float((bias[-1] / bias[0]) ** (1 / PROBE_STEPS)), truth=bias_truth),
+            "eval/multiplier_real": Measurement(found.real, truth=true.real),
+            "eval/multiplier_imag": Measurement(found.imag, truth=true.imag),
+            "eval/multiplier_modulus": Measurement(abs(found), truth=abs(true)),
+            "eval/multiplier_error": Measurement(error),
         }
 
     def _predicted(self, coefficient: float) -> list[complex]:
@@ -183,12 +201,14 @@ class DiracGame(Adversarial):
             self.updates == "simultaneous",
         )
 
-    def _averaging(self, trajectory: NDArray[np.float64]) -> dict[str, float]:
+    def _averaging(self, trajectory: NDArray[np.float64]) -> dict[str, Measurement]:
         """How much of θ's oscillation the average keeps, over the last fifth of the run."""
         assert self.ema is not None
         theta, average = trajectory[-max(len(trajectory) // 5, 2) :, 2:].std(axis=0)
-        predicted = theory.ema_gain(self.ema, self._predicted(0.0)[-1])
-        return {"theory/ema_gain": predicted} | ({"eval/ema_gain": float(average / theta)} if theta else {})
+        if not theta:
+            return {}
+        truth = theory.ema_gain(self.ema, self._predicted(0.0)[-1])
+        return {"eval/ema_gain": Measurement(float(average / theta), truth=truth)}
 
     def _learning_rates(self) -> tuple[float, float]:
         return tuple(o.param_groups[0]["initial_lr"] for o in (self.critic_optimizer, self.generator_optimizer))
@@ -220,6 +240,26 @@ class DiracGame(Adversarial):
         """Zero for JSD; for W1 the bias ψ1 is free."""
         return "point" if self.loss.symbol == "jsd" else "line"
 
+    @staticmethod
+    def sweep_figures(runs: Sequence[FinishedRun]) -> dict[str, Figure]:
+        """Games that differ in nothing but the generator's average, side by side; a page for each loss."""
+        pairs: dict[str, dict[bool, FinishedRun]] = {}
+        for run in sorted(runs, key=lambda run: natural(run.config["name"])):
+            rest = {key: value for key, value in run.config.items() if key not in ("name", "reference", "task")}
+            task = {key: value for key, value in run.config["task"].items() if key != "ema"}
+            averaged = run.config["task"]["ema"] is not None
+            pairs.setdefault(json.dumps([rest, task], sort_keys=True), {}).setdefault(averaged, run)
+        pages: dict[str, list[Pair]] = {}
+        for pair in pairs.values():
+            if len(pair) == 2:
+                left, right, regularizer = pair[False].task(), pair[True].task(), pair[False].config["regularizer"]
+                coefficient = regularizer.get("coefficient")
+                kind = "no regularizer" if coefficient is None else f"{regularizer['name'].upper()} {coefficient:g}"
+                symbol = left.loss.symbol
+                row = Pair(f"{symbol.upper()}, {kind}", left.shown, right.shown, symbol.upper(), left.equilibrium)
+                pages.setdefault(symbol, []).append(row)
+        return {f"dirac-{symbol}": pairs_page(rows, f"Dirac-GAN, {symbol.upper()}") for symbol, rows in pages.items()}
+
     def draw(self, title: str) -> Figure:
         return draw_trajectory(
             self.shown, self.loss.symbol.upper(), title, self.equilibrium, self.average is not None
@@ -235,7 +275,3 @@ class DiracGame(Adversarial):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._start_recording(state["trajectory"].to(self.parts.device))
-
-
-def _present(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
+from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError, DataError
 from genbench.figures.gans import interpolations, latent_walk, metric_and_fid, perturbations
@@ -19,8 +21,8 @@ from genbench.figures.style import divergence_name
 from genbench.metrics import fidelity
 from genbench.metrics.classifier import Classifier
 from genbench.registry import PositiveInt, Range, register
-from genbench.tasks.adversarial import Adversarial
 from genbench.tasks.base import Parts, require
+from genbench.tasks.gan.adversarial import Adversarial
 from genbench.tasks.pictures import StagedSamples
 
 if TYPE_CHECKING:
@@ -47,16 +49,22 @@ class ImageGan(StagedSamples, Adversarial):
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
     `fid_reference` real images are the reference; null: all of the split. `grid` images are shown, from the
     same latents throughout. `classes` has a classifier, trained on the real labelled images, count the classes among
-    them.
+    them. `inception_weights` is the file of the FID network; null: under data_root/inception, else torch-fidelity's
+    download.
     """
 
-    directions = {
-        "eval/fid": "lower",
-        "eval/inception_score": "higher",
-        "test/fid": "lower",
-        "test/classes": "higher",
-        "test/recognized": "higher",
-    }
+    quantities = (
+        Quantity("test/fid", "final FID", better="lower", decimals=2),
+        Quantity("eval/fid", "FID during training", better="lower", decimals=2),
+        Quantity("test/inception_score", "final Inception Score", better="higher", decimals=3),
+        Quantity("eval/inception_score", "Inception Score during training", better="higher", decimals=3),
+        Quantity("test/kid", "KID", better="lower", decimals=5),
+        Quantity("test/10k_train_fid", "FID of 10,000 images, training split", better="lower", decimals=2),
+        Quantity("test/10k_test_fid", "FID of 10,000 images, test split", better="lower", decimals=2),
+        Quantity("test/classes", "classes among the samples", better="higher", decimals=1),
+        Quantity("test/recognized", "samples that a classifier recognizes, share", better="higher", decimals=3),
+    )
+    cover = "samples/generated-end.png"
 
     def __init__(
         self,
@@ -67,6 +75,7 @@ class ImageGan(StagedSamples, Adversarial):
         fid_reference: AtLeastTwo | None = None,
         final_samples: AtLeastTwo | None = None,
         classes: bool = False,
+        inception_weights: str | None = None,
         **settings: Any,
     ) -> None:
         require(parts.model, "model", "image-gan", "latent_dim")
@@ -79,21 +88,22 @@ class ImageGan(StagedSamples, Adversarial):
         super().__init__(parts, **settings)
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
         # TensorBoard draws both on one axis, so FID comes in hundreds.
-        self.charts[f"{divergence_name(self.loss.symbol)} beside FID / 100"] = [
-            f"train/{self.loss.symbol}",
-            "eval/fid_in_hundreds",
-        ]
+        both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
+        self.curves |= {f"{divergence_name(self.loss.symbol)} beside FID / 100": both}
         self._count_classes = classes
+        self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
         self._references: dict[str, fidelity.Reference] = {}
         self._latents = self._drawn_latents(grid, parts.seed)  # the same at every stage
-        if fid_samples or final_samples:
-            self._inception  # noqa: B018 - what it lacks is said now, not hours later
+
+    def before_training(self) -> None:
+        if self.fid_samples or self.final_samples:
+            self._inception  # noqa: B018 - loads it
 
     @cached_property
     def _inception(self) -> fidelity.Inception:
         try:
-            weights = fidelity.find_weights(self.parts.data_root, self.parts.inception_weights)
+            weights = fidelity.find_weights(self.parts.data_root, self._weights)
             return fidelity.Inception(weights, self.parts.device)
         except DataError as error:
             raise DataError(f"{error}\n  or train without: task.fid_samples=null task.final_samples=null") from error
@@ -119,20 +129,20 @@ class ImageGan(StagedSamples, Adversarial):
         with isolated_rng(seed, self.parts.device):
             return self.parts.model.sample_latent(count)
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str) -> dict[str, Measurement]:
         if split == "valid":
             values = super().evaluate(split)
             return values | (self._fidelity(self.fid_samples) if self.fid_samples else {})
         values = self._final_fidelity(self.final_samples) if self.final_samples else {}
         return values | (self._recognized() if self._count_classes else {})
 
-    def _fidelity(self, count: int) -> dict[str, float]:
+    def _fidelity(self, count: int) -> dict[str, Measurement]:
         """FID, and the Inception Score where the weights have a classifier."""
         features = self._inception.features(self._bytes(count))
         values = self._score("eval/", "train", features, ("fid", "inception_score"))
-        return values | {"eval/fid_in_hundreds": values["eval/fid"] / 100}
+        return values | {"eval/fid_in_hundreds": Measurement(values["eval/fid"].value / 100)}
 
-    def _final_fidelity(self, count: int) -> dict[str, float]:
+    def _final_fidelity(self, count: int) -> dict[str, Measurement]:
         """Every score of `count` images against the training set, and FID of 10,000 against both splits."""
         features = self._inception.features(self._bytes(count))
         values = self._score("test/", "train", features, fidelity.SCORES)
@@ -144,11 +154,13 @@ class ImageGan(StagedSamples, Adversarial):
 
     def _score(
         self, prefix: str, split: str, features: fidelity.Features, which: tuple[str, ...]
-    ) -> dict[str, float]:
+    ) -> dict[str, Measurement]:
         reference = self._reference(split)
-        self.protocol[f"{prefix}fid"] = fidelity.protocol(features, reference, which)
         found = fidelity.scores(features, reference, which)
-        return {f"{prefix}{name}": value for name, value in found.items()}
+        return {
+            f"{prefix}{name}": Measurement(value, protocol=fidelity.protocol(features, reference, {name}))
+            for name, value in found.items()
+        }
 
     def _reference(self, split: str) -> fidelity.Reference:
         """`fid_reference` images of the training set, or as many of another split as there are."""
@@ -171,14 +183,15 @@ class ImageGan(StagedSamples, Adversarial):
         for chunk in self._drawn_latents(count, self.parts.seed + 1).split(self.parts.batch_size):
             yield fidelity.to_bytes(self.generate(chunk))
 
-    def _recognized(self) -> dict[str, float]:
+    def _recognized(self) -> dict[str, Measurement]:
         """Classes among the images of the grid, and the share of images that the classifier recognizes."""
         confidence, found = self._classifier.probabilities(self.generate(self._latents)).max(1)
         recognized = confidence >= RECOGNIZED
+        protocol = {"samples": str(len(self._latents))}
         return {
-            "test/classes": float(len(found[recognized].unique())),
-            "test/recognized": double(recognized).mean().item(),
-            "test/classifier_accuracy": self._classifier.accuracy,
+            "test/classes": Measurement(float(len(found[recognized].unique())), protocol=protocol),
+            "test/recognized": Measurement(double(recognized).mean().item(), protocol=protocol),
+            "test/classifier_accuracy": Measurement(self._classifier.accuracy),
         }
 
     def _draw_samples(self) -> Tensor:
@@ -250,12 +263,10 @@ class ImageGan(StagedSamples, Adversarial):
         return interpolations(latent, pixel, ALPHAS, title)
 
     def state_dict(self) -> dict[str, Any]:
-        # Another device would draw other latents; a protocol is known only where its score was computed.
-        own = {"samples": dict(self._samples), "latents": self._latents, "protocol": dict(self.protocol)}
-        return super().state_dict() | own
+        # Another device would draw other latents.
+        return super().state_dict() | {"samples": dict(self._samples), "latents": self._latents}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._samples = dict(state["samples"])
         self._latents = state["latents"].to(self.parts.device)
-        self.protocol |= state["protocol"]

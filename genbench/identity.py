@@ -1,0 +1,130 @@
+"""Which run it is: a hash of what decides its numbers, and words for what was changed from its experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from genbench import registry
+from genbench.config import COMPONENTS, Config, TrainerConfig, flatten, group_of, to_dict
+
+__all__ = ["changes", "differences", "directory_name", "fingerprint", "settings", "title", "without"]
+
+NOT_IDENTITY = (
+    "data_root",
+    "output_root",
+    "reference",
+    "ensemble",
+    "device",
+    "task.inception_weights",
+    "trainer.capture",
+    "trainer.threads",
+    "trainer.log_every",
+    "trainer.checkpoint_every",
+    "trainer.keep_checkpoints",
+)
+"""Keys that do not decide a run's numbers: places, published values, and how steps are launched, logged and saved.
+
+So a run resumes where a path has moved, on another device, and with other intervals."""
+
+LONGEST = 80  # characters of a directory's name
+
+
+def without(flat: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """{dotted key: value} less `keys` and all below them."""
+    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{k}.") for k in keys)}
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The part of the configuration that decides what is computed, {dotted key: value}."""
+    return without(flatten(to_dict(config)), NOT_IDENTITY)
+
+
+def fingerprint(config: Config) -> str:
+    """Eight hexadecimal digits that change when anything that is computed changes.
+
+    Options at their defaults are left out, so a new option of genbench does not change the hashes of older runs.
+    """
+    defaults = _defaults(config)
+    chosen = {key: value for key, value in settings(config).items() if key not in defaults or value != defaults[key]}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _defaults(config: Config) -> dict[str, Any]:
+    """Of all options that have one, {dotted key: value}."""
+    found = {f"trainer.{f.name}": f.default for f in dataclasses.fields(TrainerConfig)}
+    for key in COMPONENTS:
+        component = getattr(config, key)
+        if component is not None:
+            for parameter in registry.parameters(registry.lookup(group_of(key), component["name"])).values():
+                default = parameter.default
+                found[f"{key}.{parameter.name}"] = list(default) if isinstance(default, tuple) else default
+    return found
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Keys of two flat configurations whose values differ, as text; "–" where a side does not have the key."""
+    keys = dict.fromkeys([*before, *after])
+    written = {key: (_written(before.get(key, "–")), _written(after.get(key, "–"))) for key in keys}
+    return {key: pair for key, pair in written.items() if pair[0] != pair[1]}
+
+
+def _written(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def changes(config: Config, experiment: Config | None) -> dict[str, str]:
+    """What differs from the experiment that the run is named after, seed aside: {key: value as text}.
+
+    A component that was replaced by another one appears by its name, with those of its options that are not at their
+    defaults. Without an experiment of that name nothing is known to be changed.
+    """
+    if experiment is None:
+        return {}
+    defaults = _defaults(config)
+    found: dict[str, str] = {}
+    own, there = settings(config), settings(experiment)
+    different = differences(there, own)
+    replaced = {key.removesuffix(".name") for key in different if key.endswith(".name")}
+    for key, (_, value) in different.items():
+        component, _, option = key.partition(".")
+        if key == "seed" or key not in own:
+            continue
+        if component not in replaced:
+            found[key] = value
+        elif option == "name":
+            found[component] = value
+        elif own[key] != defaults.get(key):
+            found[key] = value
+    return found
+
+
+def _words(changed: Mapping[str, str], seed: int) -> list[str]:
+    """`latent_dim=2`, …, `seed=1`; a key's last part is enough where it is no other key's, too."""
+    last = [key.rpartition(".")[2] for key in changed]
+    names = [short if last.count(short) == 1 else key for short, key in zip(last, changed, strict=True)]
+    return [f"{name}={value}" for name, value in zip(names, changed.values(), strict=True)] + [f"seed={seed}"]
+
+
+def title(config: Config, changed: Mapping[str, str]) -> str:
+    """Names a run in pictures and on the console."""
+    return f"{config.name} {', '.join(_words(changed, config.seed))}"
+
+
+def directory_name(config: Config, changed: Mapping[str, str]) -> str:
+    """`latent_dim=2,seed=1-<fingerprint>`: at most 80 characters, all of them safe in a shell.
+
+    Words that find no room are counted: `latent_dim=2,+3,seed=1-…`.
+    """
+    words = [re.sub(r"[^\w.=+-]+", "_", word, flags=re.ASCII).strip("_") for word in _words(changed, config.seed)]
+    *words, seed = words
+    for kept in range(len(words), -1, -1):
+        counted = [f"+{len(words) - kept}"] if kept < len(words) else []
+        name = ",".join([*words[:kept], *counted, f"{seed}-{fingerprint(config)}"])
+        if len(name) <= LONGEST:
+            break
+    return name

@@ -1,0 +1,134 @@
+"""`summary.json`: all that a run says about itself, so that whoever compares runs needs to know no family."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import genbench
+from genbench import identity
+from genbench.config import Config
+from genbench.engine import device as devices
+from genbench.engine.measurement import verdict
+from genbench.engine.task import Samples, Task
+from genbench.engine.trainer import Trainer
+
+__all__ = ["SCHEMA", "after", "before"]
+
+SCHEMA = 2
+"""Number of the layout; 1 had no meaning beside its numbers, and no number."""
+
+SAMPLED = 64  # images whose drawing is timed
+PACKAGES = ("genbench", "torch", "torchvision", "numpy", "hydra-core")
+
+
+def before(
+    config: Config, experiment: Config | None, task: Task, words: Sequence[str], device: torch.device
+) -> dict[str, Any]:
+    """What is known when a run starts. `experiment` is its experiment as published, `words` are its overrides."""
+    changed = identity.changes(config, experiment)
+    return {
+        "schema": SCHEMA,
+        "name": config.name,
+        "seed": config.seed,
+        "title": identity.title(config, changed),
+        "changes": changed,
+        "settings": identity.settings(config),
+        "family": dataclasses.asdict(task.family),
+        "quantities": [dataclasses.asdict(quantity) for quantity in task.quantities],
+        "curves": {title: list(metrics) for title, metrics in task.curves.items()},
+        "cover": task.cover,
+        "parameters": _parameter_count(task.parts.model),
+        "device": devices.describe(device),
+        "arithmetic": config.trainer.precision,
+        "versions": _versions(),
+        # Of the code that is loaded now: the checkout may have moved on when the run ends.
+        "git_commit": _git_commit(),
+        "command": shlex.join(["genbench", *words]),
+    }
+
+
+def after(
+    begun: dict[str, Any], config: Config, experiment: Config | None, trainer: Trainer, status: str, note: str
+) -> dict[str, Any]:
+    """`begun` with everything that is known when the run has ended."""
+    logbook, progress, task = trainer.logbook, trainer.progress, trainer.task
+    metrics = logbook.metrics()
+    shortened = experiment is not None and _length(config, trainer) < _length(experiment, trainer)
+    rows = []
+    for reference in config.reference:
+        entry = metrics.get(reference.metric, {})
+        value = entry.get(reference.at, {}).get("value")
+        row = dataclasses.asdict(reference) | {"measured": value}
+        row["verdict"] = verdict(reference, value, entry.get("protocol", {}), shortened)
+        rows.append(row)
+    return begun | {
+        "status": status,
+        "note": note,
+        "step": progress.step,
+        "epoch": trainer.epoch,
+        "shortened": shortened,
+        "metrics": metrics,
+        "reference": rows,
+        "steps_per_second": trainer.steps_per_second,
+        **({"samples_per_second": speed} if (speed := _sampling_speed(task)) else {}),
+        "training_seconds": progress.seconds,
+        "wall_seconds": progress.wall_seconds,
+        "peak_memory_mib": devices.peak_memory_mib(trainer.device),
+        "captured_graphs": trainer.captured_graphs,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _length(config: Config, trainer: Trainer) -> float:
+    """Rows that a training as `config` says sees, with the data of `trainer`."""
+    size = config.trainer.batch_size
+    rows = trainer.batches.steps_per_epoch * trainer.config.batch_size
+    limits = (config.trainer.max_steps and config.trainer.max_steps * size, (config.trainer.epochs or 0) * rows)
+    return min(limit for limit in limits if limit)
+
+
+def _sampling_speed(task: Task) -> float | None:
+    """New images a second, of tasks that draw images; 64 at once, what is loaded or planned at first not counted."""
+    if not isinstance(task, Samples):
+        return None
+    task.sample(1, 0, lambda share: None)
+    begin = time.perf_counter()
+    task.sample(SAMPLED, 0, lambda share: None)  # they end up on the CPU, so the device has finished
+    return SAMPLED / (time.perf_counter() - begin)
+
+
+def _parameter_count(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            versions[package] = "not installed"
+    return versions
+
+
+def _git_commit() -> str | None:
+    """The commit of this code, `+` if the checkout has changes; None where it is not a checkout."""
+    where = Path(genbench.__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno", ".").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

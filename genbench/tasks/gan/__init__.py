@@ -1,0 +1,1 @@
+"""Two players: how they learn, and how the Dirac-GAN and the image GANs are judged and drawn."""

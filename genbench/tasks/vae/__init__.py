@@ -1,0 +1,1 @@
+"""Variational auto-encoders: how they learn, are judged and are drawn."""

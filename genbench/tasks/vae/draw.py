@@ -1,0 +1,148 @@
+"""Variational auto-encoders, and their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from genbench.engine.device import isolated_rng
+from genbench.engine.task import STAGE_TITLES, Record, Stage
+from genbench.figures.curves import learning_curves
+from genbench.figures.grids import (
+    image_grid,
+    latent_manifold,
+    manifold_quantiles,
+    reconstructions,
+    stages,
+    traversals,
+)
+from genbench.figures.posteriors import collapse_panel, latent_bars
+from genbench.metrics.latents import ACTIVE, latent_use
+from genbench.registry import register
+from genbench.tasks.vae.judge import VaeJudging
+from genbench.tasks.vae.learn import SAMPLES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Variational"]
+
+MANIFOLD_SIDE = 20
+# Validation images, and samples for each of them, from which the picture of a bound beside what it bounds is drawn.
+PANEL_IMAGES, PANEL_SAMPLES = 100, 100
+TRAVERSED = 8  # latents that are shown
+TRAVERSAL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0)  # in standard deviations of the prior
+
+
+@register("task", "variational")
+class Variational(VaeJudging):
+    """A VAE of any posterior and likelihood, with a standard-normal prior.
+
+    `importance_samples` K and `memory_mib` belong to the final test log-likelihood: K posterior samples per
+    image, decoded in chunks that need about that much memory; of the first `importance_images` alone, if given.
+    `pixelcnn_from_step` is the update with which a PixelVAE's PixelCNN joins in: until then the decoder learns alone.
+    `compile` runs the training objective and its gradients through torch.compile: faster steps after a warm-up of
+    several seconds; its noise differs from the eager one.
+    """
+
+    cover = "samples/generated-end.png"
+
+    @torch.no_grad()
+    def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
+        """[count, C, H, W] in [0, 1], of latents of the prior: mean images, or a PixelVAE's samples.
+
+        `progress` is told the share that is done after every row of a PixelVAE's pixels.
+        """
+        latents, uniforms = self._drawn(count, seed)
+        height = self.dataset.shape[1]
+        return self.model.images(latents, uniforms, lambda row: progress(row / height)).cpu()
+
+    def _draw_samples(self) -> Tensor:
+        return self._images(self._latents)
+
+    @torch.no_grad()
+    def _images(self, latents: Tensor) -> Tensor:
+        return self.model.images(latents, self._uniforms[: len(latents)]).cpu()
+
+    @torch.no_grad()
+    def _decode(self, latents: Tensor) -> Tensor:
+        return self.model.decode(latents).sigmoid().cpu()
+
+    def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
+        title = f"{record.title}, {STAGE_TITLES[stage]}"
+        if stage != "start":  # hundreds of nats lower, where no gap of the others would be seen
+            self._bounds[stage] = self._panel_bounds()
+        side = math.isqrt(SAMPLES)
+        kind = "decoder means for prior samples" if getattr(self.model, "pixelcnn", None) is None else "samples"
+        figures = {
+            "samples": image_grid(self.samples(stage), side, side, f"{title}: {kind}"),
+            "reconstructions": self._reconstructions(f"{title}: validation images"),
+        }
+        if self.model.latent_dim == 2:
+            figures["manifold"] = self._manifold(f"{title}: latent manifold")
+        if stage == "end":
+            figures |= self._final_figures(record, kind)
+        return figures
+
+    def _final_figures(self, record: Record, kind: str) -> dict[str, Figure]:
+        panels = {STAGE_TITLES[key]: images for key, images in self._samples.items()}
+        with isolated_rng(self.seed, self.device):
+            use = latent_use(self.model, self.dataset.valid, self.dataset.to_float, self._batch)
+        return {
+            "stages": stages(panels, f"{record.title}: {kind}, from the same latents"),
+            "elbo": learning_curves(
+                record.curve("train/elbo"),
+                record.curve("valid/elbo"),
+                record.references("valid/elbo"),
+                record.title,
+            ),
+            "traversals": self._traversals(use.variance, f"{record.title}: one image's latents, one at a time"),
+            "latents": latent_bars(use.variance, use.kl, ACTIVE, f"{record.title}: what the latents carry"),
+            "collapse": collapse_panel(
+                record.curve("valid/kl"),
+                record.curve("valid/active_units"),
+                self.model.latent_dim,
+                {STAGE_TITLES[key]: pair for key, pair in self._bounds.items()},
+                record.title,
+            ),
+        }
+
+    @torch.no_grad()
+    def _panel_bounds(self) -> tuple[float, float]:
+        """ELBO and importance-sampled log-likelihood of the same validation images."""
+        images = self.dataset.valid[:PANEL_IMAGES]
+        with isolated_rng(self.seed, self.device):
+            elbo, _ = self._elbo_and_kl(images)
+            return elbo, self._importance_sampled(images, PANEL_SAMPLES).mean().item()
+
+    @torch.no_grad()
+    def _reconstructions(self, title: str) -> Figure:
+        originals = self.dataset.to_float(self.dataset.valid[:20])
+        with isolated_rng(self.seed, self.device):
+            mean, _ = self.model.posterior.means(self.model.encode(originals))
+        return reconstructions(originals.cpu(), self._images(mean), title)
+
+    @torch.no_grad()
+    def _traversals(self, variance: Tensor, title: str) -> Figure:
+        """The first validation image with one of its most active latents at a time set to values of the prior."""
+        latents = variance.argsort(descending=True)[:TRAVERSED]
+        values = torch.tensor(TRAVERSAL, device=self.device)
+        with isolated_rng(self.seed, self.device):
+            mean, _ = self.model.posterior.means(self.model.encode(self.dataset.to_float(self.dataset.valid[:1])))
+        z = mean.expand(len(latents), len(values), -1).clone()
+        for row, latent in enumerate(latents.tolist()):
+            z[row, :, latent] = values
+        pixels = self._uniforms[:1].expand(len(latents) * len(values), *self.dataset.shape)
+        images = self.model.images(z.flatten(0, 1), pixels).cpu()
+        names = [f"z{latent + 1} (var {variance[latent]:.2g})" for latent in latents.tolist()]
+        return traversals(images, names, TRAVERSAL, title)
+
+    def _manifold(self, title: str) -> Figure:
+        """The decoder over a grid of standard-normal quantiles (Kingma & Welling 2014, figure 4)."""
+        quantiles = torch.tensor(manifold_quantiles(MANIFOLD_SIDE), dtype=torch.float32, device=self.device)
+        z2, z1 = torch.meshgrid(quantiles, quantiles, indexing="ij")
+        return latent_manifold(self._decode(torch.stack([z1, z2], dim=-1).view(-1, 2)), MANIFOLD_SIDE, title)
