@@ -42,6 +42,7 @@ __all__ = [
     "configuration",
     "experiment",
     "launch",
+    "options_first",
     "validate",
 ]
 
@@ -91,6 +92,15 @@ def check(arguments: list[str]) -> None:
         overrides = _parse_overrides(options.overrides, loader)
         for job in _jobs(overrides, options.multirun):
             _check_job(job, loader)
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """A command line as Hydra takes it: options and their values, then overrides, each in the given order."""
+
+    def is_override(word: str) -> bool:
+        return word[:1] in ("+", "~") or ("=" in word and not word.startswith("-"))
+
+    return sorted(arguments, key=is_override)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -30,8 +30,9 @@ INFORMATION = ("--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--sh
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line of `genbench`; always leaves through SystemExit."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     from genbench import compose
+
+    arguments = compose.options_first(sys.argv[1:] if arguments is None else arguments)
 
     if not arguments or set(arguments) & {"-h", "--help"}:
         from genbench.commands.help import help_text

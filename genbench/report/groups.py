@@ -1,183 +1,167 @@
-"""Runs that differ in nothing but the seed, together."""
+"""Runs that differ in nothing but the seed, together: what they measured, beside what was published and what is true."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from genbench.compose import natural
-from genbench.report.catalog import Catalog, changes, settings
-from genbench.report.families import Family, family_of
-from genbench.report.reading import Point, Problem, Run
+from genbench.config import Reference
+from genbench.engine.measurement import Family, Quantity, verdict
+from genbench.identity import without
+from genbench.naming import natural
+from genbench.report.reading import Problem, Run
+from genbench.report.statistics import Estimate, estimate
 
-__all__ = ["Group", "Member", "group"]
+__all__ = ["Comparison", "Group", "Result", "group", "protocol_text", "results"]
 
-
-@dataclass(frozen=True)
-class Member:
-    """One seed: a run that is done, or a member of an ensemble."""
-
-    run: Run
-    seed: int
-    metrics: dict[str, dict[str, Any]]
-    protocol: dict[str, Any]
-    curves: dict[str, list[Point]] = field(default_factory=dict, repr=False)
-
-    def value(self, metric: str, at: str = "final") -> float | None:
-        entry = self.metrics.get(metric, {}).get(at)
-        return None if entry is None or entry["value"] is None else float(entry["value"])
+# What does not tell groups apart: the seed, and how steps are computed.
+NOT_SETTINGS = ("seed", "deterministic", "task.compile")
+JUDGED = ("reached", "missed", "shortened")
+"""Verdicts on a value that could be compared."""
 
 
 @dataclass
 class Group:
-    """All runs of one experiment and one configuration."""
+    """All runs of one experiment with one configuration; only those that are done are averaged."""
 
     experiment: str
+    words: str
+    """What was changed from the experiment."""
+
     family: Family
-    suite: str
-    """The ensemble that the members are part of, or ""."""
-
-    settings: dict[str, Any]
-    changes: dict[str, tuple[str, str]]
-    """What differs from the experiment's YAML: key → (there, here)."""
-
-    known: bool = True
-    """The configuration has an experiment of this name."""
-
-    theta: str = ""
-    """Of divergence estimation: where, or over how many places."""
-
-    members: list[Member] = field(default_factory=list)
-    unfinished: list[Run] = field(default_factory=list)
-    """Runs that failed, diverged, were interrupted or are still running: nothing of them is averaged."""
-
-    @property
-    def variant(self) -> str:
-        """What tells this group from its experiment, in words; θ has a column of its own."""
-        return ", ".join(part for part in (f"in {self.suite}" if self.suite else "", self.changed) if part)
-
-    @property
-    def changed(self) -> str:
-        """What differs from the experiment's YAML, in words."""
-        if not self.known:
-            return "not an experiment of the configuration"
-        return ", ".join(f"{key} {before} → {after}" for key, (before, after) in self.changes.items())
+    done: list[Run] = field(default_factory=list)
+    others: list[Run] = field(default_factory=list)
+    """Runs that failed, diverged, were interrupted or are still running."""
 
     @property
     def title(self) -> str:
-        words = ", ".join(part for part in (f"θ = {self.theta}" if self.theta else "", self.variant) if part)
-        return f"{self.experiment} ({words})" if words else self.experiment
+        return f"{self.experiment} ({self.words})" if self.words else self.experiment
 
     @property
-    def place(self) -> tuple[bool, float, str]:
-        """Sorts the groups of an experiment: an ensemble's first, θ by its value, all θ together before them."""
-        try:
-            theta = float(self.theta or "-inf")
-        except ValueError:
-            theta = -math.inf
-        return self.suite == "", theta, self.variant
+    def runs(self) -> list[Run]:
+        return [*self.done, *self.others]
 
     @property
-    def key(self) -> str:
-        return json.dumps([self.experiment, self.suite, self.theta, self.changes, self.settings], sort_keys=True)
+    def first(self) -> Run:
+        """The run whose pictures are shown: the lowest seed, of those that are done if there are any."""
+        return min(self.done or self.others, key=lambda run: run.seed)
+
+    @property
+    def references(self) -> list[Reference]:
+        names = {field.name for field in fields(Reference)}
+        rows = self.first.summary.get("reference", [])
+        return [Reference(**{key: value for key, value in row.items() if key in names}) for row in rows]
 
 
-def group(runs: Sequence[Run], catalog: Catalog) -> tuple[list[Group], list[Problem]]:
-    """All groups, in the catalogue's order, and runs left out because the same is there twice."""
-    known: dict[str, dict[str, Any]] = {}
+@dataclass(frozen=True)
+class Comparison:
+    """A published value beside the mean over seeds."""
+
+    reference: Reference
+    measured: float
+    verdict: str
+
+    @property
+    def difference(self) -> float:
+        return self.measured - self.reference.value
+
+
+@dataclass(frozen=True)
+class Result:
+    """One quantity of one group under one protocol."""
+
+    group: Group
+    quantity: Quantity
+    protocol: Mapping[str, str]
+    runs: tuple[Run, ...]
+    final: Estimate
+    best: Estimate | None
+    """None where only one value was ever measured, at the end."""
+
+    standard_error: float | None
+    """Of the final value, over the images or points that it is a mean of."""
+
+    truth: float | None
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def values(self) -> list[float]:
+        return _values(self.runs, self.quantity.name, "final")
+
+
+def group(runs: Sequence[Run]) -> tuple[list[Group], list[Problem]]:
+    """All groups, sorted by name, and runs left out because the same is there twice."""
     groups: dict[str, Group] = {}
     problems: list[Problem] = []
-    for run in runs:
-        raw = json.dumps({key: value for key, value in run.config.items() if key != "seed"}, sort_keys=True)
-        if raw not in known:
-            experiment = catalog.get(run.name)
-            known[raw] = settings(run.config, experiment.settings if experiment else None)
-        fresh = _group_of(run, known[raw], catalog)
-        found = groups.setdefault(fresh.key, fresh)
+    for run in sorted(runs, key=lambda run: (natural(run.name), natural(run.words), run.seed)):
+        key = json.dumps([run.name, without(run.summary["settings"], NOT_SETTINGS)], sort_keys=True)
+        found = groups.setdefault(key, Group(run.name, run.words, run.family))
         if run.state != "done":
-            found.unfinished.append(run)
+            found.others.append(run)
             continue
-        twin = next((member.run for member in found.members if member.seed == run.seed), None)
+        twin = next((other for other in found.done if other.seed == run.seed), None)
         if twin:
             problems.append(Problem(run.path, f"same configuration and seed as {twin.path}: counted once"))
-            continue
-        found.members.append(Member(run, run.seed, run.summary["metrics"], run.summary["protocol"], run.curves))
-    everything = list(groups.values())
-    for one in list(groups.values()):
-        everything += _of_suite(one, catalog, problems)
-    everything += _over_theta(groups.values())
-    return sorted(everything, key=lambda one: (one.family.title, natural(one.experiment), one.place)), problems
+        else:
+            found.done.append(run)
+    return list(groups.values()), problems
 
 
-def _group_of(run: Run, own: dict[str, Any], catalog: Catalog) -> Group:
-    experiment = catalog.get(run.name)
-    changed = changes(experiment.settings, own) if experiment else {}
-    theta = ""
-    if "dataset.theta" in own:
-        changed.pop("dataset.theta", None)
-        theta = f"{own['dataset.theta']:g}"
-    family = family_of(run.config["task"]["name"])
-    return Group(run.name, family, "", own, changed, experiment is not None, theta)
+def results(one: Group) -> tuple[list[Result], list[Problem]]:
+    """What a group has measured, in the order of its quantities; and what must be said of protocols that are mixed."""
+    rows: list[Result] = []
+    problems: list[Problem] = []
+    for quantity in one.first.quantities if one.done else []:
+        by_protocol: dict[str, list[Run]] = {}
+        for run in one.done:
+            if run.value(quantity.name) is not None:
+                protocol = json.dumps(run.entry(quantity.name).get("protocol", {}), sort_keys=True)
+                by_protocol.setdefault(protocol, []).append(run)
+        rows += [_row(one, quantity, together) for together in by_protocol.values()]
+        if len(by_protocol) > 1:
+            texts = " | ".join(protocol_text(json.loads(protocol)) for protocol in by_protocol)
+            reason = f"{one.title}: {quantity.name} was judged in {len(by_protocol)} ways, never averaged: {texts}"
+            problems.append(Problem(one.first.path.parent, reason))
+    return rows, problems
 
 
-def _of_suite(suite: Group, catalog: Catalog, problems: list[Problem]) -> list[Group]:
-    """The members of ensembles as groups of the experiments that they name; a seed's flow counts once."""
-    found: dict[str, Group] = {}
-    for member in suite.members:
-        for row in member.run.summary.get("members", []):
-            name, target = row["experiment"], row.get("target", "")
-            # The ensemble's settings tell its members apart from others; of the target the truths are named.
-            own = suite.settings | ({"dataset.target": target} if target else {})
-            known = catalog.get(name) is not None
-            one = found.setdefault(name, Group(name, suite.family, suite.experiment, own, suite.changes, known))
-            twin = next((other.run for other in one.members if other.seed == row["seed"]), None)
-            if twin:
-                reason = f"{name}, seed {row['seed']}: a member of {twin.path} too, counted once"
-                problems.append(Problem(member.run.path, reason))
-                continue
-            truths = {
-                key.removesuffix(f"/{target}"): entry
-                for key, entry in member.metrics.items()
-                if target and key.startswith("theory/") and key.endswith(f"/{target}")
-            }
-            metrics = {metric: {"final": {"value": value}} for metric, value in row["metrics"].items()} | truths
-            protocol = member.protocol | ({"target": target} if target else {"target": name})
-            curves = {} if one.members else _curves_of(member, name.removeprefix("flow-"))
-            one.members.append(Member(member.run, row["seed"], metrics, protocol, curves))
-    return list(found.values())
+def _row(one: Group, quantity: Quantity, runs: list[Run]) -> Result:
+    name, entry = quantity.name, runs[0].entry(quantity.name)
+    final = estimate(_values(runs, name, "final"))
+    # What was measured once, at the end, has no best value to speak of.
+    bests = _values([run for run in runs if len(run.curves.get(name, [])) > 1], name, "best")
+    best = estimate(bests) if bests else None
+    protocol = entry.get("protocol", {})
+    errors = [float(error) for run in runs if (error := run.entry(name).get("standard_error")) is not None]
+    comparisons = []
+    for reference in one.references:
+        if reference.metric == name:
+            mean = best.mean if reference.at == "best" and best else final.mean
+            said = verdict(reference, mean, protocol, bool(runs[0].summary["shortened"]))
+            if said in JUDGED:
+                comparisons.append(Comparison(reference, mean, said))
+    return Result(
+        one,
+        quantity,
+        protocol,
+        tuple(runs),
+        final,
+        best,
+        math.fsum(errors) / len(errors) if len(errors) == len(runs) else None,
+        entry.get("truth"),
+        tuple(comparisons),
+    )
 
 
-def _curves_of(member: Member, ending: str) -> dict[str, list[Point]]:
-    """An ensemble logs the mean over its seeds: one curve for all members of an experiment."""
-    tail = f"/{ending}"
-    return {key.removesuffix(tail): points for key, points in member.curves.items() if key.endswith(tail)}
+def _values(runs: Sequence[Run], metric: str, at: str) -> list[float]:
+    return [value for run in runs if (value := run.value(metric, at)) is not None]
 
 
-def _over_theta(groups: Iterable[Group]) -> list[Group]:
-    """Divergence estimation as one group for all θ: a seed's mean absolute error over them."""
-    sweeps: dict[str, list[Group]] = {}
-    for one in groups:
-        if one.theta and one.members:
-            shared = {key: value for key, value in one.settings.items() if key != "dataset.theta"}
-            sweeps.setdefault(json.dumps([one.experiment, one.changes, shared], sort_keys=True), []).append(one)
-    found = []
-    for parts in sweeps.values():
-        first = parts[0]
-        thetas = sorted(float(part.theta) for part in parts)
-        name = f"{thetas[0]:g} … {thetas[-1]:g}, {len(parts)} values"
-        whole = Group(first.experiment, first.family, "", first.settings, first.changes, first.known, name)
-        for seed in sorted(set.intersection(*({member.seed for member in part.members} for part in parts))):
-            same = [member for part in parts for member in part.members if member.seed == seed]
-            errors = [error for member in same if (error := member.value("test/error")) is not None]
-            if len(parts) > 1 and len(errors) == len(parts):
-                entry = {"final": {"value": math.fsum(errors) / len(errors)}}
-                truths = sorted({key.removeprefix("theory/") for key in same[0].metrics if key.startswith("theory/")})
-                # Errors of one divergence are not better or worse than those of another.
-                protocol = same[0].protocol | ({"divergence": ", ".join(truths)} if truths else {})
-                whole.members.append(Member(same[0].run, seed, {"test/mean_error": entry}, protocol))
-        if whole.members:
-            found.append(whole)
-    return found
+def protocol_text(protocol: Mapping[str, Any]) -> str:
+    """One line for a caption."""
+    said = {key.replace("_", " "): str(value) for key, value in protocol.items()}
+    first = said.pop("dataset", "")
+    return "; ".join([*([first] if first else []), *(f"{key} {value}" for key, value in said.items())])

@@ -1,36 +1,27 @@
-"""Run directories as a report sees them: found, checked against themselves, and never half read."""
+"""Run directories as a report sees them: `summary.json` and `metrics.jsonl`, checked against each other."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from genbench.compose import natural
+from genbench.engine.measurement import Family, Quantity
 from genbench.engine.rundir import FINISHED
 from genbench.errors import ConfigError
-from genbench.report.events import damage
+from genbench.naming import natural
+from genbench.summary import SCHEMA
 
-__all__ = ["Damaged", "Loader", "Point", "Problem", "Run", "find", "read"]
+__all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
 
-STATUSES = ("running", "done", "failed", "diverged", "interrupted")
-ROW = ("step", "epoch", "time", "metric", "value")
-
-
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Written in C it is ten times as fast; like OmegaConf's, and unlike YAML 1.1, it takes 1e-3 for a number."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+STATES = ("running", "done", "failed", "diverged", "interrupted")
+BEGUN = ("name", "seed", "title", "changes", "settings", "family", "quantities", "curves", "cover")
+ENDED = ("status", "step", "shortened", "metrics", "reference")
 
 
 class Damaged(Exception):
@@ -38,7 +29,7 @@ class Damaged(Exception):
 
 
 class Problem(NamedTuple):
-    """Something that was skipped, and why."""
+    """Something that was left out, and why."""
 
     path: Path
     reason: str
@@ -48,7 +39,6 @@ class Point(NamedTuple):
     """One logged value; NaN where it was not finite."""
 
     step: int
-    epoch: float
     value: float
 
 
@@ -57,26 +47,47 @@ class Run:
     """A run directory, read whole."""
 
     path: Path
-    config: dict[str, Any]
-    status: dict[str, Any]
-    summary: dict[str, Any]
-    """Empty unless the run is done or diverged."""
+    status: Mapping[str, Any]
+    """`status.json`: how far the run is."""
 
-    curves: dict[str, list[Point]] = field(repr=False)
-    problems: tuple[Problem, ...] = ()
-    """Event files that are damaged: nothing else of the run is read from them."""
+    summary: Mapping[str, Any]
+    """`summary.json`; only that of a finished run has measurements."""
+
+    curves: Mapping[str, list[Point]] = field(repr=False)
 
     @property
     def name(self) -> str:
-        return str(self.config["name"])
+        return str(self.summary["name"])
 
     @property
     def seed(self) -> int:
-        return int(self.config["seed"])
+        return int(self.summary["seed"])
 
     @property
     def state(self) -> str:
         return str(self.status["status"])
+
+    @property
+    def words(self) -> str:
+        """What was changed from the experiment."""
+        return ", ".join(f"{key}={value}" for key, value in self.summary["changes"].items())
+
+    @cached_property
+    def family(self) -> Family:
+        return Family(**self.summary["family"])
+
+    @cached_property
+    def quantities(self) -> list[Quantity]:
+        return [Quantity(**row) for row in self.summary["quantities"]]
+
+    def entry(self, metric: str) -> Mapping[str, Any]:
+        """Everything that is known of a metric."""
+        found: Mapping[str, Any] = self.summary.get("metrics", {}).get(metric, {})
+        return found
+
+    def value(self, metric: str, at: str = "final") -> float | None:
+        found = self.entry(metric).get(at, {}).get("value")
+        return None if found is None else float(found)
 
     @property
     def last_line(self) -> str:
@@ -106,7 +117,7 @@ def find(roots: Iterable[Path], problems: list[Problem]) -> list[Path]:
 
 
 def _run_directories(root: Path, seen: set[Path], problems: list[Problem]) -> Iterator[Path]:
-    """Links are followed; what was `seen` is passed by, so that no circle of links is walked for ever."""
+    """Follows links, and visits no directory twice, so that no circle of links is walked for ever."""
 
     def unreadable(error: OSError) -> None:
         problems.append(Problem(Path(error.filename), f"cannot be listed: {error.strerror}"))
@@ -128,44 +139,49 @@ def read(path: Path) -> Run:
 
     Raises Damaged with the reason.
     """
-    config = _mapping(path / "config.yaml", "name", "seed", "task", "dataset", "trainer")
     status = _mapping(path / "status.json", "status", "step")
-    if status["status"] not in STATUSES or not isinstance(status["step"], int):
+    if status["status"] not in STATES or not isinstance(status["step"], int):
         raise Damaged(f"status.json: status {status['status']!r} at step {status['step']!r}")
-    task, trainer = config["task"], config["trainer"]
-    if not (isinstance(task, dict) and isinstance(task.get("name"), str) and isinstance(trainer, dict)):
-        raise Damaged("config.yaml has no task.name, or no trainer")
-    curves = _curves(path / "metrics.jsonl", required=status["status"] in FINISHED)
+    summary = _mapping(path / "summary.json")
+    if summary.get("schema") != SCHEMA:
+        raise Damaged(f"summary.json was written by another version of genbench: repeat {_command(summary)}")
+    ended = status["status"] in FINISHED
+    missing = [key for key in (*BEGUN, *(ENDED if ended else ())) if key not in summary]
+    if missing:
+        raise Damaged(f"summary.json has no {', '.join(missing)}")
+    curves = _curves(path / "metrics.jsonl", required=ended)
     last = max((points[-1].step for points in curves.values()), default=0)
     if status["status"] == "done" and last != status["step"]:
         raise Damaged(f"metrics.jsonl ends at step {last}, but status.json says done at step {status['step']}")
     # "running" and "failed" may tell where the run was started: at a checkpoint from before the last rows.
     if status["status"] not in ("running", "failed") and last > status["step"]:
         raise Damaged(f"metrics.jsonl goes on to step {last}, but status.json ends at step {status['step']}")
-    summary: dict[str, Any] = {}
-    if status["status"] in FINISHED:
-        summary = _mapping(path / "summary.json", "name", "seed", "step", "status", "metrics", "protocol")
-        _check_summary(summary, config, status, curves)
-    return Run(path, config, status, summary, curves, _event_problems(path, status, last))
+    run = Run(path, status, summary, curves)
+    _check_meaning(run)
+    if ended:
+        _check_values(run)
+    return run
+
+
+def _command(summary: Mapping[str, Any]) -> str:
+    return str(summary.get("command") or "the run")
 
 
 def _mapping(path: Path, *keys: str) -> dict[str, Any]:
-    """A YAML or JSON file that holds at least `keys`."""
+    """A JSON file that holds at least `keys`."""
     try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader)
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Damaged(f"{path.name} is missing") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise Damaged(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from None
-    missing = [key for key in keys if key not in found] if isinstance(found, dict) else list(keys)
+    missing = [key for key in keys if key not in found] if isinstance(found, dict) else ["entries"]
     if missing:
         raise Damaged(f"{path.name} has no {', '.join(missing)}")
-    return found
+    return dict(found)
 
 
 def _curves(path: Path, required: bool) -> dict[str, list[Point]]:
-    curves: dict[str, list[Point]] = {}
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -176,55 +192,39 @@ def _curves(path: Path, required: bool) -> dict[str, list[Point]]:
         raise Damaged(f"metrics.jsonl cannot be read: {error}") from None
     if text and not text.endswith("\n"):
         raise Damaged("metrics.jsonl ends in the middle of a line")
+    curves: dict[str, list[Point]] = {}
     step = 0
     for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
             previous, step = step, int(row["step"])
             value = math.nan if row["value"] is None else float(row["value"])
-            curves.setdefault(str(row["metric"]), []).append(Point(step, float(row["epoch"]), value))
+            curves.setdefault(str(row["metric"]), []).append(Point(step, value))
         except (ValueError, KeyError, TypeError):
-            raise Damaged(f"metrics.jsonl, line {number} is not a row of {', '.join(ROW)}") from None
+            raise Damaged(f"metrics.jsonl, line {number} is not a row of step, epoch, time, metric, value") from None
         if step < previous:
             raise Damaged(f"metrics.jsonl, line {number} goes back from step {previous} to step {step}")
     return curves
 
 
-def _check_summary(
-    summary: dict[str, Any], config: dict[str, Any], status: dict[str, Any], curves: dict[str, list[Point]]
-) -> None:
+def _check_meaning(run: Run) -> None:
+    try:
+        _ = run.family, run.quantities, run.seed, run.words, run.summary["curves"].items()
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Damaged(f"summary.json is not as this version writes it: {error}") from None
+
+
+def _check_values(run: Run) -> None:
     """The summary is of this run, and its final values are the last ones that were logged."""
-    for key, other in (("name", config), ("seed", config), ("step", status), ("status", status)):
-        if summary[key] != other[key]:
-            raise Damaged(f"summary.json has {key} {summary[key]!r}, its run {other[key]!r}")
-    for key in ("metrics", "protocol", "versions"):
-        if not isinstance(summary.get(key, {}), dict):
-            raise Damaged(f"summary.json: {key} is {summary[key]!r}")
-    for row in summary.get("members", []):
-        whole = isinstance(row, dict) and {"experiment", "seed"} <= row.keys()
-        if not whole or not isinstance(row.get("metrics"), dict):
-            raise Damaged("summary.json: a member has no experiment, seed or metrics")
-    for metric, entry in summary["metrics"].items():
+    for key in ("step", "status"):
+        if run.summary[key] != run.status[key]:
+            raise Damaged(f"summary.json has {key} {run.summary[key]!r}, status.json {run.status[key]!r}")
+    for metric, entry in run.summary["metrics"].items():
         try:
             final, best = (entry.get(at, entry["final"])["value"] for at in ("final", "best"))
             math.isnan(best or 0.0)  # raises where it is no number
-            logged = curves[metric][-1].value
+            logged = run.curves[metric][-1].value
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Damaged(f"{metric} is not whole in both summary.json and metrics.jsonl") from None
         if final != logged and not (final is None and math.isnan(logged)):
             raise Damaged(f"{metric} is {final} in summary.json, {logged} in metrics.jsonl")
-
-
-def _event_problems(path: Path, status: dict[str, Any], last: int) -> tuple[Problem, ...]:
-    files = sorted((path / "tensorboard").glob("events.*"))
-    problems, reached = [], None
-    for file in files:
-        reason, step = damage(file)
-        if reason:
-            problems.append(Problem(file, reason))
-        reached = step if reached is None or step is None else max(reached, step)
-    if files and not problems and status["status"] == "done" and reached != last:
-        problems.append(
-            Problem(files[-1], f"its values end at step {reached}, those of metrics.jsonl at step {last}")
-        )
-    return tuple(problems)

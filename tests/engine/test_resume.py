@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 WORDS = ["experiment=vae-mnist5k", "trainer.epochs=6", "trainer.log_every=10", "trainer.checkpoint_every=50"]
 SLOW = """
 import time
-from genbench.tasks.variational import Variational
+from genbench.tasks.vae.draw import Variational
 step = Variational.training_step
 Variational.training_step = lambda task, batch: (time.sleep(0.01), step(task, batch))[1]
 """

@@ -29,7 +29,7 @@ from genbench.models.mlp_gan import MlpCritic, MlpGan
 from genbench.regularizers.base import Critic
 from genbench.regularizers.r1 import R1
 from genbench.tasks import adversarial
-from genbench.tasks.adversarial import Adversarial, recompute_statistics
+from genbench.tasks.gan.adversarial import Adversarial, recompute_statistics
 from genbench.tasks.base import Parts
 
 LR = 0.05

@@ -12,7 +12,7 @@ from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.metrics import dirac as theory
 from genbench.run import build_task
-from genbench.tasks.dirac import DiracGame
+from genbench.tasks.gan.dirac import DiracGame
 
 
 def game(*words: str) -> DiracGame:

@@ -13,7 +13,7 @@ from genbench.engine.batches import Batches
 from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity
 from genbench.run import build_task
-from genbench.tasks.image_gan import ImageGan
+from genbench.tasks.gan.image_gan import ImageGan
 
 FEW = ("task.fid_samples=16", "task.fid_reference=20", "task.final_samples=24")
 
@@ -81,7 +81,7 @@ def test_scores_and_their_protocols(data_root: Path) -> None:
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")
 def test_ten_thousand_are_judged_against_both_splits(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genbench.tasks.image_gan.TEN_THOUSAND", 20)
+    monkeypatch.setattr("genbench.tasks.gan.image_gan.TEN_THOUSAND", 20)
     task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
     values = task.evaluate("test")
     assert {"test/fid", "test/10k_train_fid", "test/10k_test_fid"} <= set(values)
@@ -132,7 +132,7 @@ class TestClassifier:
 
     def test_the_walk_goes_from_one_class_to_another(self, task: ImageGan, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[Any] = []
-        monkeypatch.setattr("genbench.tasks.image_gan.latent_walk", lambda *words: seen.append(words))
+        monkeypatch.setattr("genbench.tasks.gan.image_gan.latent_walk", lambda *words: seen.append(words))
         real = task.dataset.to_float(task.dataset.valid[:100])
         task.generate = lambda latents: real[: len(latents)]  # type: ignore[method-assign]
         task._walk("title")

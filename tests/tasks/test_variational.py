@@ -14,7 +14,7 @@ from genbench.engine.batches import Batches
 from genbench.models.vae import ConvVae, MlpVae
 from genbench.run import build_task
 from genbench.tasks import variational
-from genbench.tasks.variational import Variational
+from genbench.tasks.vae.draw import Variational
 
 TINY = (
     *(f"model.{network}_{size}=2" for network in ("encoder", "decoder") for size in ("channels", "blocks")),
