@@ -2,12 +2,15 @@
 
 genbench-report outputs --out report                 index.html, results.md, results.csv and results.json
 genbench-report outputs/dirac-* more --out report    of these run directories alone, or of all in these directories
-genbench-report --difference RUN RUN                 how the configurations of two runs differ
+genbench-report --difference RUN RUN                 how the settings of two runs differ
+
+The same command again updates the report.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,22 +18,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from genbench import compose, registry
-from genbench.config import flatten, without
 from genbench.errors import ConfigError, GenbenchError
-from genbench.report import tables
-from genbench.report.catalog import Catalog, changes
-from genbench.report.families import Family
+from genbench.identity import differences
+from genbench.report import details, pictures, tables
 from genbench.report.files import check_target, write
-from genbench.report.groups import Group, group
-from genbench.report.page import Report, Section
-from genbench.report.pictures import galleries
+from genbench.report.groups import Group, Result, group, results
+from genbench.report.page import FamilySection, Report, RunSection
+from genbench.report.pictures import Picture
+from genbench.report.published import missing, published
 from genbench.report.reading import Damaged, Problem, Run, find, read
-from genbench.report.results import Result, results
 
 __all__ = ["main"]
-
-NOT_SHOWN = ("reference", "data_root", "output_root")  # published values and places: no settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,24 +41,22 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("report"), help="the report’s folder (default: %(default)s)")
     parser.add_argument("--title", default="Results", help="title of the report (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="overwrite an existing report")
-    parser.add_argument("--difference", type=Path, nargs=2, metavar="RUN", help="compare two runs’ configurations")
+    parser.add_argument("--difference", type=Path, nargs=2, metavar="RUN", help="compare two runs’ settings")
     options = parser.parse_args(arguments)
     try:
         if options.difference:
             _difference(*options.difference)
         else:
-            _report(options.outputs or [Path("outputs")], options.out, options.title, options.force)
+            _report(options.outputs or [Path("outputs")], options.out, options.title)
     except GenbenchError as error:
         print(f"genbench-report: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
 
 
 def _difference(first: Path, second: Path) -> None:
-    before, after = (_read(path).config for path in (first, second))
-    found = changes(*(without(flatten(config), NOT_SHOWN) for config in (before, after)))
+    found = differences(*(_read(path).summary["settings"] for path in (first, second)))
     if not found:
-        print("the configurations are equal")
+        print("the settings are equal")
         return
     rows = [("", str(first), str(second)), *((key, *pair) for key, pair in found.items())]
     widths = [max(len(row[k]) for row in rows) for k in range(2)]
@@ -75,8 +71,8 @@ def _read(path: Path) -> Run:
         raise ConfigError(f"{path} is not a whole run directory: {damaged}") from None
 
 
-def _report(roots: Sequence[Path], out: Path, title: str, force: bool) -> None:
-    check_target(out, force)
+def _report(roots: Sequence[Path], out: Path, title: str) -> None:
+    check_target(out)
     problems: list[Problem] = []
     paths = find(roots, problems)
     if not paths and not problems:
@@ -90,66 +86,103 @@ def _report(roots: Sequence[Path], out: Path, title: str, force: bool) -> None:
         for path in paths:
             try:
                 runs.append(read(path))
-                problems += runs[-1].problems
             except Damaged as damaged:
                 problems.append(Problem(path, str(damaged)))
             bar.advance(job)
         if not runs:
             reasons = "\n".join(f"  {problem.path}: {problem.reason}" for problem in problems)
             raise ConfigError(f"no run can be read\n{reasons}", "train them again, or name others")
-        registry.load_components()
-        compose.add_plugin_search_path()
-        catalog = Catalog()
-        groups, doubled = group(runs, catalog)
-        rows, mixed = results(groups, catalog)
-        problems += [*doubled, *mixed]
-        families = list({row.family.key: row.family for row in rows}.values())
-        drawing = bar.add_task("drawing families", total=len(families))
-        sections = []
-        for family in families:
-            sections.append(_section(family, groups, rows, runs, problems))
+        groups, doubled = group(runs)
+        problems += doubled
+        drawing = bar.add_task("drawing runs", total=len(groups))
+        rows: list[tuple[Group, list[Result], RunSection]] = []
+        for one in groups:
+            found, mixed = results(one)
+            problems += mixed
+            rows.append((one, found, _run_section(one, found, problems)))
             bar.advance(drawing)
-        report = Report(
-            title,
-            _lead(runs, paths),
-            tables.overview_table(rows),
-            sections,
-            tables.families_table(groups),
-            tables.unfinished_table(runs),
-            tables.skipped_table(problems),
-        )
-        write(out, report, rows, groups, runs, problems)
+        everything = [row for _, found, _ in rows for row in found]
+        report = _compose(title, paths, runs, rows, problems)
+        write(out, report, everything, runs, problems)
     for problem in problems:
         print(f"genbench-report: {problem.path}: {problem.reason}", file=sys.stderr)
     print(f"{len(runs)} of {len(paths)} runs, {len(report.pictures)} pictures: {out / 'index.html'}")
 
 
-def _section(
-    family: Family, groups: Sequence[Group], rows: Sequence[Result], runs: Sequence[Run], problems: list[Problem]
-) -> Section:
-    own = [one for one in groups if one.family.key == family.key]
-    results_ = [row for row in rows if row.family.key == family.key]
-    there = {member.run.path for one in own for member in one.members} | {
-        run.path for one in own for run in one.unfinished
+def _compose(
+    title: str,
+    paths: Sequence[Path],
+    runs: Sequence[Run],
+    rows: Sequence[tuple[Group, list[Result], RunSection]],
+    problems: list[Problem],
+) -> Report:
+    sweeps = pictures.sweep_pictures(runs, problems)
+    families = [
+        _family_section(name, [row for row in rows if row[0].family.title == name], sweeps.get(name, []))
+        for name in dict.fromkeys(one.family.title for one, _, _ in rows)
+    ]
+    compared = {
+        (one.experiment, c.reference.metric, c.reference.label)
+        for one, found, _ in rows
+        for row in found
+        for c in row.comparisons
     }
-    return Section(
-        family.key,
-        family.title,
-        tables.result_tables(results_),
-        list(galleries(family, own, results_, problems)),
-        tables.cost_table(own),
-        tables.runs_table([run for run in runs if run.path in there]),
+    return Report(
+        title,
+        _lead(runs, paths),
+        tables.my_runs_table([(one, found, section.key) for one, found, section in rows]),
+        [section for _, _, section in rows],
+        families,
+        tables.across_tables([(one, found) for one, found, _ in rows]),
+        tables.published_table(missing(published(), compared)),
+        tables.problems_table(problems),
     )
 
 
+def _run_section(one: Group, found: Sequence[Result], problems: list[Problem]) -> RunSection:
+    own: list[Picture] = pictures.own_pictures(one.first, problems)
+    shown = [details.values_table(found)] if found else []
+    return RunSection(
+        _anchor(f"run {one.experiment} {one.first.path.name}"),
+        one.title,
+        one.family.title,
+        one.words,
+        pictures.cover(one.first, own),
+        own,
+        list(pictures.own_curves(one)),
+        [*shown, details.commands_table(one)],
+        details.settings_table(one.first),
+    )
+
+
+def _family_section(
+    name: str, rows: Sequence[tuple[Group, list[Result], RunSection]], sweeps: list[Picture]
+) -> FamilySection:
+    found = [row for _, results_, _ in rows for row in results_]
+    return FamilySection(
+        _anchor(name),
+        name,
+        tables.quantity_tables(found),
+        list(pictures.compared_curves(found)),
+        sweeps,
+        [section for _, _, section in rows],
+        tables.cost_table([one for one, _, _ in rows]),
+    )
+
+
+def _anchor(words: str) -> str:
+    return re.sub(r"\W+", "-", words).strip("-").lower()
+
+
 def _lead(runs: Sequence[Run], paths: Sequence[Path]) -> str:
-    done = sum(run.state == "done" for run in runs)
+    states = [run.state for run in runs]
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))]
     devices = dict.fromkeys(str(run.summary["device"]) for run in runs if run.summary.get("device"))
     torch = dict.fromkeys(run.summary["versions"].get("torch", "") for run in runs if run.summary.get("versions"))
-    parts = [f"{len(paths)} run directories, {len(runs)} whole, {done} done"]
+    parts = [f"{len(paths)} run directories: {', '.join(counts)}"]
     parts += [f"on {', '.join(devices)}"] if devices else []
     parts += [f"PyTorch {', '.join(torch)}"] if torch else []
-    return "; ".join(parts) + ". Measured values beside published ones and truths; nothing is typed by hand."
+    return "; ".join(parts) + "."
 
 
 if __name__ == "__main__":

@@ -14,35 +14,42 @@ from typing import Any
 
 from genbench.engine.rundir import to_json
 from genbench.errors import ConfigError
-from genbench.report.groups import Group
+from genbench.report.groups import Result
 from genbench.report.page import PICTURES, Report, html, to_markdown
 from genbench.report.reading import Problem, Run
-from genbench.report.results import Result
 
 __all__ = ["check_target", "records", "write"]
 
 FILES = ("index.html", "results.md", "results.csv", "results.json")
+WRITER = "genbench-report"
+COSTS = (
+    "parameters",
+    "steps_per_second",
+    "samples_per_second",
+    "training_seconds",
+    "wall_seconds",
+    "peak_memory_mib",
+)
+REPEAT = ("command", "git_commit", "versions", "device", "arithmetic", "finished", "note")
 
 
 def records(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Flat rows: one for each quantity of a group, and one more for each further published value."""
+    """Flat rows: one for each quantity of a group under one protocol, and one more for each further published value."""
     rows = []
     for result in results:
         final, best = result.final, result.best
         base = {
-            "family": result.family.title,
-            "experiment": result.experiment,
-            "changed": result.variant,
-            "theta": result.group.theta if result.group else "",
-            "metric": result.quantity.metric,
+            "family": result.group.family.title,
+            "experiment": result.group.experiment,
+            "changed": result.group.words,
+            "metric": result.quantity.name,
             "unit": result.quantity.unit,
             "better": result.quantity.better,
-            "state": result.state,
-            "n": final.n if final else 0,
-            "seeds": " ".join(str(member.seed) for member in result.members),
-            "final": final.mean if final else None,
-            "final_low": final.low if final else None,
-            "final_high": final.high if final else None,
+            "n": final.n,
+            "seeds": " ".join(str(run.seed) for run in result.runs),
+            "final": final.mean,
+            "final_low": final.low,
+            "final_high": final.high,
             "standard_error": result.standard_error,
             "best": best.mean if best else None,
             "best_low": best.low if best else None,
@@ -67,18 +74,17 @@ def records(results: Iterable[Result]) -> list[dict[str, Any]]:
     return rows
 
 
-def run_record(run: Run) -> dict[str, Any]:
+def _run_record(run: Run) -> dict[str, Any]:
     """What is needed to repeat a run, and to know what it ran on."""
-    keys = ("command", "git_commit", "versions", "device", "arithmetic", "finished", "parameters", "note")
-    costs = ("steps_per_second", "training_seconds", "wall_seconds", "peak_memory_mib")
     return {
         "path": str(run.path),
         "experiment": run.name,
         "seed": run.seed,
+        "changes": run.summary["changes"],
         "status": run.state,
         "step": run.status["step"],
         "last_line": run.last_line,
-        **{key: run.summary.get(key) for key in (*keys, *costs)},
+        **{key: run.summary.get(key) for key in (*REPEAT, *COSTS)},
     }
 
 
@@ -90,33 +96,34 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def check_target(out: Path, force: bool) -> None:
-    """Raise ConfigError where writing to `out` would overwrite something that it may not."""
+def check_target(out: Path) -> None:
+    """Raise ConfigError where writing to `out` would overwrite what no report has written."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", "choose another folder with --out")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise ConfigError(
-            f"{out} exists already", "choose another folder with --out, or add --force to replace its report"
-        )
+    if out.is_dir() and any(out.iterdir()) and _own(out) is None:
+        raise ConfigError(f"{out} holds other things than a report", "choose another folder with --out")
+
+
+def _own(out: Path) -> dict[str, Any] | None:
+    """`results.json` of a report that lies there; None if there is none."""
+    try:
+        found: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        return found if found["written_by"] == WRITER else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write(
-    out: Path,
-    report: Report,
-    results: Sequence[Result],
-    groups: Sequence[Group],
-    runs: Sequence[Run],
-    problems: Sequence[Problem],
+    out: Path, report: Report, results: Sequence[Result], runs: Sequence[Run], problems: Sequence[Problem]
 ) -> None:
     """Write everything into a folder beside `out`, then move it there; other files in `out` stay."""
-    rows = records(results)
-    pictures = [f"{picture.name}.png" for picture in report.pictures]
+    rows, pictures = records(results), report.pictures
     machine = {
+        "written_by": WRITER,
         "results": rows,
-        "runs": [run_record(run) for run in runs],
-        "configurations": [{"title": group.title, "changes": group.changes} for group in groups if group.changes],
-        "skipped": [{"path": str(problem.path), "reason": problem.reason} for problem in problems],
-        "pictures": pictures,
+        "runs": [_run_record(run) for run in runs],
+        "left_out": [{"path": str(problem.path), "reason": problem.reason} for problem in problems],
+        "pictures": sorted(pictures),
     }
     contents = {
         "index.html": html(report),
@@ -132,8 +139,8 @@ def write(
         (temporary / PICTURES).mkdir()
         for name, text in contents.items():
             (temporary / name).write_text(text, encoding="utf-8")
-        for picture in report.pictures:
-            (temporary / PICTURES / f"{picture.name}.png").write_bytes(picture.png)
+        for name, picture in pictures.items():
+            (temporary / PICTURES / name).write_bytes(picture.content())
         _move(temporary, out)
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error}", "choose another folder with --out") from None
@@ -147,22 +154,14 @@ def _move(temporary: Path, out: Path) -> None:
     if not out.exists() or not any(out.iterdir()):
         os.replace(temporary, out)
         return
-    for name in _pictures_of(out):
-        (out / PICTURES / name).unlink(missing_ok=True)
+    for name in (_own(out) or {}).get("pictures", []):
+        if Path(name).name == name:
+            (out / PICTURES / name).unlink(missing_ok=True)
     (out / PICTURES).mkdir(exist_ok=True)
     for path in (temporary / PICTURES).iterdir():
         os.replace(path, out / PICTURES / path.name)
     for name in FILES:
         os.replace(temporary / name, out / name)
-
-
-def _pictures_of(out: Path) -> list[str]:
-    """Pictures of the report that is being replaced."""
-    try:
-        names = json.loads((out / "results.json").read_text(encoding="utf-8"))["pictures"]
-        return [name for name in names if Path(name).name == name and name.endswith(".png")]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
 
 
 def _umask() -> int:

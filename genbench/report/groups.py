@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but the seed, together: what they measured, beside what was published and what is true."""
+"""Runs that differ in nothing but the seed, together: what they measured, what was published and what is true."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[Problem]]:
 
 
 def results(one: Group) -> tuple[list[Result], list[Problem]]:
-    """What a group has measured, in the order of its quantities; and what must be said of protocols that are mixed."""
+    """What a group has measured, in the order of its quantities; and warnings where protocols are mixed."""
     rows: list[Result] = []
     problems: list[Problem] = []
     for quantity in one.first.quantities if one.done else []:

@@ -9,27 +9,43 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from genbench.report.pictures import Gallery, Picture
-from genbench.report.tables import Table, markdown
+from genbench.report.cells import Table, markdown
+from genbench.report.pictures import Picture, thumbnail
 
-__all__ = ["PICTURES", "Report", "Section", "html", "to_markdown"]
+__all__ = ["PICTURES", "FamilySection", "Report", "RunSection", "html", "to_markdown"]
 
 HERE = Path(__file__).parent
-LONG = 14  # rows from which on a table is folded
+LONG = 20  # rows from which on a table is folded
 PICTURES = "results"
-"""Folder of the pictures beside `results.md`."""
+"""Folder of the pictures beside the page."""
 
 
 @dataclass(frozen=True)
-class Section:
-    """All about one family."""
+class RunSection:
+    """Everything about the runs of one group."""
+
+    key: str
+    title: str
+    family: str
+    words: str
+    cover: Picture | None
+    pictures: list[Picture]
+    curves: list[Picture]
+    tables: list[Table]
+    settings: Table
+
+
+@dataclass(frozen=True)
+class FamilySection:
+    """The groups of one family beside each other."""
 
     key: str
     title: str
     tables: list[Table]
-    galleries: list[Gallery]
+    curves: list[Picture]
+    sweeps: list[Picture]
+    runs: list[RunSection]
     cost: Table
-    runs: Table
 
 
 @dataclass(frozen=True)
@@ -38,19 +54,30 @@ class Report:
 
     title: str
     lead: str
-    overview: Table
-    families: list[Section]
-    comparison: list[Table]
-    unfinished: Table
-    skipped: Table
+    my_runs: Table
+    runs: list[RunSection]
+    """One for each row of `my_runs`."""
+
+    families: list[FamilySection]
+    across: list[Table]
+    published: Table
+    problems: Table
 
     @property
-    def pictures(self) -> list[Picture]:
-        return [picture for section in self.families for gallery in section.galleries for picture in gallery.pictures]
+    def compared(self) -> list[Picture]:
+        """Pictures of several groups, and the best one of each."""
+        families = [picture for family in self.families for picture in (*family.curves, *family.sweeps)]
+        return [*families, *(run.cover for run in self.runs if run.cover)]
+
+    @property
+    def pictures(self) -> dict[str, Picture]:
+        """All by name."""
+        own = [picture for run in self.runs for picture in (*run.pictures, *run.curves)]
+        return {picture.name: picture for picture in (*self.compared, *own)}
 
 
 def html(report: Report) -> str:
-    """The page, pictures embedded."""
+    """The page; its pictures lie in `results/` beside it, but for the small ones of the first table."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -58,47 +85,36 @@ def html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    contents = [{"key": "overview", "title": "Overview"}]
-    contents += [{"key": section.key, "title": section.title} for section in report.families]
-    contents += [{"key": "families", "title": "Across families"}] if report.comparison else []
-    contents += [{"key": "unfinished", "title": "Not done"}, {"key": "skipped", "title": "Skipped"}]
-    families = [
-        {**vars(section), "galleries": [_embedded(gallery) for gallery in section.galleries]}
-        for section in report.families
-    ]
+    thumbnails = {run.key: _embedded(thumbnail(run.cover)) for run in report.runs if run.cover}
     return environment.get_template("page.html").render(
-        **{**vars(report), "families": families},
-        contents=contents,
+        report=report,
+        thumbnails=thumbnails,
+        folder=PICTURES,
         long=LONG,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # our own: its quotes are no text
     )
 
 
-def _embedded(gallery: Gallery) -> dict[str, object]:
-    pictures = [
-        {**vars(picture), "source": f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"}
-        for picture in gallery.pictures
-    ]
-    return {**vars(gallery), "pictures": pictures}
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def to_markdown(report: Report) -> str:
-    """The same tables; pictures lie in `results/` beside the file."""
-    parts = [f"# {report.title}", report.lead, markdown(report.overview)]
-    for section in report.families:
-        parts += [f"## {section.title}", *map(markdown, section.tables)]
-        for gallery in section.galleries:
-            parts.append(f"### {gallery.title}")
-            parts += [gallery.note] if gallery.note else []
-            parts.append("\n".join(_image(picture) for picture in gallery.pictures))
-        parts += [markdown(section.cost)] if section.cost.rows else []
-    if report.comparison:
-        parts += ["## Across families", *map(markdown, report.comparison)]
-    for title, table in (("Runs that are not done", report.unfinished), ("Skipped", report.skipped)):
-        parts += [f"## {title}", markdown(table)] if table.rows else []
+    """The same tables, and the pictures that compare; they lie in `results/` beside the file."""
+    parts = [f"# {report.title}", report.lead, markdown(report.my_runs)]
+    for family in report.families:
+        parts += [f"## {family.title}", *map(markdown, family.tables)]
+        covers = [run.cover for run in family.runs if run.cover]
+        for pictures in (family.curves, family.sweeps, covers):
+            parts += ["\n".join(map(_image, pictures))] if pictures else []
+        parts += [markdown(family.cost)] if family.cost.rows else []
+    parts += ["## Across families", *map(markdown, report.across)] if report.across else []
+    missing = "## Published values that nothing was run for"
+    for title, table in ((missing, report.published), ("## Left out", report.problems)):
+        parts += [title, markdown(table)] if table.rows else []
     return "\n\n".join(parts) + "\n"
 
 
 def _image(picture: Picture) -> str:
     caption = picture.caption.replace("[", "(").replace("]", ")")
-    return f"![{caption}]({PICTURES}/{picture.name}.png)"
+    return f"![{caption}]({PICTURES}/{picture.name})"

@@ -22,8 +22,8 @@ ENOUGH = 10  # values from which on the bootstrap is used
 class Estimate:
     """A mean over n values.
 
-    `low` and `high` bound it with 95 % confidence; of two values they are the values themselves (`is_range`), and of a
-    single one None.
+    `low` and `high` bound it with 95 % confidence; of two values they are the values themselves (`is_range`), of one
+    they are None.
     """
 
     mean: float
@@ -51,8 +51,8 @@ def estimate(values: Sequence[float]) -> Estimate:
 def confidence_interval(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A 95 % confidence interval of the mean over the first axis, always the same for the same values.
 
-    Below ten values Student's t. From ten on the expanded percentile bootstrap (Hesterberg 2015, "What Teachers Should
-    Know About the Bootstrap", section 5.3): it follows skewed values, and its quantiles lie as far out as t's do, since
+    Below ten values Student's t. From ten on the expanded percentile bootstrap (Hesterberg 2015, "What Teachers
+    Should Know About the Bootstrap"): it follows skewed values, and its quantiles lie as far out as those of t, since
     plain percentiles are too narrow for few values.
 
     Args:

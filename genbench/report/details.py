@@ -1,0 +1,79 @@
+"""The tables of a group's own section: what it measured, how to repeat it, and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from genbench.report.cells import (
+    ARROWS,
+    Cell,
+    Table,
+    estimate_text,
+    how_to_read,
+    number,
+    numeric,
+    quantity_title,
+    text,
+)
+from genbench.report.groups import Group, Result, protocol_text
+from genbench.report.reading import Run
+
+__all__ = ["commands_table", "settings_table", "values_table"]
+
+
+def values_table(results: Sequence[Result]) -> Table:
+    """Everything that a group has measured."""
+    columns = ("quantity", "final", "best", "truth", "protocol")
+    rows = tuple(
+        (
+            text(f"{quantity_title(row.quantity)} {ARROWS[row.quantity.better]}".strip()),
+            numeric(estimate_text(row.final, row.quantity.decimals, row.standard_error)),
+            numeric(estimate_text(row.best, row.quantity.decimals)),
+            numeric(number(row.truth, row.quantity.decimals)),
+            Cell((protocol_text(row.protocol),), kind="wide"),
+        )
+        for row in results
+    )
+    return Table("Measured", how_to_read(results), columns, rows).without_empty_columns()
+
+
+def commands_table(one: Group) -> Table:
+    """What repeats each run, how it ended and what it ran on."""
+    columns = ("seed", "status", "command", "ran on", "note")
+    rows = []
+    for run in sorted(one.runs, key=lambda run: run.seed):
+        summary = run.summary
+        versions = ", ".join(f"{name} {version}" for name, version in (summary.get("versions") or {}).items())
+        where = f"commit {_commit(summary.get('git_commit'))}, {versions}" if versions else ""
+        finished = str(summary.get("finished") or run.status.get("time") or "")
+        rows.append(
+            (
+                numeric(str(run.seed)),
+                text(run.state, small=finished),
+                Cell((str(summary.get("command") or ""),), kind="code"),
+                Cell((str(summary.get("device") or ""),), kind="wide", small=where),
+                Cell((str(summary.get("note") or (run.last_line if run.state != "done" else "")),), kind="wide"),
+            )
+        )
+    return Table("Commands", "", columns, tuple(rows)).without_empty_columns()
+
+
+def _commit(commit: str | None) -> str:
+    if commit is None:
+        return "unknown"
+    return f"{commit[:12]} with uncommitted changes" if commit.endswith("+") else commit[:12]
+
+
+def settings_table(run: Run) -> Table:
+    """All settings that decide what a run computes."""
+    changed = run.summary["changes"]
+    rows = tuple(
+        (Cell((key,), kind="code", bold=key in changed), Cell((_written(value),), kind="wide", bold=key in changed))
+        for key, value in run.summary["settings"].items()
+    )
+    return Table("Settings", "changed ones bold", ("key", "value"), rows)
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else str(value)
