@@ -17,7 +17,8 @@ genbench: train and measure classic deep generative models.
   genbench-figures --help                             redraw, compare and animate finished runs
   tensorboard --logdir outputs
 
-Results are stored in outputs/<experiment>/<run>/. The same command resumes an interrupted run and skips a finished one.
+Results are stored in outputs/<experiment>/<run>/. The same command resumes an interrupted run or skips a
+finished one.
 
 Common keys: seed, device (auto, cpu, cuda, cuda:N, mps), data_root ($GENBENCH_DATA or data/),
 trainer.epochs, trainer.max_steps, trainer.batch_size, optimizer.lr, model.width (if the model has one).
