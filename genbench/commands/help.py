@@ -1,4 +1,4 @@
-"""`genbench --help`: usage, and every choice that the shipped configuration offers."""
+"""`genbench --help`: usage, and all choices in the shipped configuration."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ HELP = """\
 genbench: train and measure classic deep generative models.
 
   genbench experiment=NAME [KEY=VALUE …]              one run
-  genbench -m experiment=NAME seed=1,2,3              a sweep: every combination of the listed values
-  genbench -m 'experiment=glob(dirac-*)'              … or of all experiments of a pattern
-  genbench experiment=NAME --cfg job --resolve        show the composed configuration, run nothing
-  genbench-report outputs --out report                compare everything that was run, on one page
+  genbench -m experiment=NAME seed=1,2,3              a sweep: all combinations of the listed values
+  genbench -m 'experiment=glob(dirac-*)'              a sweep over all experiments that match a pattern
+  genbench experiment=NAME --cfg job --resolve        print the composed configuration and exit
+  genbench-report outputs --out report                compare all runs on one page
   genbench-figures --help                             redraw, compare and animate finished runs
   tensorboard --logdir outputs
 
-Results lie in outputs/<experiment>/<run>/; the same command again resumes the run, or skips it if it is done.
+Results are stored in outputs/<experiment>/<run>/. The same command resumes an interrupted run or skips a
+finished one.
 
-Keys used most: seed, device (auto, cpu, cuda, cuda:N, mps), data_root ($GENBENCH_DATA or data/),
-trainer.epochs, trainer.max_steps, trainer.batch_size, optimizer.lr, model.width where a model has one.
+Common keys: seed, device (auto, cpu, cuda, cuda:N, mps), data_root ($GENBENCH_DATA or data/),
+trainer.epochs, trainer.max_steps, trainer.batch_size, optimizer.lr, model.width (if the model has one).
 
-Exit codes: 0 done, 1 failed, 2 bad input, 3 diverged, 4 locked, 130 / 143 interrupted.
+Exit codes: 0 done, 1 failed, 2 bad input, 3 diverged, 4 locked by another process, 130 / 143 interrupted.
 """
 
 
 def help_text() -> str:
-    """Usage and every choice that the shipped configuration offers. Imports no PyTorch."""
+    """Usage and all choices in the shipped configuration. Imports no PyTorch."""
     lines = [HELP]
     for group in GROUPS:
         names = sorted(path.stem for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
