@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import operator
 import pkgutil
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -66,10 +67,10 @@ class Range:
         self.bounds = [
             (symbol, bound, holds)
             for symbol, bound, holds in (
-                ("≥", minimum, lambda x, b: x >= b),
-                (">", above, lambda x, b: x > b),
-                ("≤", maximum, lambda x, b: x <= b),
-                ("<", below, lambda x, b: x < b),
+                ("≥", minimum, operator.ge),
+                (">", above, operator.gt),
+                ("≤", maximum, operator.le),
+                ("<", below, operator.lt),
             )
             if bound is not None
         ]

@@ -38,9 +38,10 @@ class Dataset:
 
     def split(self, name: str) -> Tensor:
         """The split called train, valid or test. Raises ValueError for another name."""
-        if name not in ("train", "valid", "test"):
-            raise ValueError(f"unknown split {name!r}; splits: train, valid, test")
-        return getattr(self, name)
+        splits = {"train": self.train, "valid": self.valid, "test": self.test}
+        if name not in splits:
+            raise ValueError(f"unknown split {name!r}; splits: {', '.join(splits)}")
+        return splits[name]
 
     def to(self, device: torch.device) -> Dataset:
         """The same data set on `device`."""

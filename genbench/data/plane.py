@@ -27,6 +27,9 @@ SEED = 2020
 SPLITS = {"train": 2**18, "valid": 10_000, "test": 100_000}
 BOX = 5.0  # of the sine, which has no end of its own
 
+Sampler = Callable[[int, torch.Generator], Tensor]
+OfPoints = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class PlanarTarget:
@@ -41,10 +44,10 @@ class PlanarTarget:
     """
 
     name: str
-    sample: Callable[[int, torch.Generator], Tensor]
-    log_prob: Callable[[Tensor], Tensor]
-    energy: Callable[[Tensor], Tensor] | None = None
-    modes: Callable[[Tensor], Tensor] | None = None
+    sample: Sampler
+    log_prob: OfPoints
+    energy: OfPoints | None = None
+    modes: OfPoints | None = None
     mode_count: int = 1
     box: tuple[float, float, float, float] = (-7.0, 7.0, -7.0, 7.0)
 
@@ -174,7 +177,7 @@ def sample_checkerboard(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _with_energy(
-    name: str, sample: Callable, energy: Callable[[Tensor], Tensor], modes: Callable | None = None, count: int = 1
+    name: str, sample: Sampler, energy: OfPoints, modes: OfPoints | None = None, count: int = 1
 ) -> PlanarTarget:
     """A target whose samples have the density that the energy says."""
     return PlanarTarget(name, sample, lambda z: -energy(z), energy, modes, count)

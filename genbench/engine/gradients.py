@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from genbench.errors import ConfigError
 
 __all__ = ["Gradients", "Objective", "forget_compiled"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 """Inputs, one row per sample → a scalar to minimize and what is worth logging."""
@@ -41,7 +45,8 @@ class Gradients:
         values, gradients = function(*inputs)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             if self._add:
-                if gradient is not None:  # not of every parameter
+                if gradient is not None:  # the objective need not use every parameter
+                    assert parameter.grad is not None
                     parameter.grad += gradient
                 continue
             # A fused optimizer walks through memory: it would take the wrong elements of one laid out otherwise.
@@ -56,7 +61,7 @@ class Gradients:
         return {name: value.detach() for name, value in values.items()}, gradients
 
 
-def _compile(function: Callable) -> Callable:
+def _compile(function: Callable[P, R]) -> Callable[P, R]:
     from torch._dynamo import config
 
     if not hasattr(config, "trace_autograd_ops"):

@@ -155,4 +155,5 @@ def spread_apart(
             mean, size = (before * count + mean * size) / (count + size), count + size
         blocks.append((mean, size))
     pooled = np.array([mean for mean, size in blocks for _ in range(size)])
-    return np.minimum(np.maximum(pooled, low), high - steps[-1:]) + steps
+    apart: NDArray[np.float64] = np.minimum(np.maximum(pooled, low), high - steps[-1:]) + steps
+    return apart

@@ -328,12 +328,12 @@ def _levels(density: NDArray[np.float64]) -> list[float]:
         return []
     # A plateau, as of a uniform distribution, is surrounded just below its height.
     levels = [min(falling[np.searchsorted(mass, share * mass[-1])], 0.999 * falling[0]) for share in SHARES]
-    return np.unique(levels).tolist()
+    return [float(level) for level in np.unique(levels)]
 
 
 def _widest(texts: Sequence[str], size: float) -> float:
     """Inches that the longest text takes."""
-    return max(TextPath((0, 0), text, size=size).get_extents().x1 for text in texts) / 72
+    return max(float(TextPath((0, 0), text, size=size).get_extents().x1) for text in texts) / 72
 
 
 def _write_title(figure: Figure, title: str) -> None:

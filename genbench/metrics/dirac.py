@@ -136,7 +136,8 @@ def conserved_quantity(trajectory: ArrayLike, step: float, critic_first: bool = 
         [T], constant up to rounding.
     """
     psi, _, theta = np.asarray(trajectory, dtype=np.float64).T
-    return theta**2 + psi**2 + (-step if critic_first else step) * theta * psi
+    quantity: NDArray[np.float64] = theta**2 + psi**2 + (-step if critic_first else step) * theta * psi
+    return quantity
 
 
 def crossing_amplitude(trajectory: ArrayLike, last: float = 0.2) -> float | None:

@@ -173,7 +173,8 @@ class Inception:
         # A score must not depend on the GPU it was measured on. Modes are set around this call only, since `batches`
         # may be a generator that computes in between.
         with torch.no_grad(), repeatable():
-            return self._network(images.to(self.device).expand(-1, 3, -1, -1))
+            layers: tuple[Tensor, ...] = self._network(images.to(self.device).expand(-1, 3, -1, -1))
+        return layers
 
 
 def _download() -> Path:
@@ -206,7 +207,8 @@ class Statistics:
     def root(self) -> Tensor:
         """Σ^½, [2048, 2048]: symmetric, and computed once."""
         values, vectors = torch.linalg.eigh(self.sigma)
-        return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        return root
 
 
 def statistics(pool: Tensor) -> Statistics:
@@ -234,7 +236,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     root = b.root
     shared = torch.linalg.eigvalsh(root @ a.sigma @ root).clamp(min=0).sqrt().sum()
     difference = a.mu - b.mu
-    return (difference @ difference + a.sigma.trace() + b.sigma.trace() - 2 * shared).item()
+    return float(difference @ difference + a.sigma.trace() + b.sigma.trace() - 2 * shared)
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
@@ -248,7 +250,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     found = kid_features_to_metric(
         a.cpu(), b.cpu(), kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=SEED, verbose=False
     )
-    return found[KEY_METRIC_KID_MEAN]
+    return float(found[KEY_METRIC_KID_MEAN])
 
 
 def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
@@ -278,7 +280,8 @@ def inception_score(logits: Tensor) -> float:
     """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-    return isc_features_to_metric(logits.cpu(), splits=_splits(len(logits)), rng_seed=SEED)[KEY_METRIC_ISC_MEAN]
+    found = isc_features_to_metric(logits.cpu(), splits=_splits(len(logits)), rng_seed=SEED)
+    return float(found[KEY_METRIC_ISC_MEAN])
 
 
 @dataclass(frozen=True)

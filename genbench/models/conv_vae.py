@@ -29,7 +29,8 @@ class ResidualBlock(nn.Module):
         self.first, self.second = first, second
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(torch.relu(self.first(torch.relu(x))))
+        residual: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
+        return x + residual
 
 
 class ConvEncoder(nn.Module):
@@ -86,7 +87,8 @@ class ConvDecoder(nn.Module):
         initialize(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.last(self.blocks(self.unflatten(torch.relu(self.first(z))))) + self.bias
+        outputs: Tensor = self.last(self.blocks(self.unflatten(torch.relu(self.first(z)))))
+        return outputs + self.bias
 
 
 def residual_blocks(channels: int, blocks: int) -> nn.Sequential:

@@ -44,7 +44,8 @@ class DcganCritic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).flatten()
+        scores: Tensor = self.layers(x)
+        return scores.flatten()
 
 
 @register("model", "dcgan")

@@ -71,16 +71,19 @@ class MlpGenerator(nn.Module):
             self.register_buffer("reference", torch.randn(REFERENCE_ROWS, latent_dim))
 
     def forward(self, z: Tensor) -> Tensor:
-        if self.virtual:
-            return self.layers(torch.cat([self.reference, z]))[REFERENCE_ROWS:].view(-1, *self.shape)
-        return self.layers(z).view(-1, *self.shape)
+        z = torch.cat([self.reference, z]) if self.virtual else z
+        samples: Tensor = self.layers(z)
+        return (samples[REFERENCE_ROWS:] if self.virtual else samples).view(-1, *self.shape)
 
 
 class _Scores(nn.Sequential):
     """Samples of any shape → one score each, [B]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1)).squeeze(1)
+        x = x.flatten(1)
+        for layer in self:
+            x = layer(x)
+        return x.squeeze(1)
 
 
 def mlp_critic(inputs: int, hidden: Sequence[int], dropout: float = 0.0) -> nn.Module:

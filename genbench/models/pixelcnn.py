@@ -157,7 +157,8 @@ class MaskedConv2d(nn.Conv2d):
         return torch.where(self.mask, self.weight, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.masked_weight(), self.bias)[:, :, : x.shape[2]]
+        outputs: Tensor = self._conv_forward(x, self.masked_weight(), self.bias)
+        return outputs[:, :, : x.shape[2]]
 
 
 @register("model", "pixelcnn")
@@ -178,7 +179,8 @@ class PixelCnn(AutoregressiveImages):
         initialize(self)
 
     def network(self, x: Tensor) -> Tensor:
-        return self.last(self.blocks(torch.relu(self.first(x))))
+        logits: Tensor = self.last(self.blocks(torch.relu(self.first(x))))
+        return logits
 
     def sampler(self, count: int) -> Sampler:
         return PixelCnnSampler(self, count)
@@ -291,7 +293,8 @@ class GatedPixelCnn(AutoregressiveImages):
         for block in self.blocks:
             v, h, skip = block(v, h)
             skips = skips + skip
-        return self.head(skips)
+        logits: Tensor = self.head(skips)
+        return logits
 
     def sampler(self, count: int) -> Sampler:
         return GatedSampler(self, count)
@@ -323,7 +326,8 @@ class GatedSampler:
             block.beside.put(column, h)
             residual, skip = block.output(column)
             h, skips = h + residual, skips + skip
-        return self.head(skips[:, :, None, None])[:, 0, 0, 0]
+        logits: Tensor = self.head(skips[:, :, None, None])
+        return logits[:, 0, 0, 0]
 
     def set(self, column: int, pixels: Tensor) -> None:
         self.image.put(column, pixels[:, None])

@@ -225,9 +225,9 @@ class PixelMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] → [B, 2C, H, W], 0 where the mask is 1."""
-        out = self.layers(x.flatten(1).index_select(1, self.shown))
+        out: Tensor = self.layers(x.flatten(1).index_select(1, self.shown))
         everywhere = out.new_zeros(len(x), 2 * math.prod(x.shape[1:])).index_copy(1, self.hidden, out)
-        return everywhere.unflatten(1, (2 * x.shape[1], *x.shape[2:]))
+        return everywhere.view(len(x), 2 * x.shape[1], *x.shape[2:])
 
 
 class GatedResNet(nn.Sequential):
@@ -249,7 +249,10 @@ class GatedResNet(nn.Sequential):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """[B, C, H, W] → [B, 2C, H, W]"""
-        return super().forward(x if context is None else torch.cat([x, context], dim=1))
+        x = x if context is None else torch.cat([x, context], dim=1)
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class GatedBlock(nn.Module):
@@ -266,7 +269,8 @@ class GatedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.layers(x).chunk(2, dim=1)
-        return x + value * torch.sigmoid(gate)
+        residual: Tensor = value * torch.sigmoid(gate)
+        return x + residual
 
 
 class ConcatElu(nn.Module):

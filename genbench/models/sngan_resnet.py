@@ -30,7 +30,7 @@ class UpBlock(nn.Module):
         self.skip = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv1(interpolate(torch.relu(self.norm1(x)), scale_factor=2.0))
+        residual: Tensor = self.conv1(interpolate(torch.relu(self.norm1(x)), scale_factor=2.0))
         residual = self.conv2(torch.relu(self.norm2(residual)))
         return residual + interpolate(self.skip(x), scale_factor=2.0)  # 1 × 1: the same before and after upsampling
 
@@ -49,11 +49,12 @@ class DownBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv2(torch.relu(self.conv1(x if self.first else torch.relu(x))))
-        if not self.down:
-            return residual + self.skip(x)
-        # Pooling and the 1 × 1 convolution commute; pooled first, it costs a quarter.
-        return avg_pool2d(residual, 2) + self.skip(avg_pool2d(x, 2))
+        residual: Tensor = self.conv2(torch.relu(self.conv1(x if self.first else torch.relu(x))))
+        if self.down:
+            # Pooling and the 1 × 1 convolution commute; pooled first, it costs a quarter.
+            residual, x = avg_pool2d(residual, 2), avg_pool2d(x, 2)
+        skip: Tensor = self.skip(x)
+        return residual + skip
 
 
 class ResnetGenerator(nn.Module):
@@ -86,7 +87,8 @@ class ResnetCritic(nn.Module):
         self.last = nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(torch.relu(self.blocks(x)).sum(dim=(2, 3))).squeeze(1)
+        scores: Tensor = self.last(torch.relu(self.blocks(x)).sum(dim=(2, 3)))
+        return scores.squeeze(1)
 
 
 @register("model", "sngan-resnet")

@@ -123,7 +123,8 @@ class MlpVae(Vae):
         return Code(mu, logvar, None if self.posterior.closed_form else hidden)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z).view(-1, *self.shape)
+        logits: Tensor = self.decoder(z)
+        return logits.view(-1, *self.shape)
 
 
 @register("model", "conv-vae")
@@ -173,7 +174,8 @@ class ConvVae(Vae):
         return Code(*self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
+        outputs: Tensor = self.decoder(z)
+        return outputs
 
     def from_pixels(self, x: Tensor) -> Tensor | None:
         return None if self.pixelcnn is None else self.pixelcnn_weight * self.pixelcnn(x)

@@ -47,7 +47,8 @@ def gradients(critic: Critic, samples: Tensor) -> Tensor:
 
 def gradient_norms(critic: Critic, samples: Tensor) -> Tensor:
     """‖∇ₓC(x)‖₂ over all non-batch dimensions, [B]. Its subgradient where the norm is 0 is 0, never NaN."""
-    return torch.linalg.vector_norm(gradients(critic, samples), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(gradients(critic, samples), dim=1)
+    return norms
 
 
 def interpolate(real: Tensor, fake: Tensor) -> Tensor:

@@ -52,4 +52,5 @@ class _InFloat32(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         with without_autocast(weight.device):
-            return self.method(weight)
+            normalized: Tensor = self.method(weight)
+        return normalized
