@@ -47,8 +47,15 @@ __all__ = [
     "register",
 ]
 
-GROUPS = ("model", "loss", "regularizer", "dataset", "optimizer", "task")
-PACKAGES = ("models", "losses", "regularizers", "data", "optimizers", "tasks")
+# Groups of components, and the packages that define them.
+PACKAGES = {
+    "model": "models",
+    "loss": "losses",
+    "regularizer": "regularizers",
+    "dataset": "data",
+    "optimizer": "optimizers",
+    "task": "tasks",
+}
 
 _components: dict[tuple[str, str], Callable[..., Any]] = {}
 C = TypeVar("C", bound=Callable[..., Any])
@@ -108,8 +115,8 @@ def register(group: str, name: str) -> Callable[[C], C]:
     Raises ValueError for an unknown group or a name that is already taken by another component, and TypeError for a
     class that leaves out a method that its base class demands.
     """
-    if group not in GROUPS:
-        raise ValueError(f"unknown group {group!r}; groups: {', '.join(GROUPS)}")
+    if group not in PACKAGES:
+        raise ValueError(f"unknown group {group!r}; groups: {', '.join(PACKAGES)}")
 
     def remember(component: C) -> C:
         if missing := sorted(getattr(component, "__abstractmethods__", ())):
@@ -125,8 +132,8 @@ def register(group: str, name: str) -> Callable[[C], C]:
 @cache
 def load_components() -> None:
     """Import every module of the component packages and every plug-in, so that all have registered."""
-    for package_name in PACKAGES:
-        package = importlib.import_module(f"genbench.{package_name}")
+    for name in PACKAGES.values():
+        package = importlib.import_module(f"genbench.{name}")
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
     plugin_modules()

@@ -40,7 +40,7 @@ class Version:
 
     archive: DataFile
     files: tuple[DataFile, ...]
-    read: Callable[[Path], Batch]
+    reader: Callable[[Path], Batch]
 
     def lacks(self, root: Path) -> list[str]:
         """The files that are not there, as paths under the root."""
@@ -54,7 +54,7 @@ def cifar10(root: Path) -> Dataset:
     Raises DataError for files that are missing or damaged, or that cannot be unpacked.
     """
     version = _available(root)  # not cached: of some 0.6 s, the checksums take most
-    *train, test = (version.read(ensure(root, file)) for file in version.files)
+    *train, test = (version.reader(ensure(root, file)) for file in version.files)
     train_images, train_labels = _join(train)
     test_images, test_labels = _join([test])
     return Dataset(
@@ -151,9 +151,9 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
-def _version(archive: DataFile, directory: str, md5: dict[str, str], read: Callable[[Path], Batch]) -> Version:
+def _version(archive: DataFile, directory: str, md5: dict[str, str], reader: Callable[[Path], Batch]) -> Version:
     files = tuple(DataFile(f"{directory}/{name}", archive.url, value) for name, value in md5.items())
-    return Version(archive, files, read)
+    return Version(archive, files, reader)
 
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-__all__ = ["Dataset", "identity", "to_float32", "unit_interval"]
+__all__ = ["Dataset", "as_stored", "to_float32", "unit_interval"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,6 @@ def unit_interval(stored: Tensor) -> Tensor:
     return stored.to(torch.float32) / 255
 
 
-def identity(stored: Tensor) -> Tensor:
+def as_stored(stored: Tensor) -> Tensor:
     """Values that are stored as the model sees them."""
     return stored

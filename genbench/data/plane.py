@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genbench.data.dataset import Dataset, identity
+from genbench.data.dataset import Dataset, as_stored
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, register
 
-__all__ = ["TARGETS", "PlanarTarget", "PlaneDataset", "draw_splits", "plane"]
+__all__ = ["TARGETS", "PlaneDataset", "PlaneTarget", "draw_splits", "plane"]
 
 SEED = 2020
 SPLITS = {"train": 2**18, "valid": 10_000, "test": 100_000}
@@ -32,7 +32,7 @@ OfPoints = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class PlanarTarget:
+class PlaneTarget:
     """A distribution of points in the plane.
 
     Attributes:
@@ -56,7 +56,7 @@ class PlanarTarget:
 class PlaneDataset(Dataset):
     """Points [N, 2], or [N, T, 2] of T targets side by side."""
 
-    targets: tuple[PlanarTarget, ...] = ()
+    targets: tuple[PlaneTarget, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -178,19 +178,19 @@ def sample_checkerboard(count: int, generator: torch.Generator) -> Tensor:
 
 def _with_energy(
     name: str, sample: Sampler, energy: OfPoints, modes: OfPoints | None = None, count: int = 1
-) -> PlanarTarget:
+) -> PlaneTarget:
     """A target whose samples have the density that the energy says."""
-    return PlanarTarget(name, sample, lambda z: -energy(z), energy, modes, count)
+    return PlaneTarget(name, sample, lambda z: -energy(z), energy, modes, count)
 
 
-TARGETS: dict[str, PlanarTarget] = {
+TARGETS: dict[str, PlaneTarget] = {
     target.name: target
     for target in (
         _with_energy("arcs", sample_arcs, arcs_energy, lambda z: (z[:, 0] > 0).long(), 2),
-        PlanarTarget("sine", sample_sine, boxed_sine, sine_energy, box=(-BOX, BOX, -6.0, 6.0)),
+        PlaneTarget("sine", sample_sine, boxed_sine, sine_energy, box=(-BOX, BOX, -6.0, 6.0)),
         _with_energy("two-moons", sample_two_moons, two_moons_energy),
         _with_energy("eight-gaussians", sample_eight_gaussians, eight_gaussians_energy, nearest_of_eight, 8),
-        PlanarTarget("checkerboard", sample_checkerboard, checkerboard_log_prob, box=(-4.0, 4.0, -4.0, 4.0)),
+        PlaneTarget("checkerboard", sample_checkerboard, checkerboard_log_prob, box=(-4.0, 4.0, -4.0, 4.0)),
     )
 }
 
@@ -218,7 +218,7 @@ def _dataset(name: str, splits: dict[str, Tensor], targets: Sequence[str]) -> Pl
         train=splits["train"],
         valid=splits["valid"],
         test=splits["test"],
-        to_float=identity,
+        to_float=as_stored,
         binary=False,
         protocol={"split": "/".join(str(count) for count in SPLITS.values()) + " points"},
         targets=tuple(TARGETS[target] for target in targets),

@@ -9,190 +9,40 @@ Network and formulas are torch-fidelity's, so values agree with that library; im
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import http.client
-import io
-import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genbench.data.files import store
-from genbench.engine.device import double, float64_device, inference_layout, repeatable
-from genbench.errors import ConfigError, DataError
+from genbench.engine.device import double
+from genbench.metrics.inception import NETWORK, RESIZE, ROUNDING, Features
 
 __all__ = [
     "SCORES",
-    "Extractor",
-    "Features",
-    "Inception",
-    "Reference",
+    "RealFeatures",
     "Statistics",
-    "find_weights",
+    "drawn",
     "frechet_distance",
     "inception_score",
     "kernel_distance",
     "precision_recall",
     "protocol",
-    "reference",
     "rows",
     "scores",
     "statistics",
-    "to_bytes",
 ]
 
 SCORES = ("fid", "kid", "precision", "recall", "inception_score")
-
-NETWORK = "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)"
-RESIZE = "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)"
-ROUNDING = "clamp to [0, 1], then the byte nearest to 255 x"
-WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
-
 SEED = 2020  # torch-fidelity's own: of rows, KID's subsets and the order of IS's splits
-BATCH_SIZE = 32  # images that go through Inception at once; only rounding depends on it
 POOL_ROWS = 10_000  # real images whose features are kept, and images of each kind for precision and recall, at most
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 NEIGHBOURHOOD = 3  # precision and recall: a ball reaches to the third neighbour
 SPLITS = 10  # of the Inception Score
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """[N, C, H, W] floats in [0, 1] → uint8: clamped, then the nearest byte, `round(255 x)`, half to even.
-
-    The inverse of bytes / 255, exactly. NaN counts as black.
-    """
-    return (images.float().nan_to_num(nan=0.0).clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def find_weights(data_root: Path, chosen: Path | None) -> Path | None:
-    """The file of Inception's weights: `chosen`, else one under `data_root`/inception, else None: to be downloaded.
-
-    A file with the classifier head is preferred to one without. Raises DataError if `chosen` is not there.
-    """
-    if chosen is not None:
-        if not chosen.expanduser().is_file():
-            raise DataError(
-                f"there are no Inception weights at {chosen}\n"
-                f"  set metrics.inception_weights to where {WEIGHTS} lies, or unset it to let it be found"
-            )
-        return chosen.expanduser()
-    found = (data_root / "inception").glob("weights-inception-2015-12-05*.pth")
-    return min(found, key=lambda path: (path.name != WEIGHTS, path.name), default=None)
-
-
-@dataclass(frozen=True)
-class Features:
-    """What Inception sees in N images, float32 where it sees them (50,000 images are 410 MB, with logits 610 MB).
-
-    Attributes:
-        pool: [N, 2048], the last pooling layer.
-        logits: [N, 1008] of the classifier without its bias; None if the weights have no classifier head.
-    """
-
-    pool: Tensor
-    logits: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.pool)
-
-
-class Extractor(Protocol):
-    """What turns images into features: `Inception`."""
-
-    weights_id: str
-    device: torch.device
-
-    def features(self, batches: Iterable[Tensor]) -> Features: ...
-
-
-class Inception:
-    """torch-fidelity's `inception-v3-compat` on a device, frozen.
-
-    Attributes:
-        device: where it computes.
-        weights_id: the first 12 digits of the SHA-256 of the weights' file.
-        has_classifier: there are logits. A file without the classifier head has NaN in its place.
-    """
-
-    def __init__(self, weights: Path | None, device: torch.device) -> None:
-        """`weights` as `find_weights` returns it; None downloads them to where torch-fidelity would.
-
-        Raises DataError if they cannot be downloaded or read.
-        """
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # seconds to import
-
-        path = _download() if weights is None else weights
-        try:
-            content = path.read_bytes()
-            # torch-fidelity unpickles whatever the file holds: here it is known to hold nothing but tensors.
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            finite = {key: bool(tensor.isfinite().all()) for key, tensor in state.items()}
-            if bad := [key for key, good in finite.items() if not good and not key.startswith("fc.")]:
-                raise ValueError(f"{bad[0]} is not finite")
-            self.has_classifier = all(finite.values())
-            layers = ["2048", "logits_unbiased"] if self.has_classifier else ["2048"]
-            with torch.random.fork_rng(devices=[]):  # the layers are initialized at random before they are loaded
-                network = FeatureExtractorInceptionV3(
-                    "inception-v3-compat", layers, feature_extractor_weights_path=io.BytesIO(content)
-                )
-        except Exception as error:  # a file that is something else may raise anything
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise DataError(
-                f"{path} is not a readable file of Inception weights: {reason}\n"
-                f"  delete it, or set metrics.inception_weights to where {WEIGHTS} lies"
-            ) from error
-        self.device = device
-        self.weights_id = hashlib.sha256(content).hexdigest()[:12]
-        # Features of another layout differ by rounding only (1e-5).
-        self._network = network.to(device, memory_format=inference_layout(device)).eval().requires_grad_(False)
-
-    def features(self, batches: Iterable[Tensor]) -> Features:
-        """Of uint8 images [N, 3, H, W], or [N, 1, H, W] taken as grey, in batches of any size, on any device.
-
-        Raises ValueError for images of another type or shape, and if there are none.
-        """
-        parts: list[tuple[Tensor, ...]] = []
-        for batch in batches:
-            if batch.dtype != torch.uint8 or batch.dim() != 4 or batch.shape[1] not in (1, 3):
-                raise ValueError(f"expected uint8 images [N, 3 or 1, H, W], got {batch.dtype} {list(batch.shape)}")
-            parts += [self._forward(chunk) for chunk in batch.split(BATCH_SIZE) if len(chunk)]
-        if not parts:
-            raise ValueError("there are no images")
-        return Features(*(torch.cat(layer) for layer in zip(*parts, strict=True)))
-
-    def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        # A score must not depend on the GPU it was measured on. Modes are set around this call only, since `batches`
-        # may be a generator that computes in between.
-        with torch.no_grad(), repeatable():
-            layers: tuple[Tensor, ...] = self._network(images.to(self.device).expand(-1, 3, -1, -1))
-        return layers
-
-
-def _download() -> Path:
-    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-
-    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
-        # No network, no such address, no space; a connection that breaks off.
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            raise DataError(
-                f"{WEIGHTS} is not at {path} and cannot be downloaded from {URL_INCEPTION_V3}: {error}\n"
-                f"  download it elsewhere and put it into inception/ under data_root (or $GENBENCH_DATA),"
-                f" or set metrics.inception_weights=PATH"
-            ) from error
-    return path
 
 
 @dataclass(frozen=True)
@@ -263,8 +113,8 @@ def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
 
     size = _pool_size(len(generated), len(real))
     found = prc_features_to_metric(
-        _drawn(generated, size).cpu(),
-        _drawn(real, size).cpu(),
+        drawn(generated, size).cpu(),
+        drawn(real, size).cpu(),
         prc_neighborhood=_neighbourhood(size),
         prc_batch_size=1000,  # with save_cpu_ram: blocks of 1000 rows of distances instead of all at once
         save_cpu_ram=True,
@@ -285,7 +135,7 @@ def inception_score(logits: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Reference:
+class RealFeatures:
     """Real images, as the scores need them.
 
     Attributes:
@@ -309,60 +159,7 @@ def rows(total: int, count: int) -> NDArray[np.int64]:
     return np.arange(total) if count == total else np.random.RandomState(SEED).choice(total, count, replace=False)
 
 
-def reference(
-    inception: Extractor, images: Tensor, name: str, split: str, count: int, cache_dir: Path | None
-) -> Reference:
-    """Statistics and features of `count` of the uint8 images [N, 3 or 1, H, W], the rows drawn by `rows`.
-
-    They are kept in `cache_dir` (116 MB for 10,000 images; None: not kept) under a hash of the images themselves,
-    the weights and all else they depend on. A damaged file and a directory that cannot be written to are no errors:
-    then they are computed. Raises ConfigError if there are not so many images.
-    """
-    total = len(images)
-    if not 2 <= count <= total:
-        raise ConfigError(
-            f"{count} reference images of {name}, split {split}, were asked for; it has {total}",
-            f"ask for 2 to {total}",
-        )
-    chosen = f"all {total}" if count == total else f"RandomState({SEED}).choice({total}, {count}, replace=False)"
-    used = images if count == total else images[torch.from_numpy(rows(total, count)).to(images.device)]
-    origin = {
-        "name": name,
-        "split": split,
-        "rows": chosen,
-        "pool_rows": POOL_ROWS,
-        "weights": inception.weights_id,
-        "shape": list(used.shape),
-        "images": hashlib.sha256(used.cpu().contiguous().numpy().data).hexdigest(),
-    }
-    key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
-    path = cache_dir / f"{name}-{split}-{count}-{key[:12]}.npz" if cache_dir else None
-    if (found := _restore(path, key, count, float64_device(inception.device))) is None:
-        pool = inception.features([used]).pool
-        found = statistics(pool), _drawn(pool, min(count, POOL_ROWS)).cpu()
-        _store(path, key, *found)
-    return Reference(*found, name=name, split=split, chosen=chosen, weights_id=inception.weights_id)
-
-
-def _restore(path: Path | None, key: str, count: int, device: torch.device) -> tuple[Statistics, Tensor] | None:
-    # A damaged archive may raise anything: whatever it is, compute again. NumPy refuses to unpickle.
-    with contextlib.suppress(Exception):
-        if path is not None:
-            with np.load(path) as stored:
-                if stored["key"].item() == key:
-                    # Copied to where PyTorch lays its own tensors, so that products round as they did.
-                    mu, sigma = (torch.tensor(stored[name], device=device) for name in ("mu", "sigma"))
-                    return Statistics(mu, sigma, count), torch.from_numpy(stored["pool"])
-    return None
-
-
-def _store(path: Path | None, key: str, found: Statistics, pool: Tensor) -> None:
-    if path is not None:
-        arrays = {"mu": found.mu, "sigma": found.sigma, "pool": pool}
-        store(path, np.savez, {"key": np.array(key)} | {name: each.cpu().numpy() for name, each in arrays.items()})
-
-
-def scores(generated: Features, reference: Reference, which: Collection[str] = SCORES) -> dict[str, float]:
+def scores(generated: Features, real: RealFeatures, which: Collection[str] = SCORES) -> dict[str, float]:
     """Those of `SCORES` that `which` names and that there are: without logits there is no inception_score.
 
     Raises ValueError for another name, and for fewer than two images.
@@ -371,28 +168,28 @@ def scores(generated: Features, reference: Reference, which: Collection[str] = S
     _at_least_two(len(generated))
     found = {}
     if "fid" in which:
-        found["fid"] = frechet_distance(statistics(generated.pool), reference.statistics)
+        found["fid"] = frechet_distance(statistics(generated.pool), real.statistics)
     if "kid" in which:
-        found["kid"] = kernel_distance(generated.pool, reference.pool)
+        found["kid"] = kernel_distance(generated.pool, real.pool)
     if "precision" in which or "recall" in which:
-        pair = dict(zip(("precision", "recall"), precision_recall(generated.pool, reference.pool), strict=True))
+        pair = dict(zip(("precision", "recall"), precision_recall(generated.pool, real.pool), strict=True))
         found |= {name: value for name, value in pair.items() if name in which}
     if "inception_score" in which and generated.logits is not None:
         found["inception_score"] = inception_score(generated.logits)
     return found
 
 
-def protocol(generated: Features, reference: Reference, which: Collection[str] = SCORES) -> dict[str, str | int]:
+def protocol(generated: Features, real: RealFeatures, which: Collection[str] = SCORES) -> dict[str, str | int]:
     """How `scores` of the same arguments measures: whatever a value depends on beside the images."""
     _known(which)
-    n, m = len(generated), len(reference.pool)
+    n, m = len(generated), len(real.pool)
     said: dict[str, str | int] = {
         "n_generated": n,
-        "n_reference": reference.statistics.count,
-        "reference_split": f"{reference.name} {reference.split}",
-        "reference_rows": reference.chosen,
+        "n_reference": real.statistics.count,
+        "reference_split": f"{real.name} {real.split}",
+        "reference_rows": real.chosen,
         "inception": NETWORK,
-        "inception_weights": reference.weights_id,
+        "inception_weights": real.weights_id,
         "resize": RESIZE,
         "rounding": ROUNDING,
     }
@@ -434,7 +231,7 @@ def _splits(n: int) -> int:
     return min(SPLITS, n)
 
 
-def _drawn(features: Tensor, count: int) -> Tensor:
+def drawn(features: Tensor, count: int) -> Tensor:
     if count == len(features):
         return features
     return features[torch.from_numpy(rows(len(features), count)).to(features.device)]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from genbench.data.plane import TARGETS, PlanarTarget
+from genbench.data.plane import TARGETS, PlaneTarget
 from genbench.engine.device import double
 from genbench.metrics.importance import log_normalizer
 
@@ -103,7 +103,7 @@ def energy_truth(target: str) -> Truth:
 
 
 @torch.no_grad()
-def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, float]:
+def judge_log_prob(log_q: Tensor, x: Tensor, target: PlaneTarget) -> dict[str, float]:
     """How well log q(x) [N], at samples x [N, 2] of the target, fits them.
 
     `nll` with its standard error; `kl`, the mean of log p(x) − log q(x), which varies far less than `nll` minus the
@@ -119,7 +119,7 @@ def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, 
 
 
 @torch.no_grad()
-def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, float]:
+def judge_samples(log_q: Tensor, x: Tensor, target: PlaneTarget) -> dict[str, float]:
     """How well samples x [N, 2] of q, with log q(x) [N], fit the target's energy.
 
     `free_energy` E_q[log q + U] and `reverse_kl`, the same above its minimum −log Z; `log_z` by importance sampling,

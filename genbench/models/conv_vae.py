@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from genbench.errors import ConfigError
+from genbench.models.initialization import initialize
 
-__all__ = ["INIT_STD", "ConvDecoder", "ConvEncoder", "ResidualBlock", "initialize"]
+__all__ = ["INIT_STD", "ConvDecoder", "ConvEncoder", "ResidualBlock"]
 
 INIT_STD = 0.01
 STRIDE = 4
@@ -54,7 +55,7 @@ class ConvEncoder(nn.Module):
         self.first = nn.Conv2d(shape[0], channels, 7, stride=STRIDE, padding=3, bias=False)
         self.blocks = residual_blocks(channels, blocks)
         self.last = nn.Conv2d(channels, 2 + context, 3, padding=1)
-        initialize(self)
+        initialize(self, INIT_STD)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         outputs = self.last(self.blocks(torch.relu(self.first(x))))
@@ -84,7 +85,7 @@ class ConvDecoder(nn.Module):
         self.blocks = residual_blocks(channels, blocks)
         self.last = nn.ConvTranspose2d(channels, shape[0], STRIDE, stride=STRIDE, bias=False)
         self.bias = nn.Parameter(torch.zeros(*shape))
-        initialize(self)
+        initialize(self, INIT_STD)
 
     def forward(self, z: Tensor) -> Tensor:
         outputs: Tensor = self.last(self.blocks(self.unflatten(torch.relu(self.first(z)))))
@@ -104,12 +105,3 @@ def latent_size(shape: Sequence[int]) -> tuple[int, int]:
         size = " × ".join(map(str, shape))
         raise ConfigError(f"a convolutional VAE is for images with sides of multiples of 4, and these are {size}")
     return shape[1] // STRIDE, shape[2] // STRIDE
-
-
-def initialize(network: nn.Module) -> None:
-    """Weights N(0, 0.01²), biases 0."""
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            nn.init.normal_(module.weight, 0.0, INIT_STD)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

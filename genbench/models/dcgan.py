@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from genbench.errors import ConfigError
-from genbench.models.gan import GanPair, initialize
+from genbench.models.gan import GanPair
+from genbench.models.initialization import initialize
 from genbench.registry import PositiveInt, register
 
 __all__ = ["Dcgan", "DcganCritic", "DcganGenerator"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["GanPair", "initialize"]
+__all__ = ["GanPair"]
 
 
 class GanPair(nn.Module):
@@ -21,16 +21,3 @@ class GanPair(nn.Module):
     def sample_latent(self, count: int) -> Tensor:
         """[count, L], drawn where the generator's parameters lie."""
         return torch.randn(count, self.latent_dim, device=next(self.generator.parameters()).device)
-
-
-def initialize(network: nn.Module, std: float) -> None:
-    """Weights N(0, std²), biases 0; batch normalization's gains N(1, std²) (DCGAN, Radford et al. 2016)."""
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            nn.init.normal_(module.weight, 0.0, std)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, std)
-        else:
-            continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

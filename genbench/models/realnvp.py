@@ -244,7 +244,7 @@ class GatedResNet(nn.Sequential):
     def __init__(self, channels: int, width: int, blocks: int, context: int = 0) -> None:
         layers: list[nn.Module] = [nn.Conv2d(channels + context, width, 3, padding=1)]
         for _ in range(blocks):
-            layers += [GatedBlock(width), ChannelNorm(width)]
+            layers += [GatedResidualBlock(width), ChannelNorm(width)]
         super().__init__(*layers, ConcatElu(), zeroed(nn.Conv2d(2 * width, 2 * channels, 3, padding=1)))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -255,7 +255,7 @@ class GatedResNet(nn.Sequential):
         return x
 
 
-class GatedBlock(nn.Module):
+class GatedResidualBlock(nn.Module):
     """x + value · sigmoid(gate), both of one convolution 3 × 3 and one 1 × 1."""
 
     def __init__(self, width: int) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from genbench.data.plane import PlanarTarget, PlaneDataset
+from genbench.data.plane import PlaneDataset, PlaneTarget
 from genbench.engine.batches import NoiseStream
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.task import Record, Stage, Task
 from genbench.errors import ConfigError
-from genbench.figures.flows import density_panel
+from genbench.figures.plane import density_panel
 from genbench.functional import LOG_2PI
 from genbench.losses.density import NegativeLogLikelihood
 from genbench.metrics.plane import energy_truth, judge_log_prob, judge_samples, sample_truth
@@ -39,7 +39,7 @@ class Block:
     """The flows of one mode and target, which lie side by side in the ensemble."""
 
     mode: str
-    target: PlanarTarget
+    target: PlaneTarget
     column: int  # of the target, among those of the data set
     rows: slice  # of the ensemble
 

@@ -1,0 +1,155 @@
+"""Features of images, as the Inception network of torch-fidelity sees them; images stay tensors on the device."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from genbench.engine.device import inference_layout, repeatable
+from genbench.errors import DataError
+
+__all__ = ["NETWORK", "RESIZE", "ROUNDING", "Extractor", "Features", "Inception", "find_weights", "to_bytes"]
+
+NETWORK = "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)"
+RESIZE = "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)"
+ROUNDING = "clamp to [0, 1], then the byte nearest to 255 x"
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+BATCH_SIZE = 32  # images that go through Inception at once; only rounding depends on it
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """[N, C, H, W] floats in [0, 1] → uint8: clamped, then the nearest byte, `round(255 x)`, half to even.
+
+    The inverse of bytes / 255, exactly. NaN counts as black.
+    """
+    return (images.float().nan_to_num(nan=0.0).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def find_weights(data_root: Path, chosen: Path | None) -> Path | None:
+    """The file of Inception's weights: `chosen`, else one under `data_root`/inception, else None: to be downloaded.
+
+    A file with the classifier head is preferred to one without. Raises DataError if `chosen` is not there.
+    """
+    if chosen is not None:
+        if not chosen.expanduser().is_file():
+            raise DataError(
+                f"there are no Inception weights at {chosen}\n"
+                f"  set metrics.inception_weights to where {WEIGHTS} lies, or unset it to let it be found"
+            )
+        return chosen.expanduser()
+    found = (data_root / "inception").glob("weights-inception-2015-12-05*.pth")
+    return min(found, key=lambda path: (path.name != WEIGHTS, path.name), default=None)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What Inception sees in N images, float32 where it sees them (50,000 images are 410 MB, with logits 610 MB).
+
+    Attributes:
+        pool: [N, 2048], the last pooling layer.
+        logits: [N, 1008] of the classifier without its bias; None if the weights have no classifier head.
+    """
+
+    pool: Tensor
+    logits: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+
+class Extractor(Protocol):
+    """What turns images into features: `Inception`."""
+
+    weights_id: str
+    device: torch.device
+
+    def features(self, batches: Iterable[Tensor]) -> Features: ...
+
+
+class Inception:
+    """torch-fidelity's `inception-v3-compat` on a device, frozen.
+
+    Attributes:
+        device: where it computes.
+        weights_id: the first 12 digits of the SHA-256 of the weights' file.
+        has_classifier: there are logits. A file without the classifier head has NaN in its place.
+    """
+
+    def __init__(self, weights: Path | None, device: torch.device) -> None:
+        """`weights` as `find_weights` returns it; None downloads them to where torch-fidelity would.
+
+        Raises DataError if they cannot be downloaded or read.
+        """
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # seconds to import
+
+        path = _download() if weights is None else weights
+        try:
+            content = path.read_bytes()
+            # torch-fidelity unpickles whatever the file holds: here it is known to hold nothing but tensors.
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            finite = {key: bool(tensor.isfinite().all()) for key, tensor in state.items()}
+            if bad := [key for key, good in finite.items() if not good and not key.startswith("fc.")]:
+                raise ValueError(f"{bad[0]} is not finite")
+            self.has_classifier = all(finite.values())
+            layers = ["2048", "logits_unbiased"] if self.has_classifier else ["2048"]
+            with torch.random.fork_rng(devices=[]):  # the layers are initialized at random before they are loaded
+                network = FeatureExtractorInceptionV3(
+                    "inception-v3-compat", layers, feature_extractor_weights_path=io.BytesIO(content)
+                )
+        except Exception as error:  # a file that is something else may raise anything
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise DataError(
+                f"{path} is not a readable file of Inception weights: {reason}\n"
+                f"  delete it, or set metrics.inception_weights to where {WEIGHTS} lies"
+            ) from error
+        self.device = device
+        self.weights_id = hashlib.sha256(content).hexdigest()[:12]
+        # Features of another layout differ by rounding only (1e-5).
+        self._network = network.to(device, memory_format=inference_layout(device)).eval().requires_grad_(False)
+
+    def features(self, batches: Iterable[Tensor]) -> Features:
+        """Of uint8 images [N, 3, H, W], or [N, 1, H, W] taken as grey, in batches of any size, on any device.
+
+        Raises ValueError for images of another type or shape, and if there are none.
+        """
+        parts: list[tuple[Tensor, ...]] = []
+        for batch in batches:
+            if batch.dtype != torch.uint8 or batch.dim() != 4 or batch.shape[1] not in (1, 3):
+                raise ValueError(f"expected uint8 images [N, 3 or 1, H, W], got {batch.dtype} {list(batch.shape)}")
+            parts += [self._forward(chunk) for chunk in batch.split(BATCH_SIZE) if len(chunk)]
+        if not parts:
+            raise ValueError("there are no images")
+        return Features(*(torch.cat(layer) for layer in zip(*parts, strict=True)))
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        # A score must not depend on the GPU it was measured on. Modes are set around this call only, since `batches`
+        # may be a generator that computes in between.
+        with torch.no_grad(), repeatable():
+            layers: tuple[Tensor, ...] = self._network(images.to(self.device).expand(-1, 3, -1, -1))
+        return layers
+
+
+def _download() -> Path:
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
+        # No network, no such address, no space; a connection that breaks off.
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            raise DataError(
+                f"{WEIGHTS} is not at {path} and cannot be downloaded from {URL_INCEPTION_V3}: {error}\n"
+                f"  download it elsewhere and put it into inception/ under data_root (or $GENBENCH_DATA),"
+                f" or set metrics.inception_weights=PATH"
+            ) from error
+    return path
