@@ -2,7 +2,7 @@
 
 A component is a callable registered under `(group, name)`. Its keyword-only parameters *are* its
 configuration schema: name, type, default and admissible range are written once, in the signature.
-Its positional parameters are what the bench hands in (a data set's shape, parameters to optimize …).
+genbench supplies its positional parameters (a data set's shape, parameters to optimize …).
 
     @register("regularizer", "r1")
     @dataclass(kw_only=True)
@@ -113,7 +113,7 @@ def register(group: str, name: str) -> Callable[[C], C]:
     """Class or function decorator: makes a component known as `name` in `group`.
 
     Raises ValueError for an unknown group or a name that is already taken by another component, and TypeError for a
-    class that leaves out a method that its base class demands.
+    class that leaves an abstract method undefined.
     """
     if group not in PACKAGES:
         raise ValueError(f"unknown group {group!r}; groups: {', '.join(PACKAGES)}")
@@ -131,7 +131,7 @@ def register(group: str, name: str) -> Callable[[C], C]:
 
 @cache
 def load_components() -> None:
-    """Import every module of the component packages and every plug-in, so that all have registered."""
+    """Import every module of the component packages and every plug-in, which registers their components."""
     for name in PACKAGES.values():
         package = importlib.import_module(f"genbench.{name}")
         for module in pkgutil.iter_modules(package.__path__):
@@ -146,7 +146,7 @@ def plugin_modules() -> tuple[ModuleType, ...]:
     for entry in sorted(entry_points(group="genbench.plugins")):
         try:
             modules.append(entry.load())
-        except Exception as error:  # somebody else's code: whatever it raises, name the culprit
+        except Exception as error:  # foreign code may raise anything: name the plug-in
             raise ConfigError(f"plug-in {entry.name} ({entry.value}) cannot be imported: {error}") from error
     return tuple(modules)
 
@@ -190,12 +190,12 @@ def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def build(group: str, config: dict[str, Any], *context: Any) -> Any:
-    """Call the component that `config["name"]` names with the bench's `context` and the other keys."""
+    """Call the component `config["name"]` with the positional `context` and the other keys."""
     options = {key: value for key, value in config.items() if key != "name"}
     return lookup(group, config["name"])(*context, **options)
 
 
 def closest(word: str, words: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"`, or nothing where no word is near."""
+    """`"; did you mean 'x'?"`, or an empty string if no word is similar."""
     match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f"; did you mean {match[0]!r}?" if match else ""

@@ -1,7 +1,7 @@
-"""Binarized MNIST as Larochelle fixed it: the data set of most published nats.
+"""Binarized MNIST as fixed by Larochelle: the data set of most published likelihoods.
 
-Larochelle & Murray 2011, "The Neural Autoregressive Distribution Estimator": every pixel drawn once from a
-Bernoulli variable with the grey value as its mean; 50,000 / 10,000 / 10,000 images.
+Larochelle & Murray 2011, "The Neural Autoregressive Distribution Estimator": every pixel was drawn
+once from a Bernoulli distribution with the grey value as its mean; 50,000 / 10,000 / 10,000 images.
 """
 
 from __future__ import annotations

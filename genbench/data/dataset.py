@@ -13,12 +13,12 @@ __all__ = ["Dataset", "as_stored", "to_float32", "unit_interval"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits as tensors [N, *shape], stored compactly and small enough to lie on the device.
+    """Three splits as tensors [N, *shape], stored compactly so that they fit on the device.
 
     Attributes:
         to_float: stored values → what a model sees.
         binary: every value is 0 or 1.
-        protocol: which data exactly (binarization, split …): part of every result.
+        protocol: details of the data (binarization, split …) that every result reports.
         labels: class of every row, by split; empty where there are none.
     """
 

@@ -1,4 +1,4 @@
-"""What normalizing flows do: planar maps of normal samples, samples moving through the layers, and temperatures."""
+"""Normalizing flows at work: planar maps of normal samples, samples moving through layers, temperatures."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from genbench.figures.style import (
 
 __all__ = ["animate_flow", "planar_maps", "temperature_rows"]
 
-MOST_BINS = 100  # of a planar map's histogram, to a side: two figure pixels each
+MAX_BINS = 100  # per side of a planar map's histogram: two figure pixels each
 
 # Seconds of an animated flow, and frames from one layer to the next.
 FRAME, START, END = 0.06, 0.8, 2.4
-MOVING_FRAMES, MOST_PER_LAYER = 64, 12
+MOVING_FRAMES, MAX_FRAMES_PER_LAYER = 64, 12
 
-# Neighbours in angle are neighbours in colour.
+# A cyclic colour map.
 ANGLE = LinearSegmentedColormap.from_list("angle", [BLUE, GREEN, ORANGE, VERMILLION, "#A6559A", BLUE])
 
 
 def planar_maps(samples: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str = "") -> Figure:
-    """What single random planar maps make of normal samples, one map to a cell.
+    """Images of normal samples under single random planar maps, one map per cell.
 
     Every cell is a histogram on the same square, which holds at least 99.9 per cent of each map's coordinates.
-    Colours go with the square root of the count and end at the most crowded bin of the cell.
+    Colours show the square root of the count, up to the cell's highest bin.
 
     Args:
         samples: [R, C, S, 2].
@@ -66,7 +66,7 @@ def planar_maps(samples: ArrayLike, rows: Sequence[str], columns: Sequence[str],
     if not reach:
         raise ValueError("no sample is finite")
     extent = max(reach) or 1.0
-    bins = min(max(round(array.shape[2] ** 0.5), 40), MOST_BINS)
+    bins = min(max(round(array.shape[2] ** 0.5), 40), MAX_BINS)
     edges = np.linspace(-extent, extent, bins + 1)
     side, edge, between, name = 1.32, 0.08, 0.07, 0.27
     left = edge + _widest(rows, LABEL_SIZE) + 0.1
@@ -91,10 +91,10 @@ def planar_maps(samples: ArrayLike, rows: Sequence[str], columns: Sequence[str],
 
 
 def animate_flow(path: str | Path, points: ArrayLike, extent: float, title: str = "") -> None:
-    """Writes a GIF of samples that move through the layers of a flow, coloured by the angle at which they start.
+    """Write a GIF of samples that move through the layers of a flow, coloured by their initial angle.
 
-    From layer to layer they move in straight lines, slower at both ends. Samples outside the square, or not finite,
-    are not drawn. With a thousand samples the file has about 1 MB.
+    They move in straight lines from layer to layer, more slowly at both ends. Samples that are outside of the square
+    or not finite are not drawn. With a thousand samples the file has about 1 MB.
 
     Args:
         path: of the GIF, overwritten.
@@ -117,7 +117,7 @@ def animate_flow(path: str | Path, points: ArrayLike, extent: float, title: str 
     marks = scatter(axes, array[0], ANGLE(angles), 900)
     show_plane(axes, extent)
     caption = figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
-    steps = min(MOST_PER_LAYER, max(1, MOVING_FRAMES // layers))
+    steps = min(MAX_FRAMES_PER_LAYER, max(1, MOVING_FRAMES // layers))
 
     def drawn() -> Iterator[float]:
         for frame in range(layers * steps + 1):
@@ -133,7 +133,7 @@ def animate_flow(path: str | Path, points: ArrayLike, extent: float, title: str 
 
 
 def temperature_rows(images: ArrayLike, labels: Sequence[str], title: str = "") -> Figure:
-    """Rows of images, each with a name: the same base samples, scaled by another temperature in every row.
+    """Labelled rows of images from the same base samples, scaled by a different temperature in each row.
 
     Args:
         images: [R, N, 1 or 3, H, W] in [0, 1].
@@ -157,5 +157,5 @@ def temperature_rows(images: ArrayLike, labels: Sequence[str], title: str = "") 
 
 
 def _widest(texts: Sequence[str], size: float) -> float:
-    """Inches that the longest text takes."""
+    """Width of the longest text in inches."""
     return max(float(TextPath((0, 0), text, size=size).get_extents().x1) for text in texts) / 72

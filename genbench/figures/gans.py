@@ -1,4 +1,4 @@
-"""The divergence that an image GAN approximates beside its FID."""
+"""An image GAN's approximated divergence and its FID over training."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from genbench.figures.style import (
 
 __all__ = ["metric_and_fid"]
 
-# From this ratio of its ends on, a range of FIDs is drawn on a log scale: FID falls from hundreds within the
-# first evaluations, and what happens later is a matter of ten per cent.
+# FIDs whose range has at least this ratio of its ends are drawn on a log scale: FID falls from hundreds within the
+# first evaluations, and later changes by ten per cent.
 LOG_RATIO = 4.0
 TICK_STEPS = [1, 2, 2.5, 5, 10]
-MARKED = 60  # points, up to which every one gets a marker
+MAX_MARKERS = 60  # points are drawn with markers up to this number
 
 
 def metric_and_fid(
@@ -43,10 +43,10 @@ def metric_and_fid(
 ) -> Figure:
     """The approximated divergence and the Fréchet inception distance over generator steps.
 
-    The divergence belongs to the left axis and FID to the right one, each in its curve's colour. The right
-    margin names the best FID with its step, the final FID and every reference. Without FIDs there is neither a
-    right axis nor a margin, and references are left out. Values that are not finite leave gaps. The left axis
-    contains zero; the right one is logarithmic where its ends are far apart.
+    The divergence has the left axis and FID the right one, each in its curve's colour. The right margin lists the
+    best FID with its step, the final FID and every reference. Without FIDs there are no right axis, margin or
+    references. Values that are not finite leave gaps. The left axis contains zero; the right one is logarithmic if
+    its ends are far apart.
 
     Args:
         metric: (generator step, the critic's estimate of the divergence).
@@ -65,7 +65,7 @@ def metric_and_fid(
     _set_steps(axes, [step for step, _ in (*metric, *fid)])
     _colour_axis(axes, "left", BLUE, f"{symbol} (critic’s estimate)")
     _plot(axes, metric, "divergence", BLUE, "o", 2)
-    # A divergence has a zero, and how far from it the game ends is the point.
+    # The final distance from zero matters most.
     _set_linear_range(axes, [0.0, *(value for _, value in metric)] if metric else [])
     if not finite_fid:
         figure.subplots_adjust(left=0.11, right=0.965, bottom=0.13, top=0.85)
@@ -84,7 +84,7 @@ def metric_and_fid(
         margin = [(f"★ best and final: {best:.2f} at step {_short(best_step)}", best, VERMILLION)]
     else:
         margin = [(f"★ best: {best:.2f} at step {_short(best_step)}", best, VERMILLION)]
-        # A final FID that is not finite has no place in the picture, but must not be passed over.
+        # A final FID that is not finite cannot be drawn, but must be reported.
         height = final if np.isfinite(final) else finite_fid[-1][1]
         margin.append((f"final: {final:.2f}" if np.isfinite(final) else "final: not finite", height, VERMILLION))
     for label, value in references:
@@ -95,7 +95,7 @@ def metric_and_fid(
 
 
 def _short(value: float) -> str:
-    """20000 → "20k", 37500 → "37.5k"; no digits are lost below 10⁹, which only a diverged game exceeds."""
+    """20000 → "20k", 37500 → "37.5k"; exact below 10⁹, which only a diverged game exceeds."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if unit <= abs(value) < 1e9:
             return f"{value / unit:.10g}{letter}".replace("-", "−")
@@ -103,12 +103,12 @@ def _short(value: float) -> str:
 
 
 def _set_short_ticks(axis: Axis) -> None:
-    """Instead of a common factor, which matplotlib would write where the axis has its label here."""
+    """Short tick labels instead of a common factor, which would overlap the axis label."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
 
 def _set_steps(axes: Axes, steps: Sequence[float]) -> None:
-    """From 0 to the last step, however few there are."""
+    """An axis from 0 to the last step."""
     last = max([*steps, 1.0])
     axes.set_xlim(-0.02 * last, 1.02 * last)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=TICK_STEPS))
@@ -116,7 +116,7 @@ def _set_steps(axes: Axes, steps: Sequence[float]) -> None:
 
 
 def _colour_axis(axes: Axes, side: str, colour: str, label: str) -> None:
-    """The label lies above its axis: next to a right axis it would be in the way of the names in the margin."""
+    """Put the label above its axis: next to the right axis it would overlap the margin."""
     axes.spines[side].set_color(colour)
     axes.tick_params(axis="y", labelsize=TICK_SIZE, color=colour, labelcolor=colour)
     axes.set_ylabel(label, fontsize=LABEL_SIZE, color=colour, rotation=0, ha="left", va="bottom")
@@ -131,25 +131,25 @@ def _plot(
         style: dict[str, Any] = {"color": colour, "label": label, "zorder": zorder}
         style["linewidth"] = 1.3 if len(pairs) <= 300 else 0.8
         # A last marker may stand on the edge of the range.
-        if len(pairs) <= MARKED:
+        if len(pairs) <= MAX_MARKERS:
             style |= {"marker": marker, "markersize": 3.6, "clip_on": False}
         axes.plot(steps, values, **style)
 
 
 def _set_linear_range(axes: Axes, values: Sequence[float]) -> None:
-    """Shows all finite values."""
+    """Show all finite values."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=TICK_STEPS))
     _set_short_ticks(axes.yaxis)
     finite = [value for value in values if np.isfinite(value)]
     if finite:
         low, high = min(finite), max(finite)
         margin = 0.06 * (high - low) or 0.1 * abs(high) or 0.1
-        # Zero, as the lowest value, is the end of the axis.
+        # If zero is the lowest value, the axis starts there.
         axes.set_ylim(low - margin if low else 0.0, high + margin)
 
 
 def _set_fid_range(axes: Axes, values: Sequence[float]) -> bool:
-    """Shows all values; returns whether on a log scale."""
+    """Show all values; return whether on a log scale."""
     low, high = min(values), max(values)
     if low > 0 and high / low >= LOG_RATIO:
         margin = (high / low) ** 0.06
@@ -164,12 +164,12 @@ def _set_fid_range(axes: Axes, values: Sequence[float]) -> bool:
 
 
 def _write_margin(figure: Figure, axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None:
-    """Names positions on the right axis beyond its tick labels, pushed apart where they would overlap.
+    """Label positions on the right axis beyond its tick labels, spread apart to avoid overlaps.
 
-    The axes end where the longest name has room.
+    The axes shrink to make room for the longest label.
     """
     ordered = sorted(entries, key=lambda entry: entry[1])
-    ticks, names = 0.44, 0.74  # inches from the axis to where tick labels end, and to where names begin
+    ticks, names = 0.44, 0.74  # inches from the axis to the end of its tick labels, and to the names
     written = [figure.text(0, 0, name, fontsize=TICK_SIZE) for name, _, _ in ordered]
     longest = max(text.get_window_extent().width for text in written) / figure.dpi
     for text in written:

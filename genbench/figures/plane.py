@@ -42,14 +42,14 @@ __all__ = [
     "write_title",
 ]
 
-# Of the mass, what the highest-density regions hold whose borders are drawn.
-SHARES = (0.95, 0.75, 0.5, 0.25)
-# A learned density may have a needle, which would take the colours away from everything else.
-NEEDLE = 2.0
+# Shares of the mass in the highest-density regions whose borders are drawn.
+MASS_SHARES = (0.95, 0.75, 0.5, 0.25)
+# Colours end at this multiple of a typical maximum: a narrow peak would leave none for the rest.
+COLOUR_LIMIT = 2.0
 
 
 def _from_white() -> Colormap:
-    """Magma backwards, its pale yellow faded into the white of the page."""
+    """Reversed magma, its pale yellow faded into white."""
     colours = colormaps["magma_r"](np.linspace(0, 0.95, 256))
     fade = np.linspace(1, 0, 40)[:, None] ** 1.5
     colours[:40] = fade + (1 - fade) * colours[:40]
@@ -60,10 +60,10 @@ DENSITY = _from_white()
 
 
 def density_pair(learned: ArrayLike, target: ArrayLike, extent: float, title: str = "") -> Figure:
-    """A learned density beside its target, in the same colours.
+    """A learned density and its target, in the same colours.
 
-    The colours end at twice the target's maximum, should the learned density rise above that; the colour bar
-    then has a pointed end.
+    The colours end at twice the target's maximum if the learned density exceeds it; the colour bar then has a pointed
+    end.
 
     Args:
         learned, target: [N ≥ 2, N], p(x) on the grid.
@@ -75,7 +75,7 @@ def density_pair(learned: ArrayLike, target: ArrayLike, extent: float, title: st
     """
     panels = [_density(learned, "learned", extent), _density(target, "target", extent)]
     highest = [_highest(values) for values in panels]
-    top = min(max(highest), NEEDLE * highest[1])
+    top = min(max(highest), COLOUR_LIMIT * highest[1])
     side, left, bottom, between = 3.2, 0.42, 0.32, 0.42
     figure = new_figure(left + 2 * side + between + 0.95, bottom + side + (0.62 if title else 0.3))
     write_title(figure, title)
@@ -90,11 +90,11 @@ def density_pair(learned: ArrayLike, target: ArrayLike, extent: float, title: st
 
 
 def samples_over_contours(samples: ArrayLike, target: ArrayLike, extent: float, title: str = "") -> Figure:
-    """Samples over a map of the density that they should follow.
+    """Samples over a contour map of their target density.
 
     The lines surround the highest-density regions with 95, 75, 50 and 25 per cent of the target's mass in the
-    square; a uniform target has its border only. Samples outside the square, or not finite, cannot be drawn; the
-    picture says how many.
+    square; of a uniform target they show the border only. Samples that are outside of the square or not finite are
+    not drawn; a note gives their number.
 
     Args:
         samples: [S, 2].
@@ -124,8 +124,8 @@ def samples_over_contours(samples: ArrayLike, target: ArrayLike, extent: float, 
     outside = len(points) - int((np.abs(points) <= extent).all(axis=1).sum())
     notes = [(0.0, "left", BLUE, f"{len(points)} samples" + (f", {outside} outside" if outside else ""))]
     if levels:
-        shares = ", ".join(f"{100 * share:.0f}" for share in SHARES)
-        told = f"{shares} % of the target" if len(levels) == len(SHARES) else "borders of the target"
+        shares = ", ".join(f"{100 * share:.0f}" for share in MASS_SHARES)
+        told = f"{shares} % of the target" if len(levels) == len(MASS_SHARES) else "borders of the target"
         notes.append((1.0, "right", GREY, f"lines: {told}"))
     for x, align, colour, text in notes:
         below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
@@ -138,8 +138,8 @@ def density_panel(
 ) -> Figure:
     """Several densities on the same square, row by row, in the same colours.
 
-    The colours end at twice the median of the densities' maxima, should any rise above that; the colour bar
-    then has a pointed end.
+    The colours end at twice the median of the densities' maxima if any exceeds it; the colour bar then has a pointed
+    end.
 
     Args:
         densities: [M, N ≥ 2, N], p(x) on the grid.
@@ -158,7 +158,7 @@ def density_panel(
         raise ValueError(f"densities have shape {array.shape}, but there are {len(titles)} titles")
     panels = [_density(values, "every density", extent) for values in array]
     highest = [_highest(values) for values in panels]
-    top = min(max(highest), NEEDLE * float(np.median(highest)))
+    top = min(max(highest), COLOUR_LIMIT * float(np.median(highest)))
     rows, columns = math.ceil(len(panels) / columns), min(columns, len(panels))
     side, edge, between, name = 1.9, 0.1, 0.1, 0.27
     right = edge + columns * (side + between)
@@ -193,13 +193,13 @@ def _highest(density: NDArray[np.float64]) -> float:
 
 
 def _levels(density: NDArray[np.float64]) -> list[float]:
-    """Ascending p such that where the density is at least p there are SHARES of its mass."""
+    """Ascending levels p: the regions of density at least p hold MASS_SHARES of its mass."""
     falling = np.sort(density[np.isfinite(density)])[::-1]
     mass = falling.cumsum()
     if not mass.size or mass[-1] <= 0:
         return []
-    # A plateau, as of a uniform distribution, is surrounded just below its height.
-    levels = [min(falling[np.searchsorted(mass, share * mass[-1])], 0.999 * falling[0]) for share in SHARES]
+    # The contour of a plateau, as of a uniform density, is just below its height.
+    levels = [min(falling[np.searchsorted(mass, share * mass[-1])], 0.999 * falling[0]) for share in MASS_SHARES]
     return [float(level) for level in np.unique(levels)]
 
 
@@ -209,13 +209,13 @@ def write_title(figure: Figure, title: str) -> None:
 
 
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes whose place is given in inches."""
+    """Axes with position and size in inches."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def _draw_density(axes: Axes, values: NDArray[np.float64], extent: float, top: float) -> AxesImage:
-    # Grid points are the centres of pixels, so the outermost pixels end half a step beyond the square.
+    # Grid points are pixel centres, so the outermost pixels end half a step beyond the square.
     end = extent + extent / (len(values) - 1)
     style: dict[str, Any] = {"origin": "lower", "interpolation": "bilinear", "aspect": "auto"}
     shown = np.ma.masked_invalid(values)
@@ -232,7 +232,7 @@ def _draw_colour_bar(figure: Figure, image: AxesImage, place: Axes, pointed: boo
 
 
 def scatter(axes: Axes, points: NDArray[np.float64], colour: Any, crowd: int) -> Any:
-    """Translucent marks; they cover the less, the more of them there are than `crowd`."""
+    """Translucent marks, smaller and fainter if there are more than `crowd`."""
     thin = min(1.0, (crowd / len(points)) ** 0.5)
     x1, x2 = points.T
     return axes.scatter(x1, x2, s=3 + 6 * thin, c=colour, alpha=0.12 + 0.48 * thin, linewidths=0, zorder=3)

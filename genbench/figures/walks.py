@@ -1,4 +1,4 @@
-"""Walks through a latent space: lines between two latents, and single dimensions that change.
+"""Walks through a latent space: along lines between two latents, and along single dimensions.
 
 Images come as arrays or CPU tensors [.., 1 or 3, H, W] in [0, 1]; every image pixel is drawn as a whole number
 of figure pixels, as in `grids`.
@@ -21,16 +21,16 @@ from genbench.figures.style import BLACK, BLUE, GREY, LABEL_SIZE, TICK_SIZE
 
 __all__ = ["interpolations", "latent_walk", "perturbations"]
 
-TALLEST = 1300  # figure pixels of a picture with many rows
+MAX_HEIGHT = 1300  # figure pixels of a canvas with many rows
 
 
 def latent_walk(images: ArrayLike, title: str = "", labels: tuple[str, str] | None = None) -> Figure:
-    """A straight line through latent space: two framed ends and the steps from one to the other.
+    """A straight line through latent space: two framed ends and the steps between them.
 
     Args:
         images: [N ≥ 2, 1 or 3, H, W] in [0, 1]; image k is generated from (1 − α)·z0 + α·z1, α = k/(N − 1).
         title: of the picture.
-        labels: what the two ends show, such as ("a 3", "a 7").
+        labels: contents of the two ends, such as ("a 3", "a 7").
 
     Raises:
         ValueError: for any other shape.
@@ -54,7 +54,7 @@ def latent_walk(images: ArrayLike, title: str = "", labels: tuple[str, str] | No
     alphas = [str(Fraction(k, count - 1)) for k in range(count)]
     _label_columns(axes, width, [f"α = {alphas[0]}", *alphas[1:]], above=False)
     if labels:
-        # Flush with the outer edges, so that a long name stays inside the picture.
+        # Aligned with the outer edges, so that long labels stay inside the picture.
         last = count * (width + GAP) - 0.5
         for text, x, side in ((labels[0], GAP - 0.5, "left"), (labels[1], last, "right")):
             style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": BLUE, "ha": side, "va": "bottom"}
@@ -69,19 +69,18 @@ def perturbations(
     offsets: Sequence[float],
     title: str = "",
 ) -> Figure:
-    """What single latent dimensions do: one row each, those that change the image most first.
+    """Effects of single latent dimensions, one per row, the largest first.
 
     Args:
         images: [rows, columns, 1 or 3, H, W] in [0, 1]; images[i, j] is generated from z with offsets[j] added
             to its dimension dimensions[i].
-        changes: mean absolute change of the image by each dimension; rows are drawn in falling order of it.
+        changes: mean absolute change of the image by each dimension; rows are drawn in descending order.
         dimensions: index of each row's dimension.
         offsets: of the columns, from −ε to ε.
         title: of the picture.
 
     Raises:
-        ValueError: for images of any other shape, and where there are not as many changes, dimensions or
-            offsets as rows and columns.
+        ValueError: for images of any other shape, or if the numbers of changes, dimensions and offsets do not match.
     """
     array = _checked_rows(images, "images")
     rows, columns, _, height, width = array.shape
@@ -92,12 +91,12 @@ def perturbations(
         )
     order = np.argsort(-np.asarray(changes, dtype=np.float64), kind="stable")
     canvas = tile(array[order].reshape(-1, *array.shape[2:]), rows, columns, GAP)
-    figure, (axes,) = canvas_figure([canvas], title, left=1.06, top=0.28, tallest=TALLEST)
+    figure, (axes,) = canvas_figure([canvas], title, left=1.06, top=0.28, tallest=MAX_HEIGHT)
     show_canvas(axes, canvas)
     signed = [f"{offset:+.3g}".replace("-", "−") if offset else "0" for offset in offsets]
     _label_columns(axes, width, signed, above=True, name="offset")
     centres = [GAP + k * (height + GAP) + height / 2 - 0.5 for k in range(rows)]
-    # Three digits of the largest change, as far as there is room.
+    # Three digits of the largest change, within limits.
     largest = max(changes)
     decimals = int(np.clip(2 - np.floor(np.log10(largest)), 2, 4)) if largest > 0 else 2
     _label_rows(axes, centres, [f"z{dimensions[k]}  Δ {changes[k]:.{decimals}f}" for k in order])
@@ -105,7 +104,7 @@ def perturbations(
 
 
 def interpolations(latent: ArrayLike, pixel: ArrayLike, alphas: Sequence[float], title: str = "") -> Figure:
-    """Interpolations between pairs of images: in latent space, and right below in pixel space.
+    """Interpolations between pairs of images: in latent space, and below in pixel space.
 
     Args:
         latent: [pairs, columns, 1 or 3, H, W] in [0, 1], generated from (1 − α)·z0 + α·z1.
@@ -114,7 +113,7 @@ def interpolations(latent: ArrayLike, pixel: ArrayLike, alphas: Sequence[float],
         title: of the picture.
 
     Raises:
-        ValueError: for any other shape, and where the two shapes or the number of alphas differ.
+        ValueError: for any other shape, or if the two shapes or the number of alphas do not match.
     """
     above, below = _checked_rows(latent, "latent"), _checked_rows(pixel, "pixel")
     if above.shape != below.shape:
@@ -123,7 +122,7 @@ def interpolations(latent: ArrayLike, pixel: ArrayLike, alphas: Sequence[float],
     if len(alphas) != columns:
         raise ValueError(f"interpolations have {columns} columns, but there are {len(alphas)} alphas")
     canvas, centres = paired_rows([part[k] for k in range(pairs) for part in (above, below)], columns)
-    figure, (axes,) = canvas_figure([canvas], title, left=0.54, top=0.28, tallest=TALLEST)
+    figure, (axes,) = canvas_figure([canvas], title, left=0.54, top=0.28, tallest=MAX_HEIGHT)
     show_canvas(axes, canvas)
     _label_columns(axes, width, [f"{alpha:.3g}" for alpha in alphas], above=True, name="α")
     _label_rows(axes, centres, ["latent", "pixels"] * pairs)
@@ -138,7 +137,7 @@ def _checked_rows(images: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def _label_columns(axes: Axes, width: int, labels: Sequence[str], above: bool, name: str = "") -> None:
-    """Names the columns of a canvas; `name` says, left of the first, what the labels are."""
+    """Label the columns of a canvas; `name` stands left of the labels."""
     axes.set_xticks([GAP + k * (width + GAP) + width / 2 - 0.5 for k in range(len(labels))], labels)
     sides = {"top": above, "labeltop": above, "bottom": not above, "labelbottom": not above}
     axes.tick_params(axis="x", length=0, pad=1.5, labelsize=TICK_SIZE, labelcolor=BLACK, **sides)

@@ -1,9 +1,9 @@
-"""How close generated images are to real ones in the eyes of Inception: FID, KID, precision, recall, Inception Score.
+"""Distances of generated from real images in Inception's features: FID, KID, precision, recall; Inception Score.
 
-Network and formulas are torch-fidelity's, so values agree with that library; images stay tensors on the device.
+Network and formulas are torch-fidelity's, so values agree with that library.
 
 - FID: Heusel et al. 2017 (arXiv 1706.08500); KID: Bińkowski et al. 2018 (1801.01401);
-- precision and recall: Kynkäänniemi et al. 2019 (1904.06991), here on Inception's features;
+- precision and recall: Kynkäänniemi et al. 2019 (1904.06991), here with Inception's features;
 - Inception Score: Salimans et al. 2016 (1606.03498).
 """
 
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 SCORES = ("fid", "kid", "precision", "recall", "inception_score")
-SEED = 2020  # torch-fidelity's own: of rows, KID's subsets and the order of IS's splits
-POOL_ROWS = 10_000  # real images whose features are kept, and images of each kind for precision and recall, at most
+SEED = 2020  # torch-fidelity's: for rows, KID's subsets and the order of IS's splits
+POOL_ROWS = 10_000  # most real images to keep features of, and most images of each kind for precision and recall
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 NEIGHBOURHOOD = 3  # precision and recall: a ball reaches to the third neighbour
@@ -62,12 +62,12 @@ class Statistics:
 
 
 def statistics(pool: Tensor) -> Statistics:
-    """Of features [N, D], in float64 where they lie, or on the CPU where their device has no float64.
+    """Mean and covariance of features [N, D] in float64, on their device or, if it has no float64, on the CPU.
 
-    Raises ValueError for fewer than two: they have no covariance.
+    Raises ValueError for fewer than two rows, which have no covariance.
     """
     _at_least_two(len(pool))
-    chunks = pool.split(1000)  # in float64 they are twice as large: not all at once
+    chunks = pool.split(1000)  # converted in chunks, as float64 takes twice the memory
     mu = torch.stack([double(chunk).sum(0) for chunk in chunks]).sum(0) / len(pool)
     sigma = torch.zeros(len(mu), len(mu), dtype=mu.dtype, device=mu.device)
     for chunk in chunks:
@@ -79,9 +79,8 @@ def statistics(pool: Tensor) -> Statistics:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½): FID (Heusel et al. 2017, eq. 6).
 
-    The eigenvalues of Σ_a Σ_b are those of the symmetric Σ_b^½ Σ_a Σ_b^½, where they can neither be negative nor
-    complex but for rounding; Σ_b^½ is kept for the next a. Biased upwards, the more so the fewer the images: compare
-    equal counts only.
+    Σ_a Σ_b has the eigenvalues of the symmetric Σ_b^½ Σ_a Σ_b^½, which are real and, up to rounding, not negative;
+    Σ_b^½ is cached in b. The bias is positive and grows as the number of images falls: compare equal numbers only.
     """
     root = b.root
     shared = torch.linalg.eigvalsh(root @ a.sigma @ root).clamp(min=0).sqrt().sum()
@@ -92,7 +91,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 def kernel_distance(a: Tensor, b: Tensor) -> float:
     """KID (Bińkowski et al. 2018): the unbiased MMD² of features [N, D] and [M, D] under (x·y / D + 1)³.
 
-    The mean over 100 random subsets of 1000, or of as many as there are.
+    The mean over 100 random subsets of 1000 images, or fewer if there are not as many.
     """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
@@ -106,8 +105,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
     """The shares of `generated` inside the manifold of `real`, and the reverse (Kynkäänniemi et al. 2019).
 
-    Features [N, D] and [M, D]. A manifold is a union of balls that reach to the third neighbour, so it grows with
-    the number of images: equally many of each, at most 10,000, are drawn.
+    Features [N, D] and [M, D]. A manifold is a union of balls that reach to the third neighbour, so it depends
+    on the number of images: equally many of each, at most 10,000, are drawn.
     """
     from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
@@ -136,14 +135,14 @@ def inception_score(logits: Tensor) -> float:
 
 @dataclass(frozen=True)
 class RealFeatures:
-    """Real images, as the scores need them.
+    """Features of real images that the scores compare with.
 
     Attributes:
         statistics: of all `statistics.count` images.
-        pool: [min(count, 10000), 2048], on the CPU: the features of these, or of 10,000 drawn by `rows`.
+        pool: [min(count, 10000), 2048], on the CPU: features of all these images, or of 10,000 drawn by `rows`.
         name, split: of the data set.
         chosen: which images of the split.
-        weights_id: of the network that saw them.
+        weights_id: of the Inception network.
     """
 
     statistics: Statistics
@@ -160,9 +159,9 @@ def rows(total: int, count: int) -> NDArray[np.int64]:
 
 
 def scores(generated: Features, real: RealFeatures, which: Collection[str] = SCORES) -> dict[str, float]:
-    """Those of `SCORES` that `which` names and that there are: without logits there is no inception_score.
+    """The scores named by `which`, but no inception_score without logits.
 
-    Raises ValueError for another name, and for fewer than two images.
+    Raises ValueError for unknown names and for fewer than two images.
     """
     _known(which)
     _at_least_two(len(generated))
@@ -180,7 +179,7 @@ def scores(generated: Features, real: RealFeatures, which: Collection[str] = SCO
 
 
 def protocol(generated: Features, real: RealFeatures, which: Collection[str] = SCORES) -> dict[str, str | int]:
-    """How `scores` of the same arguments measures: whatever a value depends on beside the images."""
+    """The settings that `scores` of the same arguments depend on besides the images."""
     _known(which)
     n, m = len(generated), len(real.pool)
     said: dict[str, str | int] = {
@@ -214,7 +213,7 @@ def _at_least_two(count: int) -> None:
         raise ValueError(f"a distribution needs at least two images, got {count}")
 
 
-# Sizes that shrink when there are fewer images: said by `protocol`, used by the scores.
+# Sizes that shrink with the number of images, for `protocol` and the scores.
 def _pool_size(n: int, m: int) -> int:
     return min(POOL_ROWS, n, m)
 

@@ -1,4 +1,4 @@
-"""Features of images, as the Inception network of torch-fidelity sees them; images stay tensors on the device."""
+"""Features of images from torch-fidelity's Inception network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NETWORK = "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)"
 RESIZE = "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)"
 ROUNDING = "clamp to [0, 1], then the byte nearest to 255 x"
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
-BATCH_SIZE = 32  # images that go through Inception at once; only rounding depends on it
+BATCH_SIZE = 32  # images per forward pass; only rounding depends on it
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -34,9 +34,9 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 def find_weights(data_root: Path, chosen: Path | None) -> Path | None:
-    """The file of Inception's weights: `chosen`, else one under `data_root`/inception, else None: to be downloaded.
+    """Path of Inception's weights: `chosen`, else a file in `data_root`/inception, else None (download them).
 
-    A file with the classifier head is preferred to one without. Raises DataError if `chosen` is not there.
+    A file with the classifier head is preferred. Raises DataError if `chosen` does not exist.
     """
     if chosen is not None:
         if not chosen.expanduser().is_file():
@@ -51,7 +51,7 @@ def find_weights(data_root: Path, chosen: Path | None) -> Path | None:
 
 @dataclass(frozen=True)
 class Features:
-    """What Inception sees in N images, float32 where it sees them (50,000 images are 410 MB, with logits 610 MB).
+    """Inception's features of N images, float32 on its device (50,000 images take 410 MB, with logits 610 MB).
 
     Attributes:
         pool: [N, 2048], the last pooling layer.
@@ -66,7 +66,7 @@ class Features:
 
 
 class Extractor(Protocol):
-    """What turns images into features: `Inception`."""
+    """Turns images into features, as `Inception` does."""
 
     weights_id: str
     device: torch.device
@@ -80,11 +80,11 @@ class Inception:
     Attributes:
         device: where it computes.
         weights_id: the first 12 digits of the SHA-256 of the weights' file.
-        has_classifier: there are logits. A file without the classifier head has NaN in its place.
+        has_classifier: whether there are logits. Files without the classifier head have NaN in its place.
     """
 
     def __init__(self, weights: Path | None, device: torch.device) -> None:
-        """`weights` as `find_weights` returns it; None downloads them to where torch-fidelity would.
+        """`weights` from `find_weights`; None downloads them to torch-fidelity's place.
 
         Raises DataError if they cannot be downloaded or read.
         """
@@ -93,18 +93,18 @@ class Inception:
         path = _download() if weights is None else weights
         try:
             content = path.read_bytes()
-            # torch-fidelity unpickles whatever the file holds: here it is known to hold nothing but tensors.
+            # torch-fidelity unpickles any file: first make sure that this one holds only tensors.
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             finite = {key: bool(tensor.isfinite().all()) for key, tensor in state.items()}
             if bad := [key for key, good in finite.items() if not good and not key.startswith("fc.")]:
                 raise ValueError(f"{bad[0]} is not finite")
             self.has_classifier = all(finite.values())
             layers = ["2048", "logits_unbiased"] if self.has_classifier else ["2048"]
-            with torch.random.fork_rng(devices=[]):  # the layers are initialized at random before they are loaded
+            with torch.random.fork_rng(devices=[]):  # the layers draw random weights before loading
                 network = FeatureExtractorInceptionV3(
                     "inception-v3-compat", layers, feature_extractor_weights_path=io.BytesIO(content)
                 )
-        except Exception as error:  # a file that is something else may raise anything
+        except Exception as error:  # a foreign file may raise anything
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise DataError(
                 f"{path} is not a readable file of Inception weights: {reason}\n"
@@ -112,11 +112,11 @@ class Inception:
             ) from error
         self.device = device
         self.weights_id = hashlib.sha256(content).hexdigest()[:12]
-        # Features of another layout differ by rounding only (1e-5).
+        # Another layout changes features by rounding only (1e-5).
         self._network = network.to(device, memory_format=inference_layout(device)).eval().requires_grad_(False)
 
     def features(self, batches: Iterable[Tensor]) -> Features:
-        """Of uint8 images [N, 3, H, W], or [N, 1, H, W] taken as grey, in batches of any size, on any device.
+        """Features of uint8 images [N, 3, H, W] or grey [N, 1, H, W], in batches of any size, on any device.
 
         Raises ValueError for images of another type or shape, and if there are none.
         """
@@ -130,8 +130,8 @@ class Inception:
         return Features(*(torch.cat(layer) for layer in zip(*parts, strict=True)))
 
     def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        # A score must not depend on the GPU it was measured on. Modes are set around this call only, since `batches`
-        # may be a generator that computes in between.
+        # Scores must not depend on the GPU. The mode is set around this call only, since `batches` may be a generator
+        # that computes in between.
         with torch.no_grad(), repeatable():
             layers: tuple[Tensor, ...] = self._network(images.to(self.device).expand(-1, 3, -1, -1))
         return layers
@@ -145,7 +145,7 @@ def _download() -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
-        # No network, no such address, no space; a connection that breaks off.
+        # No network, no such address, no space, a broken connection.
         except (OSError, RuntimeError, http.client.HTTPException) as error:
             raise DataError(
                 f"{WEIGHTS} is not at {path} and cannot be downloaded from {URL_INCEPTION_V3}: {error}\n"

@@ -1,4 +1,4 @@
-"""Real images as the scores need them, computed once and kept on disk."""
+"""Features of real images, computed once and cached on disk."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def real_features(
 ) -> RealFeatures:
     """Statistics and features of `count` of the uint8 images [N, 3 or 1, H, W], the rows drawn by `rows`.
 
-    They are kept in `cache_dir` (116 MB for 10,000 images; None: not kept) under a hash of the images themselves,
-    the weights and all else they depend on. A damaged file and a directory that cannot be written to are no errors:
-    then they are computed. Raises ConfigError if there are not so many images.
+    They are cached in `cache_dir` (116 MB for 10,000 images; not if None) under a hash of the images, the weights and
+    all other inputs. If the file is damaged or the directory is not writable, they are computed. Raises ConfigError
+    if there are too few images.
     """
     total = len(images)
     if not 2 <= count <= total:
@@ -56,12 +56,12 @@ def real_features(
 
 
 def _restore(path: Path | None, key: str, count: int, device: torch.device) -> tuple[Statistics, Tensor] | None:
-    # A damaged archive may raise anything: whatever it is, compute again. NumPy refuses to unpickle.
+    # A damaged archive may raise anything: compute again. NumPy refuses to unpickle.
     with contextlib.suppress(Exception):
         if path is not None:
             with np.load(path) as stored:
                 if stored["key"].item() == key:
-                    # Copied to where PyTorch lays its own tensors, so that products round as they did.
+                    # Copied to PyTorch's own, aligned memory, so that products round as for computed features.
                     mu, sigma = (torch.tensor(stored[name], device=device) for name in ("mu", "sigma"))
                     return Statistics(mu, sigma, count), torch.from_numpy(stored["pool"])
     return None

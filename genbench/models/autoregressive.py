@@ -22,16 +22,16 @@ __all__ = ["AutoregressiveImages", "Sampler"]
 
 
 class Sampler(Protocol):
-    """A network's logits of N images, a pixel at a time in raster order, once all earlier pixels are set."""
+    """A network's logits for N images, one pixel at a time in raster order, given all earlier pixels."""
 
     def start_row(self) -> None:
-        """The row above is complete (or the image begins)."""
+        """Begin the next row (or the image); the rows above are complete."""
 
     def logits(self, column: int) -> Tensor:
-        """[N], of the pixel in this column of the current row."""
+        """[N], for the pixel in this column of the current row."""
 
     def set(self, column: int, pixels: Tensor) -> None:
-        """The pixel in this column is `pixels` [N]."""
+        """Set the pixel in this column to `pixels` [N]."""
 
 
 class AutoregressiveImages(nn.Module):
@@ -49,11 +49,11 @@ class AutoregressiveImages(nn.Module):
         self.bias = nn.Parameter(torch.zeros(*shape))
 
     def network(self, x: Tensor) -> Tensor:
-        """[B, 1, H, W] → [B, 1, H, W]: every pixel from those before it."""
+        """[B, 1, H, W] → [B, 1, H, W]: each output depends only on the pixels before it."""
         raise NotImplementedError(f"{type(self).__name__} does not define network")
 
     def sampler(self, count: int) -> Sampler:
-        """The network's logits, without `self.bias`, for `count` images that become known pixel by pixel."""
+        """The network's logits, without `self.bias`, for `count` images sampled pixel by pixel."""
         raise NotImplementedError(f"{type(self).__name__} does not define sampler")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,14 +73,14 @@ class AutoregressiveImages(nn.Module):
         bias: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Tensor:
-        """Images from the model: a pixel is 1 where its uniform number is less than its probability.
+        """Draw images: a pixel is 1 if its uniform number is less than its probability.
 
-        Every layer is computed once per position, from what it kept of earlier positions.
+        Every layer computes each position once, from cached inputs at earlier positions.
 
         Args:
-            count: N, for random numbers of the global generator; or
-            uniforms: [N, 1, H, W], in [0, 1). Raises ValueError unless one of the two is given, and one only.
-            bias: [N, 1, H, W], added to the logits: what a PixelVAE's decoder says.
+            count: N; the uniform numbers come from the global generator.
+            uniforms: [N, 1, H, W] in [0, 1), instead of `count`. Raises ValueError unless exactly one is given.
+            bias: [N, 1, H, W], added to the logits, such as the outputs of a PixelVAE's decoder.
             progress: called with the number of finished rows, 1 … H.
 
         Returns:
@@ -106,8 +106,8 @@ class AutoregressiveImages(nn.Module):
     def receptive_field(self, row: int | None = None, column: int | None = None) -> Tensor:
         """[H, W], boolean: the pixels on which the logit at a pixel (by default the middle one) can depend.
 
-        A property of the architecture, not of the weights: the gradient of the same network with weights that are all
-        positive. There nothing cancels and no ReLU is dead, so it is zero exactly where no path leads.
+        This is a property of the architecture: the gradient of a copy with positive weights only, where nothing
+        cancels and no ReLU is dead, is zero exactly where there is no path.
         """
         _, height, width = self.shape
         row, column = height // 2 if row is None else row, width // 2 if column is None else column

@@ -1,7 +1,7 @@
 """Deep convolutional GAN for images of 32 × 32.
 
 Radford, Metz & Chintala 2016 (arXiv 1511.06434), with the layers of report 001, problem 3: batch normalization in the
-generator alone, since penalties on the critic are per sample.
+generator only, since gradient penalties require a critic that treats samples independently.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class DcganCritic(nn.Module):
 
 @register("model", "dcgan")
 class Dcgan(GanPair):
-    """`width` w for both players; `generator_width` and `critic_width` where they differ. Raises ConfigError for
+    """`width` w for both players, unless `generator_width` or `critic_width` overrides it. Raises ConfigError for
     images of another size."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What all generator–critic pairs have in common."""
+"""Generator–critic pairs."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class GanPair(nn.Module):
         self.generator, self.critic, self.latent_dim = generator, critic, latent_dim
 
     def sample_latent(self, count: int) -> Tensor:
-        """[count, L], drawn where the generator's parameters lie."""
+        """[count, L], on the generator's device."""
         return torch.randn(count, self.latent_dim, device=next(self.generator.parameters()).device)

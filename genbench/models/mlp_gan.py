@@ -1,6 +1,6 @@
 """The multi-layer perceptron GAN of reports 002 and 004, and the small critic of report 001.
 
-Generator L–128–256–512–1024–pixels, LeakyReLU 0.2, normalized from the layer of 256 on, tanh; critic
+Generator L–128–256–512–1024–pixels, LeakyReLU 0.2, layers from 256 on normalized, tanh; critic
 pixels–512–256–1, LeakyReLU 0.2.
 """
 
@@ -28,7 +28,7 @@ class VirtualBatchNorm(nn.Module):
     """Normalizes each row by the statistics of a fixed reference batch together with that row.
 
     Salimans et al. 2016 (arXiv 1606.03498), section 3.4: unlike in batch normalization, the rows of a batch do not
-    depend on one another. The input's first `reference_rows` rows are the reference batch's own activations, which
+    depend on one another. The input's first `reference_rows` rows are the activations of the reference batch; they
     are normalized by their own statistics.
     """
 

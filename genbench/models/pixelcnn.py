@@ -25,8 +25,8 @@ class MaskedConv2d(nn.Conv2d):
     """Convolution whose output at a pixel sees the pixels before it in raster order (mask A), or itself as well (B).
 
     [B, inputs, H, W] → [B, outputs, H, W]. The weight is [outputs, inputs, reach + 1, kernel_size] with
-    reach = ⌊kernel_size/2⌋, of which forward masks the pixels of the last row that come too late; the weight itself
-    is never changed. Raises ValueError for an even kernel size, which has no centre.
+    reach = ⌊kernel_size/2⌋; forward masks the pixels of its last row that come later, without changing the weight.
+    Raises ValueError for an even kernel size, which has no centre.
     """
 
     mask: Tensor
@@ -55,7 +55,7 @@ class PixelCnn(AutoregressiveImages):
     """Mask A 9 × 9, ReLU, residual blocks of two masked 3 × 3 convolutions, mask B 3 × 3 (report 003).
 
     Weights N(0, 0.01²), biases 0. Masks of this kind leave a blind spot (van den Oord et al. 2016, arXiv 1606.05328,
-    figure 1): n rows up, a pixel sees no further than n + 3 columns to the right.
+    figure 1): n rows up, a pixel sees at most n + 3 columns to the right.
     """
 
     def __init__(self, shape: Sequence[int], *, channels: PositiveInt = 32, blocks: PositiveInt = 9) -> None:
@@ -76,7 +76,7 @@ class PixelCnn(AutoregressiveImages):
 
 
 class PixelCnnSampler:
-    """PixelCnn at one position after the other: of every convolution's input, the rows within its reach are kept."""
+    """PixelCnn one position at a time; every convolution caches the rows of its input within its reach."""
 
     def __init__(self, model: PixelCnn, count: int) -> None:
         convs = [module for module in model.modules() if isinstance(module, MaskedConv2d)]
@@ -99,7 +99,7 @@ class PixelCnnSampler:
 
 
 class MaskedConvCache:
-    """A MaskedConv2d a position at a time; what the rows above add is computed once for the whole row."""
+    """A MaskedConv2d one position at a time; the contribution of the rows above is computed once per row."""
 
     def __init__(self, conv: MaskedConv2d, count: int, width: int) -> None:
         weight, visible = conv.masked_weight(), int(conv.mask[-1].sum())

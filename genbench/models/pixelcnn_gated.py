@@ -21,7 +21,7 @@ __all__ = ["GatedPixelCnn"]
 
 
 class CutConv2d(nn.Conv2d):
-    """Convolution whose surplus rows and columns, below and right of the image, are cut off."""
+    """Convolution with the surplus outputs below and right of the image cut off."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)[:, :, : x.shape[2], : x.shape[3]]
@@ -30,10 +30,10 @@ class CutConv2d(nn.Conv2d):
 class GatedBlock(nn.Module):
     """One layer of figure 2 of arXiv 1606.05328: vertical and horizontal features → the same, and a skip.
 
-    The vertical stack sees the rows above the pixel, all of their columns; the horizontal one the pixels to its left,
-    and the vertical stack. In the first block, with the image for both inputs, neither sees the pixel itself and
-    there is no residual connection. So that no later block need shift it down, the vertical stack leaves out the
-    pixel's own row from the start.
+    The vertical stack sees all columns of the rows above the pixel; the horizontal stack sees the pixels to its left
+    and the vertical stack. In the first block both inputs are the image, neither stack sees the pixel itself, and
+    there is no residual connection. The vertical stack omits the pixel's own row from the start, so later blocks need
+    no shift.
     """
 
     def __init__(self, inputs: int, channels: int, kernel_size: int, first: bool) -> None:
@@ -57,7 +57,7 @@ class GatedPixelCnn(AutoregressiveImages):
     """Vertical and horizontal stacks of gated convolutions, without a blind spot; skips of all blocks to the output.
 
     Kernels 7 × 7 in the first block and 5 × 5 in the others. Weights N(0, g²/fan-in), biases 0; g = 2 in the vertical
-    stack and 1 elsewhere: a gate halves small numbers, and the vertical stack has no residual connection past it.
+    stack and 1 elsewhere: a gate halves small inputs, and the vertical stack has no residual connection.
     """
 
     def __init__(self, shape: Sequence[int], *, channels: PositiveInt = 32, blocks: PositiveInt = 12) -> None:
@@ -96,7 +96,7 @@ def gate(x: Tensor) -> Tensor:
 
 
 class GatedSampler:
-    """GatedPixelCnn: the vertical stack a row at a time, the horizontal one position after the other."""
+    """GatedPixelCnn: the vertical stack one row at a time, the horizontal stack one position at a time."""
 
     def __init__(self, model: GatedPixelCnn, count: int) -> None:
         self.head = model.head
@@ -123,7 +123,7 @@ class GatedSampler:
 
 
 class GatedBlockCache:
-    """A GatedBlock, without the residual connection."""
+    """A GatedBlock one position at a time, without the residual connection."""
 
     def __init__(self, block: GatedBlock, count: int, width: int) -> None:
         weight = block.horizontal.weight[:, :, 0]

@@ -21,7 +21,7 @@ __all__ = ["SnganResnet"]
 
 
 class UpBlock(nn.Module):
-    """BN – ReLU – upsample – conv – BN – ReLU – conv, around an upsampled 1 × 1 convolution."""
+    """BN – ReLU – upsample – conv – BN – ReLU – conv, plus an upsampled 1 × 1 convolution as skip."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,11 +32,11 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.conv1(interpolate(torch.relu(self.norm1(x)), scale_factor=2.0))
         residual = self.conv2(torch.relu(self.norm2(residual)))
-        return residual + interpolate(self.skip(x), scale_factor=2.0)  # 1 × 1: the same before and after upsampling
+        return residual + interpolate(self.skip(x), scale_factor=2.0)  # a 1 × 1 convolution commutes with upsampling
 
 
 class DownBlock(nn.Module):
-    """ReLU – conv – ReLU – conv – mean pooling, around a pooled 1 × 1 convolution where shapes differ.
+    """ReLU – conv – ReLU – conv – mean pooling, plus a pooled 1 × 1 convolution as skip if shapes differ.
 
     The first block of a critic starts without the ReLU, which would clip its input image.
     """
@@ -51,7 +51,7 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.conv2(torch.relu(self.conv1(x if self.first else torch.relu(x))))
         if self.down:
-            # Pooling and the 1 × 1 convolution commute; pooled first, it costs a quarter.
+            # Pooling and the 1 × 1 convolution commute; pooling first costs a quarter.
             residual, x = avg_pool2d(residual, 2), avg_pool2d(x, 2)
         skip: Tensor = self.skip(x)
         return residual + skip
@@ -105,7 +105,7 @@ class SnganResnet(GanPair):
         self._initialize()
 
     def _initialize(self) -> None:
-        """Glorot's uniform bound, √2 times as wide on a residual path (as in the authors' code)."""
+        """Glorot's uniform distribution, √2 times as wide on residual paths (as in the authors' code)."""
         for name, module in self.named_modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 gain = math.sqrt(2) if name.endswith(("conv1", "conv2")) else 1.0

@@ -1,4 +1,4 @@
-"""Convolutions computed one row or one position at a time, for sampling: each keeps the inputs within its reach."""
+"""Convolutions one row or one position at a time, for sampling: each caches the inputs within its reach."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class SpectralNorm(Regularizer):
 
 
 class _InFloat32(nn.Module):
-    """A parametrization that autocast leaves alone: in bfloat16 the power method finds a norm of two digits."""
+    """A parametrization outside of autocast: in bfloat16 the power method would find only two digits of the norm."""
 
     def __init__(self, method: nn.Module) -> None:
         super().__init__()

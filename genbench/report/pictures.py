@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from genbench import registry
 from genbench.engine.task import DrawsSweeps
 from genbench.errors import ConfigError
-from genbench.figures.report import MOST, Band, divergence_and_fid, overlaid_curves
+from genbench.figures.report import MAX_CURVES, Band, divergence_and_fid, overlaid_curves
 from genbench.figures.style import divergence_name
 from genbench.report.families import CURVES, Family
 from genbench.report.groups import Group, Member
@@ -90,7 +90,7 @@ def _curves(family: Family, results: Sequence[Result]) -> Iterator[Gallery]:
     for metric in family.curves:
         quantity = titles.get(metric, metric)
         for data, rows in _charts(family, metric, results):
-            size = -(-len(rows) // -(-len(rows) // MOST))  # equal parts
+            size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
                 bands = [band for row in part if (band := _band(_label(row), row.members, metric)) is not None]
