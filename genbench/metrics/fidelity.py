@@ -42,7 +42,7 @@ POOL_ROWS = 10_000  # most real images to keep features of, and most images of e
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 NEIGHBOURHOOD = 3  # precision and recall: a ball reaches to the third neighbour
-SPLITS = 10  # of the Inception Score
+IS_SPLITS = 10  # of the Inception Score
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _neighbourhood(size: int) -> int:
 
 
 def _splits(n: int) -> int:
-    return min(SPLITS, n)
+    return min(IS_SPLITS, n)
 
 
 def drawn(features: Tensor, count: int) -> Tensor:

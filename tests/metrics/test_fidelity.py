@@ -126,7 +126,7 @@ def test_settings_are_torch_fidelitys() -> None:
     from torch_fidelity.defaults import DEFAULTS
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    ours = (fidelity.KID_SUBSETS, fidelity.KID_SUBSET_SIZE, fidelity.NEIGHBOURHOOD, fidelity.SPLITS, fidelity.SEED)
+    ours = (fidelity.KID_SUBSETS, fidelity.KID_SUBSET_SIZE, fidelity.NEIGHBOURHOOD, fidelity.IS_SPLITS, fidelity.SEED)
     names = ("kid_subsets", "kid_subset_size", "prc_neighborhood", "isc_splits", "rng_seed")
     assert ours == tuple(DEFAULTS[name] for name in names)
     assert URL_INCEPTION_V3.endswith(f"/{inception.WEIGHTS}")
