@@ -35,7 +35,8 @@ from benchmarks.common import (
 )
 from genbench.engine.batches import Batches
 from genbench.metrics.importance import importance_sampled_log_likelihood
-from genbench.models.pixelcnn import AutoregressiveImages, MaskedConv2d, PixelCnn
+from genbench.models.autoregressive import AutoregressiveImages
+from genbench.models.pixelcnn import MaskedConv2d, PixelCnn
 from genbench.models.vae import Vae
 from genbench.run import build_task
 

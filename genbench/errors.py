@@ -1,4 +1,4 @@
-"""What can go wrong in a way that the user can mend, and the exit code that says so."""
+"""Errors that the user can fix, with their exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["ConfigError", "DataError", "GenbenchError", "RunLocked"]
 
 
 class GenbenchError(Exception):
-    """A problem that is told in one message with its remedy, without a traceback."""
+    """An error reported as one message with its remedy, without a traceback."""
 
     exit_code = 1
 
@@ -21,7 +21,7 @@ class ConfigError(GenbenchError, ValueError):
 
 
 class DataError(GenbenchError):
-    """A data file is missing, damaged or not to be had."""
+    """A data file is missing or damaged and cannot be downloaded."""
 
     exit_code = 2
 

@@ -1,7 +1,7 @@
 """Log-likelihoods, divergences and log-mean-exp: pure tensor functions, in nats.
 
-Shapes follow the reports: a batch [B, …] becomes one value per sample, [B]. Values and gradients are finite wherever
-a network may end up, in float32 too: Bernoulli means of exactly 0 and 1, any pair of log-variances within ±50.
+A batch [B, …] becomes one value per sample, [B]. Values and gradients are finite in float32 too, even for Bernoulli
+means of exactly 0 and 1 and for any pair of log-variances within ±50.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def log_likelihood_bernoulli(mu: Tensor, target: Tensor) -> Tensor:
     """log p(x) = Σ_i x_i log μ_i + (1 − x_i) log(1 − μ_i), from means.
 
     Args:
-        mu: [B, …], p(x = 1) in [0, 1]. A probability below 1e-16 counts as 1e-16, in the value and in the slope: the
-            "impossible" costs 36.8 nats, and its gradient is finite and still points away from it.
+        mu: [B, …], p(x = 1) in [0, 1]. A probability below 1e-16 counts as 1e-16, in the value and in the slope: an
+            "impossible" pixel costs 36.8 nats, and its gradient is finite and points away from it.
         target: [B, …], binary.
 
     Returns:
@@ -78,11 +78,11 @@ def log_likelihood_normal(mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
 
 
 def log_mean_exp(y: Tensor) -> Tensor:
-    """log 1/K Σ_k exp y_k, by the maximum taken out first.
+    """log 1/K Σ_k exp y_k, with the maximum factored out.
 
     Args:
-        y: [B, K], of any size: ±1e4 neither overflows nor vanishes, −∞ is a weight of zero. A row of nothing but
-            −∞ gives −∞; its gradient is undefined.
+        y: [B, K], of any size: ±1e4 neither overflows nor vanishes, −∞ is a weight of zero. A row of −∞ alone
+            gives −∞; its gradient is undefined.
 
     Returns:
         [B]
@@ -141,7 +141,7 @@ def kl_gaussian_gaussian_mc(
         raise ValueError(f"num_samples must be positive, not {num_samples}")
     noise = torch.randn((num_samples, *mu_q.shape), dtype=mu_q.dtype, device=mu_q.device)
     z = mu_q + torch.exp(0.5 * logvar_q) * noise
-    # (z − μ_q)/σ_q is the noise: z − μ_q would cancel to nothing where σ_q is small beside μ_q.
+    # (z − μ_q)/σ_q is the noise; z − μ_q would lose all digits where σ_q is small compared to μ_q.
     log_q = -0.5 * (logvar_q + noise.square())
     log_p = -0.5 * logvar_p - _half_square((z - mu_p) * torch.exp(-0.5 * logvar_p))
     return _sum_features((log_q - log_p).mean(dim=0))
@@ -158,9 +158,9 @@ def _sum_features(terms: Tensor) -> Tensor:
 
 
 def _floored_log(p: Tensor) -> Tensor:
-    """log max(p, floor); below the floor with the slope 1/floor, where a clamp would have none."""
-    # 1e-16 is less than the spacing of float64 below 1, so 1 − μ meets it only at μ = 1; and the squares of 1e16
-    # over a batch of images still fit into float32, so that the norm of the gradient is finite as well.
+    """log max(p, floor); below the floor the slope is 1/floor, where that of a clamp would be 0."""
+    # 1e-16 is less than the spacing of float64 below 1, so 1 − μ falls below it only at μ = 1. The sum of squares of
+    # 1e16 over a batch of images still fits into float32, so the norm of the gradient is finite too.
     floor = max(1e-16, torch.finfo(p.dtype).tiny)
     return torch.log(p + (floor - p.detach()).clamp(min=0))
 

@@ -2,7 +2,7 @@
 
 A component is a callable registered under `(group, name)`. Its keyword-only parameters *are* its
 configuration schema: name, type, default and admissible range are written once, in the signature.
-Its positional parameters are what the bench hands in (a data set's shape, parameters to optimize …).
+genbench supplies its positional parameters (a data set's shape, parameters to optimize …).
 
     @register("regularizer", "r1")
     @dataclass(kw_only=True)
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import operator
 import pkgutil
 from collections.abc import Callable
 from functools import cache
@@ -45,8 +46,15 @@ __all__ = [
     "register",
 ]
 
-GROUPS = ("model", "loss", "regularizer", "dataset", "optimizer", "task")
-PACKAGES = ("models", "losses", "regularizers", "data", "optimizers", "tasks")
+# Groups of components, and the packages that define them.
+PACKAGES = {
+    "model": "models",
+    "loss": "losses",
+    "regularizer": "regularizers",
+    "dataset": "data",
+    "optimizer": "optimizers",
+    "task": "tasks",
+}
 
 _components: dict[tuple[str, str], Callable[..., Any]] = {}
 C = TypeVar("C", bound=Callable[..., Any])
@@ -65,10 +73,10 @@ class Range:
         self.bounds = [
             (symbol, bound, holds)
             for symbol, bound, holds in (
-                ("≥", minimum, lambda x, b: x >= b),
-                (">", above, lambda x, b: x > b),
-                ("≤", maximum, lambda x, b: x <= b),
-                ("<", below, lambda x, b: x < b),
+                ("≥", minimum, operator.ge),
+                (">", above, operator.gt),
+                ("≤", maximum, operator.le),
+                ("<", below, operator.lt),
             )
             if bound is not None
         ]
@@ -104,10 +112,10 @@ def register(group: str, name: str) -> Callable[[C], C]:
     """Class or function decorator: makes a component known as `name` in `group`.
 
     Raises ValueError for an unknown group or a name that is already taken by another component, and TypeError for a
-    class that leaves out a method that its base class demands.
+    class that leaves an abstract method undefined.
     """
-    if group not in GROUPS:
-        raise ValueError(f"unknown group {group!r}; groups: {', '.join(GROUPS)}")
+    if group not in PACKAGES:
+        raise ValueError(f"unknown group {group!r}; groups: {', '.join(PACKAGES)}")
 
     def remember(component: C) -> C:
         if missing := sorted(getattr(component, "__abstractmethods__", ())):
@@ -122,9 +130,9 @@ def register(group: str, name: str) -> Callable[[C], C]:
 
 @cache
 def load_components() -> None:
-    """Import every module of the component packages and every plug-in, so that all have registered."""
-    for package_name in PACKAGES:
-        package = importlib.import_module(f"genbench.{package_name}")
+    """Import every module of the component packages and every plug-in, which registers their components."""
+    for name in PACKAGES.values():
+        package = importlib.import_module(f"genbench.{name}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     plugin_modules()
@@ -137,7 +145,7 @@ def plugin_modules() -> tuple[ModuleType, ...]:
     for entry in sorted(entry_points(group="genbench.plugins")):
         try:
             modules.append(entry.load())
-        except Exception as error:  # somebody else's code: whatever it raises, name the culprit
+        except Exception as error:  # foreign code may raise anything: name the plug-in
             raise ConfigError(f"plug-in {entry.name} ({entry.value}) cannot be imported: {error}") from error
     return tuple(modules)
 
@@ -181,6 +189,6 @@ def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def build(group: str, config: dict[str, Any], *context: Any) -> Any:
-    """Call the component that `config["name"]` names with the bench's `context` and the other keys."""
+    """Call the component `config["name"]` with the positional `context` and the other keys."""
     options = {key: value for key, value in config.items() if key != "name"}
     return lookup(group, config["name"])(*context, **options)

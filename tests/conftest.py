@@ -13,7 +13,7 @@ import scipy.io
 import torch
 
 from genbench.data import binmnist, cifar10, mnist, plane, svhn
-from genbench.metrics import classifier, fidelity
+from genbench.metrics import classifier, inception
 from genbench.tasks import density, energy
 from genbench.train import main
 
@@ -128,11 +128,11 @@ def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
             generator = torch.Generator().manual_seed(0)
             self.pool, self.logits = (torch.randn(3 * 32 * 32, n, generator=generator).to(device) for n in (8, 5))
 
-        def features(self, batches: Iterable[torch.Tensor]) -> fidelity.Features:
+        def features(self, batches: Iterable[torch.Tensor]) -> inception.Features:
             pixels = torch.cat([batch.to(self.device).float() / 255 for batch in batches]).flatten(1)
-            return fidelity.Features(pixels @ self.pool, pixels @ self.logits)
+            return inception.Features(pixels @ self.pool, pixels @ self.logits)
 
-    monkeypatch.setattr(fidelity, "Inception", Projection)
+    monkeypatch.setattr(inception, "Inception", Projection)
     monkeypatch.setattr(classifier, "IMAGES_SEEN", 500)
 
 

@@ -13,7 +13,7 @@ from shared import EXPERIMENTS, smaller
 from genbench import registry
 from genbench.compose import CONFIG_DIRECTORY, compose_experiment
 
-CHOICES = sorted(path for group in (*registry.GROUPS,) for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
+CHOICES = sorted(path for group in registry.PACKAGES for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
 
 
 @pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
@@ -39,7 +39,7 @@ def test_a_choice_lists_every_parameter_of_its_component(path: Path) -> None:
     assert list(written) == list(registry.parameters(component))
 
 
-@pytest.mark.parametrize("group", registry.GROUPS)
+@pytest.mark.parametrize("group", registry.PACKAGES)
 def test_every_component_has_a_choice(group: str) -> None:
     assert registry.known(group) == sorted(path.stem for path in CHOICES if path.parent.name == group)
 

@@ -20,11 +20,11 @@ __all__ = ["MADE", "InverseAutoregressive", "MaskedAutoregressive", "MaskedLinea
 
 
 def made_masks(features: int, hidden: Sequence[int], order: Sequence[int] | None = None) -> list[Tensor]:
-    """Masks of MADE's weights, of one output per feature.
+    """Masks of MADE's weights, for one output per feature.
 
     A unit of degree k sees the first k features of the order; M = [k_out ≥ k_in] between hidden layers and
-    M = [k_out > k_in] into the outputs (Germain et al. 2015, section 4), so output i depends on the features before i
-    and on nothing else. Degrees are spread evenly instead of drawn, so that all features are seen by as many units.
+    M = [k_out > k_in] into the outputs (Germain et al. 2015, section 4), so output i depends only on the features
+    before i. Degrees are spread evenly instead of drawn, so that equally many units see each feature.
 
     Args:
         features: D
@@ -59,13 +59,13 @@ class MaskedLinear(nn.Linear):
 
 
 class MADE(nn.Module):
-    """[B, D] → shift and log-scale, each [B, D]: those of feature i see the features before i in the order.
+    """[B, D] → shift and log-scale, each [B, D]: those of feature i depend on the features before i in the order.
 
     Args:
         features: D
         hidden: widths of the hidden layers.
         order: the features from first to last; 0 … D − 1 if None.
-        context: size of a context vector that all outputs see; 0 for none, and then any that is given is ignored.
+        context: size of a context vector that all outputs depend on; with 0, a given context is ignored.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MADE(nn.Module):
         *masks, last = made_masks(features, hidden, order)
         self.order = tuple(range(features)) if order is None else tuple(order)
         self.layers = nn.ModuleList([*map(MaskedLinear, masks), MaskedLinear(last.repeat(2, 1))])
-        # No hidden unit leads to the first feature's output, so the context needs a way past them too.
+        # No hidden unit leads to the first feature's output, so the context also goes directly to the outputs.
         self.context_in = nn.Linear(context, hidden[0], bias=False) if context else None
         self.context_out = nn.Linear(context, 2 * features, bias=False) if context else None
 
@@ -95,7 +95,7 @@ class MADE(nn.Module):
 
 
 class _Autoregressive(Bijection):
-    """What both flows share: MADE, and the way that takes D passes."""
+    """MADE, and the direction that takes D passes, for both flows."""
 
     def __init__(
         self, features: int, hidden: Sequence[int], order: Sequence[int] | None = None, context: int = 0
@@ -104,7 +104,7 @@ class _Autoregressive(Bijection):
         self.made = MADE(features, hidden, order, context)
 
     def _one_by_one(self, given: Tensor, context: Tensor | None, *, multiply: bool) -> tuple[Tensor, Tensor]:
-        """Solve for x, feature by feature in the order, where shift and log-scale of each depend on those before it.
+        """Solve for x, feature by feature: shift and log-scale of each depend on the features before it.
 
         x_i = given_i exp(s_i) + m_i if `multiply`, else (given_i − m_i) exp(−s_i). Returns x and log |det|.
         """
@@ -127,7 +127,7 @@ class MaskedAutoregressive(_Autoregressive):
         features: D, of x [B, D].
         hidden: widths of MADE's hidden layers.
         order: the features from first to last; 0 … D − 1 if None.
-        context: size of the context vector; 0 for none. A map without one ignores any that it is given.
+        context: size of the context vector; with 0, a given context is ignored.
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -148,7 +148,7 @@ class InverseAutoregressive(_Autoregressive):
         features: D, of x [B, D].
         hidden: widths of MADE's hidden layers.
         order: the features from first to last; 0 … D − 1 if None.
-        context: size of the context vector h; 0 for none. A map without one ignores any that it is given.
+        context: size of the context vector h; with 0, a given context is ignored.
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
-"""What every bijection promises, and how bijections are put together.
+"""The interface of bijections, their composition and inversion.
 
     p_y(y) = p_x(x) / |det ∂y/∂x|,   y = f(x)
 
-A bijection returns log |det| of the direction it was asked for, one value per sample, so that the log-determinants of
-`forward` and `inverse` at matching points cancel.
+`forward` and `inverse` each return log |det| of their own direction, one value per sample, so at matching points
+the two log-determinants cancel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Bijection", "Compose", "Inverse", "InverseNotAvailable", "softplus",
 
 
 class InverseNotAvailable(GenbenchError, NotImplementedError):
-    """A map was asked for its inverse, and has none that can be computed."""
+    """The inverse of a map cannot be computed."""
 
     exit_code = 2
 
@@ -27,7 +27,7 @@ class InverseNotAvailable(GenbenchError, NotImplementedError):
 class Bijection(nn.Module):
     """An invertible map of events, batched along the first dimension.
 
-    `context`, [B, …], is what an amortized map depends on besides its input; a map that depends on none ignores it.
+    `context`, [B, …], is a second input of conditional maps; the others ignore it.
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ class Bijection(nn.Module):
             x [B, *event], log |det ∂x/∂y| [B]
 
         Raises:
-            InverseNotAvailable: where the map has no inverse that can be computed.
+            InverseNotAvailable: if the inverse cannot be computed.
         """
         raise InverseNotAvailable(f"{type(self).__name__} has no inverse")
 
@@ -89,7 +89,7 @@ class Compose(Bijection):
 
 
 class Inverse(Bijection):
-    """g = f⁻¹: the same parameters, used the other way round."""
+    """g = f⁻¹, with the same parameters."""
 
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
@@ -109,5 +109,5 @@ def sum_event(x: Tensor) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + eˣ), to the last digit in float64, where F.softplus turns linear at 20 (off by 2e-9)."""
+    """log(1 + eˣ), exact in float64; F.softplus is linear above 20 (error 2e-9)."""
     return -F.logsigmoid(-x)

@@ -17,16 +17,15 @@ __all__ = ["AffineCoupling", "channel_mask", "checkerboard_mask"]
 
 
 class AffineCoupling(Bijection):
-    """Scales and shifts where the mask is 0 what the part where it is 1 tells it to; that part passes bit for bit.
+    """Where the mask is 1, x passes unchanged and determines the scale and shift of x where the mask is 0.
 
-    s = g ⊙ tanh(raw) with a learned g, one per channel, so that no step of training can make the scale overflow.
+    s = g ⊙ tanh(raw) with a learned g per channel, which bounds the scale.
 
     Args:
         mask: b, of the event's shape, of zeros and ones.
-        conditioner: [B, C, …] → [B, 2C, …], raw log-scale and shift one after the other along dimension 1. With a
-            last layer of zeros the coupling starts as the identity.
-        conditional: the conditioner takes the context as its second argument. A coupling that is not conditional
-            ignores any context that it is given.
+        conditioner: [B, C, …] → [B, 2C, …], raw log-scale and shift, concatenated along dimension 1. With a last
+            layer of zeros the coupling starts as the identity.
+        conditional: the conditioner takes the context as its second argument; otherwise a context is ignored.
     """
 
     mask: Tensor
@@ -55,7 +54,7 @@ class AffineCoupling(Bijection):
         """Log-scale and shift, both [B, *event]; the log-scale is 0 where the mask is 1."""
         if self.conditional and context is None:
             raise ConfigError("This coupling was built for a context and got none.")
-        # `where` instead of a product: 0 · inf would carry the hidden half's overflow into the conditioner.
+        # `where` instead of a product: with 0 · inf = NaN an overflow of the hidden half would reach the conditioner.
         passed = torch.where(self.mask, x, 0)
         out = self.conditioner(passed, context) if self.conditional else self.conditioner(passed)
         if out.shape[1] != 2 * x.shape[1] or out.shape[2:] != x.shape[2:]:
@@ -82,7 +81,7 @@ def checkerboard_mask(event_shape: Sequence[int], *, flip: bool = False) -> Tens
 
 
 def channel_mask(event_shape: Sequence[int], *, flip: bool = False) -> Tensor:
-    """1 in the first half of the channels, the larger one if they are odd in number.
+    """1 in the first half of the channels, which is the larger one if their number is odd.
 
     >>> channel_mask((4,)).int()
     tensor([1, 1, 0, 0], dtype=torch.int32)

@@ -1,9 +1,9 @@
-"""From pixel values to densities: noise makes whole numbers continuous, and a weight keeps the likelihood honest.
+"""Dequantization: noise makes integer pixel values continuous, and a weight corrects the likelihood.
 
     v = (x + u)/L,   u ~ q(u|x) on (0, 1)^D
     log P(x) = log E_q[p(v) w] ≥ E_q[log p(v) + log w],   log w = −log q(u|x) − D log L
 
-Ho et al. 2019 (arXiv 1902.00275), section 3.1: a uniform q, and one that is learned.
+Ho et al. 2019 (arXiv 1902.00275), section 3.1: a uniform q, and a learned one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["Dequantization", "UniformDequantization", "VariationalDequantization
 
 
 class Dequantization(nn.Module):
-    """What both kinds share: u = δ + (1 − 2δ) n, with noise n in [0, 1] and a margin δ, exact in the density.
+    """u = δ + (1 − 2δ) n, with noise n in [0, 1] and a margin δ that the density takes into account exactly.
 
     δ = L/2 · machine epsilon (1.5e-5 for 256 levels in float32), the spacing of floating-point numbers at the largest
-    pixel: so no v is rounded into the next pixel, `quantize` gets x back whatever n is, and a logit of α = 0 meets
-    neither 0 nor 1. The likelihood remains a lower bound, and lacks no more than what p has within the margin.
+    pixel value. So v is never rounded into the next pixel, `quantize` recovers x for every n, and a logit with α = 0
+    sees neither 0 nor 1. The likelihood remains a lower bound; it lacks only the mass of p within the margin.
 
     Args:
-        levels: L, a power of two as the levels of images are, which makes the division exact.
+        levels: L, a power of two, which makes the division exact.
 
     Raises:
         ConfigError: for other levels.
@@ -53,7 +53,7 @@ class Dequantization(nn.Module):
         return self.at(x, torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator))
 
     def at(self, x: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """What `dequantize` returns if it draws `uniform`, [B, *event] in [0, 1); w = |det ∂v/∂uniform|."""
+        """`dequantize` for given uniform numbers, [B, *event] in [0, 1); w = |det ∂v/∂uniform|."""
         margin = self.levels / 2 * torch.finfo(x.dtype).eps
         noise, log_det = self._noise(x, uniform)
         scale = math.log1p(-2 * margin) - math.log(self.levels)
@@ -64,7 +64,7 @@ class Dequantization(nn.Module):
         return (x + 0.5) / self.levels
 
     def quantize(self, v: Tensor) -> Tensor:
-        """⌊L v⌋, the nearest pixel value for a v outside [0, 1)."""
+        """⌊L v⌋, clamped to 0 … L − 1."""
         return (v * self.levels).floor().clamp(0, self.levels - 1)
 
     def _noise(self, x: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ class Dequantization(nn.Module):
 
 
 class UniformDequantization(Dequantization):
-    """n uniform: q(u|x) = 1, but for the margin."""
+    """n uniform: q(u|x) = 1 up to the margin."""
 
     def _noise(self, x: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         return uniform, x.new_zeros(len(x))
@@ -85,8 +85,8 @@ class UniformDequantization(Dequantization):
 class VariationalDequantization(Dequantization):
     """n = sigmoid(f(ε; x)),   ε ~ Logistic(0, 1), the logit of a uniform draw
 
-    log q(n|x) = log p(ε) − log |det ∂f/∂ε| − Σ log σ′(f(ε)). Ho et al. start from a normal ε; from a logistic one, an
-    f that starts as the identity makes q uniform to begin with.
+    log q(n|x) = log p(ε) − log |det ∂f/∂ε| − Σ log σ′(f(ε)). Ho et al. start from a normal ε; with a
+    logistic ε and f = identity at initialization, q is uniform at first.
 
     Args:
         levels: L
@@ -98,7 +98,7 @@ class VariationalDequantization(Dequantization):
         self.noise = noise
 
     def _noise(self, x: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        # A generator draws an exact 0 once in 2²⁴ numbers; it counts as half of the smallest other one.
+        # A generator draws an exact 0 once in 2²⁴ numbers; replace it by half of the next larger number.
         start = torch.logit(uniform.clamp(min=torch.finfo(x.dtype).eps / 4))
         end, log_det = self.noise(start, 2 * x / (self.levels - 1) - 1)
         return torch.sigmoid(end), log_det + sum_event(_log_slope(end) - _log_slope(start))

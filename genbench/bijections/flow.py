@@ -26,13 +26,13 @@ Direction = Literal["data to base", "base to data"]
 class Flow(nn.Module):
     """Standard normal of shape `event_shape`, carried to data by a bijection.
 
-    `direction` says which way the bijection's `forward` goes. "data to base" has the cheap density that maximum
-    likelihood wants, "base to data" the cheap samples that a reverse KL wants; the other one needs the inverse, and
-    raises InverseNotAvailable where there is none.
+    `direction` is that of the bijection's `forward`: "data to base" makes densities cheap, for maximum likelihood,
+    "base to data" makes samples cheap, for a reverse KL. The opposite direction uses the inverse, and raises
+    InverseNotAvailable if there is none.
 
     Args:
         bijection: between data and base.
-        event_shape: of a base point, without the batch; data may be of another shape with as many elements.
+        event_shape: of a base point, without the batch; data may have another shape of equal size.
         direction: of `bijection.forward`.
     """
 
@@ -45,7 +45,7 @@ class Flow(nn.Module):
         self.bijection = bijection
         self.event_shape = tuple(event_shape)
         self.direction = direction
-        # A flow may hold no parameter that could tell where to draw samples.
+        # A flow need not have parameters, and sampling needs a device and a dtype.
         self.register_buffer("device_and_dtype", torch.zeros(()), persistent=False)
 
     def to_base(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

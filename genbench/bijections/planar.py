@@ -1,7 +1,7 @@
 """Planar and radial maps, Rezende & Mohamed 2015 (arXiv 1505.05770), eqs. 10 to 14 and appendix A.
 
-Both determinants are written as sums of positive terms, so that their logarithm needs no absolute value and no
-epsilon: they stay exact where the constraint brings them close to zero.
+Both determinants are sums of positive terms, so that their logarithm needs neither an absolute value nor an epsilon
+and remains exact where they are close to zero.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from genbench.errors import ConfigError
 
 __all__ = ["Planar", "PlanarStack", "Radial", "constrain", "determinant"]
 
-# A planar map starts near the identity (small u), with a bend (at wᵀz + b = 0) that is as sharp as targets are narrow
-# and lies within the base. With U(±1/√D) for all three, flows of 32 maps more often end in local optima.
+# A planar map starts near the identity (small u); its bend (at wᵀz + b = 0) lies within the base and is as sharp as
+# targets are narrow. With U(±1/√D) for all three, flows of 32 maps end in local optima more often.
 W_SPREAD, U_SPREAD, B_SPREAD = 3.0, 0.1, 2.0
-NEAR_IDENTITY = 0.1  # how far a context of ones or so moves the vectors of an amortized map, whose length is about 1
+NEAR_IDENTITY = 0.1  # how far a context of order 1 moves an amortized map's vectors, of length about 1
 
-POLISH = 2  # Newton steps after bisection; the digits double in each
+NEWTON_STEPS = 2  # after bisection; each doubles the correct digits
 
 
 class Planar(Bijection):
     """f(z) = z + û tanh(wᵀz + b),   det = 1 + tanh′(wᵀz + b) wᵀû
 
-    The map is one-to-one where wᵀû > −1, which û = u + (m(wᵀu) − wᵀu) w/‖w‖² with m(x) = softplus(x) − 1 makes sure
-    of: wᵀû = m(wᵀu).
+    The map is one-to-one if wᵀû > −1. û = u + (m(wᵀu) − wᵀu) w/‖w‖² with m(x) = softplus(x) − 1 ensures this, since
+    wᵀû = m(wᵀu).
 
-    û grows like 1/‖w‖ as w vanishes, and has no limit. Where ‖w‖ is below the rounding unit, û = u: the map shifts by
-    u tanh(b), all values and gradients are finite, and the determinant is the map's own.
+    û grows like 1/‖w‖ as w vanishes, without a limit. If ‖w‖ is below the rounding unit, û = u: the map shifts by
+    u tanh(b), all values and gradients are finite, and the determinant is still exact.
 
     Args:
         features: D, of x [B, D].
@@ -52,8 +52,8 @@ class Planar(Bijection):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Exact, by bisection of a + c tanh(a) = t in the scalar a = wᵀx + b, with c = wᵀû and t = wᵀy + b.
 
-        First derivatives, by y and by the parameters, are exact; derivatives of the second order are not. Where c is
-        close to −1, f is flat as a³ at a = 0, and f⁻¹ is known there to the cube root of the rounding unit.
+        First derivatives with respect to y and the parameters are exact, second derivatives are not. If c is close
+        to −1, f is as flat as a³ at a = 0, and f⁻¹ there is accurate to the cube root of the rounding unit.
         """
         u, slope = constrain(self.w, self.u)
         h = _solve(y @ self.w + self.b, slope).tanh()
@@ -61,12 +61,12 @@ class Planar(Bijection):
 
 
 class PlanarStack(Bijection):
-    """K planar maps one after the other: Compose of K Planar, with all constraints and determinants at once.
+    """K planar maps in sequence: Compose of K Planar, with all constraints and determinants computed at once.
 
     Args:
         features: D, of x [B, D].
         layers: K
-        context: size of a context vector that a linear layer turns into every sample's own w, u and b, as in an
+        context: size of a context vector that a linear layer maps to each sample's own w, u and b, as in an
             amortized posterior (Rezende & Mohamed 2015, section 4.2), starting near the identity; 0 for none.
     """
 
@@ -92,7 +92,7 @@ class PlanarStack(Bijection):
         return x, determinant(torch.stack(heights, -1), slope).log().sum(-1)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Exact, as of Planar."""
+        """Exact, see `Planar.inverse`."""
         w, u, b, slope = self._maps(context)
         heights = []
         for k in reversed(range(self.layers)):
@@ -104,14 +104,14 @@ class PlanarStack(Bijection):
 
     @torch.no_grad()
     def _start_at_the_identity(self) -> None:
-        """For a context of zeros: û = 0 where u is parallel to w and softplus(wᵀu) = 1."""
+        """The identity for a context of zeros: û = 0 if u is parallel to w and softplus(wᵀu) = 1."""
         w = torch.randn(self.layers, self.features) / math.sqrt(self.features)
         u = math.log(math.e - 1) * w / w.square().sum(-1, keepdim=True)
         self.amortized.bias.copy_(torch.cat([w, u, torch.zeros(self.layers, 1)], dim=-1).flatten())
 
     @torch.no_grad()
     def path(self, x: Tensor) -> list[Tensor]:
-        """Where each layer of `forward` sends x: K + 1 tensors [B, D], x itself first. For maps without a context."""
+        """x and its image after each layer of `forward`: K + 1 tensors [B, D]. For maps without a context."""
         w, u, b, _ = self._maps(None)
         points = [x]
         for k in range(self.layers):
@@ -144,13 +144,13 @@ def constrain(w: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """û, [..., D], and 1 + wᵀû > 0, [...], of w and u, [..., D]."""
     wu, norm2 = (w * u).sum(-1), w.square().sum(-1)
     usable = norm2 > torch.finfo(norm2.dtype).eps ** 2
-    # The inner `where` keeps the division finite, and the gradient with it, in the branch that is not taken.
+    # The inner `where` keeps the division, and so the gradient, finite in the branch not taken.
     step = torch.where(usable, softplus(wu) - 1 - wu, 0) / torch.where(usable, norm2, 1)
     return u + step.unsqueeze(-1) * w, torch.where(usable, softplus(wu), 1 + wu)
 
 
 def determinant(h: Tensor, slope: Tensor) -> Tensor:
-    """1 + (1 − h²) m for h = tanh(a), m = slope − 1: a sum of positive terms, where m near −1 costs no digits."""
+    """1 + (1 − h²) m for h = tanh(a), m = slope − 1, as a sum of positive terms: no cancellation for m near −1."""
     h2 = h.square()
     return h2 + (1 - h2) * slope
 
@@ -160,16 +160,16 @@ def _solve(t: Tensor, slope: Tensor) -> Tensor:
     with torch.no_grad():
         info = torch.finfo(t.dtype)
         low, high = t - (slope - 1).abs(), t + (slope - 1).abs()
-        for _ in range(8 - round(math.log2(info.eps))):  # a fixed number: the host never waits for the device
+        for _ in range(8 - round(math.log2(info.eps))):  # a fixed number: no synchronization with the device
             middle = low + (high - low) / 2
             below = middle + (slope - 1) * middle.tanh() < t
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         a = low + (high - low) / 2
-        for _ in range(POLISH):
+        for _ in range(NEWTON_STEPS):
             step = (a + (slope - 1) * a.tanh() - t) / determinant(a.tanh(), slope).clamp(min=info.tiny)
             a = (a - step).clamp(low, high)
         derivative = determinant(a.tanh(), slope).clamp(min=info.tiny)
-    # Nothing in value; in the derivatives, the implicit function theorem: ∂a = (∂t − tanh(a) ∂slope) / derivative.
+    # Adds 0, with the derivative of the implicit function theorem: ∂a = (∂t − tanh(a) ∂slope) / derivative.
     residual = t - (slope - 1) * a.tanh()
     return a + (residual - residual.detach()) / derivative
 
@@ -206,7 +206,7 @@ class Radial(Bijection):
         alpha, s = softplus(self.raw_alpha), softplus(self.raw_beta)
         delta = y - self.center
         radius = torch.linalg.vector_norm(delta, dim=1)
-        # Of the quadratic's two forms, the one that adds: the other one cancels.
+        # Of the two forms of the root, the one without cancellation.
         half, root = s - radius, ((s - radius).square() + 4 * alpha * radius).sqrt()
         r = torch.where(half > 0, 2 * alpha * radius / (half.abs() + root), (half.abs() + root) / 2)
         x = self.center + delta * ((r + alpha) / (r + s))[:, None]

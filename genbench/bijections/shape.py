@@ -1,4 +1,4 @@
-"""Maps that reshape, reorder or rescale: what stands between the layers that learn."""
+"""Maps that reshape, reorder, rescale or normalize."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Logit(Bijection):
     """y = logit(p),   p = α + (1 − 2α)x,   log |det| = Σ log(1 − 2α) − log p − log(1 − p)
 
     Data in [0, 1] to the real line: Dinh et al. 2017 (arXiv 1605.08803), section 4.1, in the symmetric form of
-    Papamakarios et al. 2017 (arXiv 1705.07057). The inverse is (sigmoid(y) − α)/(1 − 2α), which leaves
-    [0, 1] by up to α/(1 − 2α).
+    Papamakarios et al. 2017 (arXiv 1705.07057). The inverse is (sigmoid(y) − α)/(1 − 2α), which may
+    lie outside of [0, 1] by up to α/(1 − 2α).
 
     Args:
         alpha: within [0, ½); 0 sends the pixels 0 and 1 to ∓∞.
@@ -98,10 +98,9 @@ class Logit(Bijection):
 class ActNorm(Bijection):
     """y = exp(s) ⊙ x + b, per channel; log |det| = H·W · Σ s
 
-    Activation normalisation, Kingma & Dhariwal 2018 (arXiv 1807.03039), section 3.1: the first `forward` in training
-    mode sets s and b so that its own output has mean 0 and variance 1 in every channel; ordinary parameters from then
-    on. A channel that does not vary in that batch keeps s = 0. Until then, and in `inverse`, the map is what its
-    parameters say, the identity to begin with.
+    Activation normalization, Kingma & Dhariwal 2018 (arXiv 1807.03039), section 3.1: the first `forward` in training
+    mode sets s and b so that its output has mean 0 and variance 1 in every channel; from then on they are ordinary
+    parameters. A channel that is constant in that batch keeps s = 0. Before, the map is the identity.
 
     Args:
         channels: C, of x [B, C, …].
@@ -114,7 +113,7 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
-        # Read at every forward, where the buffer would make the host wait for the device.
+        # A copy on the host: reading the buffer at every forward would wait for the device.
         self._initialised = False
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -148,9 +147,9 @@ class BatchNorm(Bijection):
     """y = exp(γ) ⊙ (x − m) / √(v + ε) + β, per channel; log |det| = H·W · Σ (γ − ½ log(v + ε))
 
     Dinh et al. 2017 (arXiv 1605.08803), section 3.7 and appendix E; Papamakarios et al. 2017 (arXiv 1705.07057),
-    section 3.4. `forward` in training mode takes m and v from the batch, of which the determinant takes no notice (a
-    sample moves them by 1/B); in evaluation mode and in `inverse` they are running averages. So the two directions
-    are each other's inverse in evaluation mode only.
+    section 3.4. `forward` in training mode takes m and v from the batch, and the determinant treats them as constants
+    (each sample contributes only 1/B); in evaluation mode and in `inverse` they are running averages. So the two
+    directions are inverse to each other in evaluation mode only.
 
     Args:
         channels: C, of x [B, C, …].
@@ -190,7 +189,7 @@ class InvertibleConv1x1(Bijection):
     """y = W x at every position,   W = P L (U + diag(s)),   log |det| = H·W · Σ log |s|
 
     Kingma & Dhariwal 2018 (arXiv 1807.03039), eqs. 9 to 11: L is unit lower triangular, U strictly upper triangular;
-    the permutation P and the signs of s stay as drawn, so W can never become singular. W starts as a rotation.
+    the permutation P and the signs of s are fixed, so W is never singular. W starts as a rotation.
 
     Args:
         channels: C, of x [B, C, …]; features [B, C] too.
@@ -236,7 +235,7 @@ class InvertibleConv1x1(Bijection):
 
 
 def _per_channel(value: Tensor, x: Tensor) -> Tensor:
-    """[C] → [C, 1, …], as wide as the event of x."""
+    """[C] → [C, 1, …], with as many dimensions as an event of x."""
     return value.reshape(-1, *[1] * (x.dim() - 2))
 
 
@@ -251,7 +250,7 @@ def _repeat(value: Tensor, x: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (of the batch itself: divided by its size) of every channel, [C]."""
+    """Mean and biased variance of every channel, [C]."""
     rest = [axis for axis in range(x.dim()) if axis != 1]
     variance, mean = torch.var_mean(x, dim=rest, correction=0)
     return mean, variance

@@ -1,4 +1,4 @@
-"""Factoring out: half of the dimensions leave a flow early, so that one bijection is a multiscale flow."""
+"""Factoring out: half of the dimensions skip the remaining layers, in a multiscale flow that is one bijection."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Split"]
 
 
 class Split(Bijection):
-    """(a, b) → flatten(f(a), b): the first half of the channels goes on through f, the second half is done.
+    """(a, b) → flatten(f(a), b): the first half of the channels goes through f, the second half stays as it is.
 
-    Dinh et al. 2017 (arXiv 1605.08803), section 3.6. log |det| is that of f. f may change the shape of a, and may end
-    in a Split of its own.
+    Dinh et al. 2017 (arXiv 1605.08803), section 3.6. log |det| is that of f. f may change the shape of a, and may
+    contain another Split.
 
     Args:
-        event_shape: [2C, H, W] of x; with any number of dimensions after the channels.
+        event_shape: [2C, H, W] of x, or any other number of dimensions after the channels.
         inner: f, of events [C, H, W].
 
     Raises:
@@ -51,9 +51,9 @@ class Split(Bijection):
         return torch.cat([a, b.unflatten(1, self.half_shape)], dim=1), log_det
 
     def _shape_inside(self, like: Tensor, context: Tensor | None) -> torch.Size:
-        """Of what f returns, without the batch."""
-        # Found by sending one event through f, since a flow that was just loaded may invert before it goes forward.
-        # Through a copy in evaluation mode: the event must not count as ActNorm's first.
+        """Shape of the events that f returns."""
+        # Found by sending one event through f, since a flow just loaded may invert before it goes forward; through a
+        # copy in evaluation mode, so that the event does not initialize ActNorm.
         if self._inner_shape is None:
             probe = copy.deepcopy(self.inner).eval()
             with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Binarized MNIST as Larochelle fixed it: the data set of most published nats.
+"""Binarized MNIST as fixed by Larochelle: the data set of most published likelihoods.
 
-Larochelle & Murray 2011, "The Neural Autoregressive Distribution Estimator": every pixel drawn once from a
-Bernoulli variable with the grey value as its mean; 50,000 / 10,000 / 10,000 images.
+Larochelle & Murray 2011, "The Neural Autoregressive Distribution Estimator": every pixel was drawn
+once from a Bernoulli distribution with the grey value as its mean; 50,000 / 10,000 / 10,000 images.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from genbench.data.dataset import Dataset, to_float32
 from genbench.data.files import DataFile, cached, ensure
@@ -52,10 +53,11 @@ def binarized_mnist(root: Path) -> Dataset:
     )
 
 
-def _read_amat(path: Path) -> np.ndarray:
+def _read_amat(path: Path) -> NDArray[np.uint8]:
     """Lines of 784 digits with spaces between them."""
     characters = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     digits = characters[(characters == ord("0")) | (characters == ord("1"))] - ord("0")
     if not len(digits) or len(digits) % PIXELS:
         raise DataError(f"{path}: {len(digits)} pixels are not a whole number of {PIXELS}-pixel images")
-    return digits.reshape(-1, 1, 28, 28)
+    images: NDArray[np.uint8] = digits.reshape(-1, 1, 28, 28)
+    return images

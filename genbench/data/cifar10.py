@@ -1,7 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"), the official files.
 
 Published twice with the same images: in plain bytes ("binary version") and as pickles of Python 2 ("python version",
-the one that torchvision downloads). Whichever lies under the data root is read.
+the one that torchvision downloads). The version found under the data root is read.
 
 Nothing is held out from training: generative models of CIFAR-10 are trained on all 50,000 training images, and FID
 is measured against those or against the 10,000 test images.
@@ -40,10 +40,10 @@ class Version:
 
     archive: DataFile
     files: tuple[DataFile, ...]
-    read: Callable[[Path], Batch]
+    reader: Callable[[Path], Batch]
 
     def lacks(self, root: Path) -> list[str]:
-        """The files that are not there, as paths under the root."""
+        """The missing files, as paths under the root."""
         return [file.path for file in self.files if not (root / file.path).is_file()]
 
 
@@ -53,8 +53,8 @@ def cifar10(root: Path) -> Dataset:
 
     Raises DataError for files that are missing or damaged, or that cannot be unpacked.
     """
-    version = _available(root)  # not cached: of some 0.6 s, the checksums take most
-    *train, test = (version.read(ensure(root, file)) for file in version.files)
+    version = _available(root)  # not cached: the checksums take most of the 0.6 s
+    *train, test = (version.reader(ensure(root, file)) for file in version.files)
     train_images, train_labels = _join(train)
     test_images, test_labels = _join([test])
     return Dataset(
@@ -73,7 +73,7 @@ def cifar10(root: Path) -> Dataset:
 
 
 def _available(root: Path) -> Version:
-    """The version whose files are there, unpacked first if only an archive is there or can be downloaded."""
+    """The version whose files exist; if none does, unpack an archive, downloaded if necessary."""
     for version in VERSIONS:
         if not version.lacks(root):
             return version
@@ -89,7 +89,7 @@ def _available(root: Path) -> Version:
 
 
 def _unpack(archive: Path, root: Path, paths: list[str]) -> None:
-    """Put these members of the archive, and no others, under the root; each appears there complete or not at all."""
+    """Extract only these members of the archive to the root, each atomically."""
     try:
         with tempfile.TemporaryDirectory(prefix=".cifar-10.", dir=root) as directory, tarfile.open(archive) as tar:
             parts: dict[str, Path] = {}
@@ -134,26 +134,26 @@ def _read_python(path: Path) -> Batch:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes arrays and plain values. A pickle may call any function that it can name: here it has these three."""
+    """Makes arrays and plain values. A pickle may call any function by name: this one allows only three."""
 
-    NAMES: dict[tuple[str, str], Callable[..., Any]] = {
-        # A private function that NumPy 2 has moved: found by what arrays themselves are pickled with.
+    ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+        # A private function that NumPy 2 has moved: taken from how NumPy pickles an array.
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],  # type: ignore[dict-item]
         ("numpy", "ndarray"): np.ndarray,
-        # NumPy 2.4.0 to 2.4.4 warn of the integers 0 and 1 that stand for booleans in old pickles.
+        # NumPy 2.4.0 to 2.4.4 warn about old pickles, which have 0 and 1 instead of booleans.
         ("numpy", "dtype"): lambda name, align, copy: np.dtype(name, bool(align), bool(copy)),
     }
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return self.NAMES[module, name]
+            return self.ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
-def _version(archive: DataFile, directory: str, md5: dict[str, str], read: Callable[[Path], Batch]) -> Version:
+def _version(archive: DataFile, directory: str, md5: dict[str, str], reader: Callable[[Path], Batch]) -> Version:
     files = tuple(DataFile(f"{directory}/{name}", archive.url, value) for name, value in md5.items())
-    return Version(archive, files, read)
+    return Version(archive, files, reader)
 
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/"

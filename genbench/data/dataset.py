@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-__all__ = ["Dataset", "identity", "to_float32", "unit_interval"]
+__all__ = ["Dataset", "as_stored", "to_float32", "unit_interval"]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits as tensors [N, *shape], stored compactly and small enough to lie on the device.
+    """Three splits as tensors [N, *shape], stored compactly so that they fit on the device.
 
     Attributes:
         to_float: stored values → what a model sees.
         binary: every value is 0 or 1.
-        protocol: which data exactly (binarization, split …): part of every result.
+        protocol: details of the data (binarization, split …) that every result reports.
         labels: class of every row, by split; empty where there are none.
     """
 
@@ -38,9 +38,10 @@ class Dataset:
 
     def split(self, name: str) -> Tensor:
         """The split called train, valid or test. Raises ValueError for another name."""
-        if name not in ("train", "valid", "test"):
-            raise ValueError(f"unknown split {name!r}; splits: train, valid, test")
-        return getattr(self, name)
+        splits = {"train": self.train, "valid": self.valid, "test": self.test}
+        if name not in splits:
+            raise ValueError(f"unknown split {name!r}; splits: {', '.join(splits)}")
+        return splits[name]
 
     def to(self, device: torch.device) -> Dataset:
         """The same data set on `device`."""
@@ -63,6 +64,6 @@ def unit_interval(stored: Tensor) -> Tensor:
     return stored.to(torch.float32) / 255
 
 
-def identity(stored: Tensor) -> Tensor:
+def as_stored(stored: Tensor) -> Tensor:
     """Values that are stored as the model sees them."""
     return stored

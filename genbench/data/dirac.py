@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from genbench.data.dataset import Dataset, identity
+from genbench.data.dataset import Dataset, as_stored
 from genbench.registry import register
 
 __all__ = ["dirac"]
@@ -16,4 +16,4 @@ __all__ = ["dirac"]
 def dirac(root: Path) -> Dataset:
     """[1, 1]: the same point in every split; needs no files."""
     point = torch.zeros(1, 1)
-    return Dataset("dirac", point, point, point, identity, binary=False, protocol={"split": "one point"})
+    return Dataset("dirac", point, point, point, as_stored, binary=False, protocol={"split": "one point"})

@@ -1,4 +1,4 @@
-"""Data files: found and verified, else downloaded; what was parsed from them is kept compactly."""
+"""Data files: downloaded if missing, verified, and parsed into a compact cache."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _download(path: Path, file: DataFile) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         download_url(file.url, str(part.parent), part.name, file.md5)
         part.replace(path)
-    # No network, no such address, no space; a wrong checksum; a connection that breaks off.
+    # No network, no such address, no space, a wrong checksum, a broken connection.
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise DataError(
             f"{path.name} is not at {path} and cannot be downloaded from {file.url}: {error}\n"
@@ -65,18 +65,18 @@ def _download(path: Path, file: DataFile) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-            for directory in new:  # removed again if nothing came into it
+            for directory in new:  # removed if still empty
                 directory.rmdir()
 
 
 def cached(root: Path, name: str, sources: list[Path], parse: Callable[[], Arrays]) -> Arrays:
-    """`parse()`, or what it returned the last time if the `sources` have not changed since.
+    """`parse()`, cached until the `sources` change.
 
-    A root that cannot be written to and a damaged cache are no errors: then `parse` runs again.
+    If the root is not writable or the cache is damaged, `parse` runs again.
     """
     path = root / ".cache" / f"{name}.npz"
     stamp = np.array([number for source in sources for number in _stamp(source)], dtype=np.int64)
-    # A damaged archive may raise anything, zlib.error and NotImplementedError included: whatever it is, parse again.
+    # A damaged archive may raise anything, such as zlib.error or NotImplementedError: parse again.
     with contextlib.suppress(Exception), np.load(path) as stored:
         if np.array_equal(stored["stamp"], stamp):
             return {key: _unpack(stored, key) for key in stored["keys"].tolist()}
@@ -99,7 +99,7 @@ def _store(path: Path, stamp: NDArray[np.int64], arrays: Arrays) -> None:
 
 
 def store(path: Path, save: Callable[..., None], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write a `.npz` by np.savez or np.savez_compressed, complete or not at all; nothing where one cannot write."""
+    """Write a `.npz` by np.savez or np.savez_compressed atomically; do nothing if the directory is not writable."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

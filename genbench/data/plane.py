@@ -1,8 +1,8 @@
 """Densities in the plane, p(z) = exp(−U(z)) / Z, with exact samplers.
 
 `arcs` and `sine` are those of report 000, problem 3, in the tradition of Rezende & Mohamed 2015 (arXiv 1505.05770,
-table 1); two moons, eight Gaussians and the checkerboard are the usual company (FFJORD, arXiv 1810.01367).
-Every energy is finite, with a finite gradient, everywhere a float32 can point to.
+table 1); two moons, eight Gaussians and the checkerboard are common benchmarks (FFJORD, arXiv 1810.01367).
+Every energy and its gradient are finite at every float32 point.
 """
 
 from __future__ import annotations
@@ -17,34 +17,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genbench.data.dataset import Dataset, identity
+from genbench.data.dataset import Dataset, as_stored
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, register
 
-__all__ = ["TARGETS", "PlanarTarget", "PlaneDataset", "draw_splits", "plane"]
+__all__ = ["TARGETS", "PlaneDataset", "PlaneTarget", "draw_splits", "plane"]
 
 SEED = 2020
 SPLITS = {"train": 2**18, "valid": 10_000, "test": 100_000}
-BOX = 5.0  # of the sine, which has no end of its own
+BOX = 5.0  # ends the sine, which is infinite in z₁
+
+Draw = Callable[[int, torch.Generator], Tensor]
+PointFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class PlanarTarget:
+class PlaneTarget:
     """A distribution of points in the plane.
 
     Attributes:
         sample: (n, generator) → [n, 2], exact.
-        energy: U, [B, 2] → [B]; None where it would be infinite somewhere.
-        log_prob: (points [B, 2]) → [B], the logarithm of the samples' own density up to a constant, −∞ allowed.
-        modes: [B, 2] → the mode [B] (0, 1, …) that each point belongs to; None where there is only one.
-        box: (x0, x1, y0, y1) that holds all but 1e-9 of the samples' mass.
+        energy: U, [B, 2] → [B]; None if it would be infinite somewhere.
+        log_prob: [B, 2] → [B], the log-density of the samples up to a constant; may be −∞.
+        modes: [B, 2] → the mode [B] (0, 1, …) that each point belongs to; None if there is only one.
+        box: (x0, x1, y0, y1) with all but 1e-9 of the samples' mass.
     """
 
     name: str
-    sample: Callable[[int, torch.Generator], Tensor]
-    log_prob: Callable[[Tensor], Tensor]
-    energy: Callable[[Tensor], Tensor] | None = None
-    modes: Callable[[Tensor], Tensor] | None = None
+    sample: Draw
+    log_prob: PointFunction
+    energy: PointFunction | None = None
+    modes: PointFunction | None = None
     mode_count: int = 1
     box: tuple[float, float, float, float] = (-7.0, 7.0, -7.0, 7.0)
 
@@ -53,7 +56,7 @@ class PlanarTarget:
 class PlaneDataset(Dataset):
     """Points [N, 2], or [N, T, 2] of T targets side by side."""
 
-    targets: tuple[PlanarTarget, ...] = ()
+    targets: tuple[PlaneTarget, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,7 +68,7 @@ class PlaneDataset(Dataset):
 
 def arcs_energy(z: Tensor) -> Tensor:
     """U = ½((‖z‖ − 2)/0.4)² − log(exp(−½((z₁ − 2)/0.6)²) + exp(−½((z₁ + 2)/0.6)²))"""
-    # hypot's gradient at the origin is 0/0: a point that close to it may lie anywhere closer still.
+    # hypot's gradient at the origin is 0/0, so points are kept a little away from it.
     radius = torch.hypot(z[:, 0], z[:, 1].abs().clamp(min=torch.finfo(z.dtype).tiny ** 0.5))
     ring = 0.5 * ((radius - 2) / 0.4).square()
     right, left = (-0.5 * ((z[:, 0] - side) / 0.6).square() for side in (2, -2))
@@ -73,16 +76,16 @@ def arcs_energy(z: Tensor) -> Tensor:
 
 
 def sample_arcs(count: int, generator: torch.Generator) -> Tensor:
-    """By rejection twice, exactly.
+    """Exact, by two rejections.
 
-    The radius has the density r exp(−½((r − 2)/0.4)²); N(2.08, 0.4²) is its envelope, as log r ≤ log 2 + (r − 2)/2.
-    Of the angles that follow, the two Gaussians in z₁ keep their share; no sum of them exceeds 1 + exp(−½(2/0.6)²).
+    The radius has the density r exp(−½((r − 2)/0.4)²); its envelope is N(2.08, 0.4²), as log r ≤ log 2 + (r − 2)/2.
+    The angle is uniform; z is accepted with the sum of the two Gaussians in z₁ over its bound 1 + exp(−½(2/0.6)²).
     """
     found: list[Tensor] = []
     while sum(map(len, found)) < count:
         radius = 2.08 + 0.4 * torch.randn(2 * count, generator=generator)
         angle, first, second = torch.rand(3, 2 * count, generator=generator)
-        kept = first < radius / 2 * torch.exp(1 - radius / 2)  # never true of a negative radius
+        kept = first < radius / 2 * torch.exp(1 - radius / 2)  # false for a negative radius
         radius, angle, second = radius[kept], 2 * math.pi * angle[kept], second[kept]
         z = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
         bumps = sum(torch.exp(-0.5 * ((z[:, 0] - side) / 0.6).square()) for side in (2, -2))
@@ -100,13 +103,13 @@ def _wave(z1: Tensor) -> Tensor:
 def sine_energy(z: Tensor) -> Tensor:
     """U = ½((z₂ − sin(2πz₁/4))/0.4)² + ½(max(0, |z₁| − 5)/0.4)²
 
-    The second term is ours: the first alone has no minimum in z₁ and no Z. Within the box it is 0.
+    We add the second term, which is 0 within the box: the first alone cannot be normalized, as it is periodic in z₁.
     """
     return 0.5 * ((z[:, 1] - _wave(z[:, 0])) / 0.4).square() + 0.5 * (F.relu(z[:, 0].abs() - BOX) / 0.4).square()
 
 
 def boxed_sine(z: Tensor) -> Tensor:
-    """log p of the samples, up to a constant: no point lies outside of |z₁| ≤ 5."""
+    """log p of the samples up to a constant: −∞ outside of |z₁| ≤ 5."""
     return torch.where(z[:, 0].abs() <= BOX, -sine_energy(z), -math.inf)
 
 
@@ -116,7 +119,7 @@ def sample_sine(count: int, generator: torch.Generator) -> Tensor:
     return torch.stack([z1, _wave(z1) + 0.4 * torch.randn(count, generator=generator)], dim=1)
 
 
-# ------------------------------------------------------------------------------------------- the usual company
+# ---------------------------------------------------------------------------------------- common benchmarks
 
 
 def _eight_centres(like: Tensor) -> Tensor:
@@ -174,20 +177,20 @@ def sample_checkerboard(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _with_energy(
-    name: str, sample: Callable, energy: Callable[[Tensor], Tensor], modes: Callable | None = None, count: int = 1
-) -> PlanarTarget:
-    """A target whose samples have the density that the energy says."""
-    return PlanarTarget(name, sample, lambda z: -energy(z), energy, modes, count)
+    name: str, sample: Draw, energy: PointFunction, modes: PointFunction | None = None, count: int = 1
+) -> PlaneTarget:
+    """A target whose samples have the density exp(−U)/Z."""
+    return PlaneTarget(name, sample, lambda z: -energy(z), energy, modes, count)
 
 
-TARGETS: dict[str, PlanarTarget] = {
+TARGETS: dict[str, PlaneTarget] = {
     target.name: target
     for target in (
         _with_energy("arcs", sample_arcs, arcs_energy, lambda z: (z[:, 0] > 0).long(), 2),
-        PlanarTarget("sine", sample_sine, boxed_sine, sine_energy, box=(-BOX, BOX, -6.0, 6.0)),
+        PlaneTarget("sine", sample_sine, boxed_sine, sine_energy, box=(-BOX, BOX, -6.0, 6.0)),
         _with_energy("two-moons", sample_two_moons, two_moons_energy),
         _with_energy("eight-gaussians", sample_eight_gaussians, eight_gaussians_energy, nearest_of_eight, 8),
-        PlanarTarget("checkerboard", sample_checkerboard, checkerboard_log_prob, box=(-4.0, 4.0, -4.0, 4.0)),
+        PlaneTarget("checkerboard", sample_checkerboard, checkerboard_log_prob, box=(-4.0, 4.0, -4.0, 4.0)),
     )
 }
 
@@ -203,7 +206,7 @@ def plane(root: Path, *, target: TargetName = "arcs") -> PlaneDataset:
 
 @register("dataset", "planes")
 def planes(root: Path, *, targets: list[TargetName] = ["arcs", "sine"]) -> PlaneDataset:  # noqa: B006 - never written
-    """The same points of several densities side by side, [N, T, 2], for an ensemble; needs no files."""
+    """The points of `plane` for several densities side by side, [N, T, 2], for an ensemble; needs no files."""
     if not targets or len(set(targets)) < len(targets):
         raise ConfigError(f"dataset.targets must name each density once, and at least one: {targets}")
     return _dataset(" and ".join(targets), draw_splits(targets), targets)
@@ -215,7 +218,7 @@ def _dataset(name: str, splits: dict[str, Tensor], targets: Sequence[str]) -> Pl
         train=splits["train"],
         valid=splits["valid"],
         test=splits["test"],
-        to_float=identity,
+        to_float=as_stored,
         binary=False,
         protocol={"split": "/".join(str(count) for count in SPLITS.values()) + " points"},
         targets=tuple(TARGETS[target] for target in targets),
@@ -223,7 +226,7 @@ def _dataset(name: str, splits: dict[str, Tensor], targets: Sequence[str]) -> Pl
 
 
 def draw_splits(targets: Sequence[str]) -> dict[str, Tensor]:
-    """[N, T, 2] of every split; a target's points do not depend on its company."""
+    """[N, T, 2] of every split; a target's points do not depend on the other targets."""
     columns: dict[str, list[Tensor]] = {split: [] for split in SPLITS}
     for target in targets:
         generator = torch.Generator().manual_seed(SEED)

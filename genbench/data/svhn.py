@@ -34,7 +34,7 @@ def svhn(root: Path) -> Dataset:
     Raises DataError for files that are missing or damaged.
     """
     paths = {split: ensure(root, file) for split, file in FILES.items()}
-    # Not cached: photographs hardly compress, so that a cache of ours would be as slow to read as these files.
+    # Not cached: photographs hardly compress, so reading a cache would be as slow as reading these files.
     train_images, train_labels = _read_mat(paths["train"])
     test_images, test_labels = _read_mat(paths["test"])
     return Dataset(
@@ -57,7 +57,7 @@ def _read_mat(path: Path) -> tuple[Tensor, Tensor]:
     from scipy.io import loadmat  # a quarter of a second to import: only where needed
 
     content = loadmat(path)
-    # MATLAB stores the first index fastest, so that reversing all of them copies nothing; torch copies four times
-    # as fast as NumPy.
+    # In MATLAB's layout the first index varies fastest, so reversing all axes copies nothing; torch then copies four
+    # times as fast as NumPy.
     images = torch.from_numpy(content["X"].T).transpose(2, 3).contiguous()
     return images, torch.from_numpy(content["y"]).flatten().long() % 10

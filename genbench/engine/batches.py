@@ -1,4 +1,4 @@
-"""Shuffled batches drawn where the data lie, and noise that is the same on every device."""
+"""Shuffled batches on the data's device, and noise that is the same on every device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BatchStream", "Batches", "NoiseStream", "ParallelBatches"]
 
 
 class BatchStream(Protocol):
-    """What training steps are fed from."""
+    """The source of the training steps' batches."""
 
     steps_per_epoch: int
 
@@ -24,11 +24,11 @@ class BatchStream(Protocol):
 
 
 class Batches:
-    """An endless stream of batches from a tensor [N, …], each row once per epoch in fresh random order.
+    """An endless stream of batches from a tensor [N, …]: each row once per epoch, in a new random order.
 
-    The order comes from a generator of its own, so it depends on the seed alone, and the position within
-    the data is part of the state. A training step that wants several batches draws them concatenated (`per_step`),
-    all of one size: then an epoch's last, smaller batch is left out.
+    The order comes from its own generator, so it depends on the seed alone; the position within the data is part of
+    the state. With `per_step` > 1, a step takes several batches of equal size, concatenated, and the smaller last
+    batch of an epoch is dropped.
     """
 
     def __init__(self, data: Tensor, size: int, seed: int, drop_last: bool = False, per_step: int = 1) -> None:
@@ -48,7 +48,7 @@ class Batches:
         self._position = 0
 
     def next(self) -> Tensor:
-        """What one training step consumes."""
+        """The rows of one training step."""
         if self._per_step == 1:
             return self._next_batch()
         return torch.cat([self._next_batch() for _ in range(self._per_step)])
@@ -70,7 +70,7 @@ class Batches:
 
 
 class ParallelBatches:
-    """Several streams from the same data, each as it would be alone; a step takes one batch of each, concatenated."""
+    """Several independent streams from the same data; a step takes one batch from each, concatenated."""
 
     def __init__(self, data: Tensor, size: int, seeds: Sequence[int], drop_last: bool = False) -> None:
         self.streams = [Batches(data, size, seed, drop_last) for seed in seeds]
@@ -88,10 +88,9 @@ class ParallelBatches:
 
 
 class NoiseStream:
-    """Standard-normal noise on a device, [S, *shape]: one stream of its own for each of S seeds.
+    """Standard-normal noise on a device, [S, *shape]: one independent stream per seed.
 
-    Drawn on the CPU, so that it is the same on every device, and always to the same place, so that captured steps
-    find it there.
+    Drawn on the CPU, so that it is the same on every device, and copied to one tensor, which captured steps read.
     """
 
     def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device) -> None:
@@ -100,7 +99,7 @@ class NoiseStream:
         self.noise = torch.empty(len(seeds), *shape, device=device)
 
     def draw(self) -> None:
-        """Fill `noise` anew."""
+        """Fill `noise` with new values."""
         drawn = torch.stack([torch.randn(self._shape, generator=generator) for generator in self._generators])
         self.noise.copy_(upload(drawn, self.noise.device))
 

@@ -1,8 +1,7 @@
 """A whole training step as one CUDA graph: its kernels are launched at once, without Python in between.
 
-A step that is replayed does exactly what it did when it was recorded, on the same memory. So it may read nothing
-but tensors: whatever changes from step to step is a tensor on the device, which `Task.prepare_step` writes to, or a
-kind of step of its own, which it returns.
+A replayed step repeats the recorded operations on the same memory, so it may read only tensors on the device.
+`Task.prepare_step` writes to these tensors what changes from step to step, or returns another kind of step.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ __all__ = ["CapturedStep", "CudaGraphs", "Graphs", "can_capture"]
 
 Step = Callable[[Tensor], dict[str, Tensor]]
 
-# Libraries choose their algorithms and allocate their workspaces in the first calls, which must not be captured.
+# In the first calls libraries choose algorithms and allocate workspaces, which must not be captured.
 WARM_UP = 3
 # Kinds of steps with a graph of their own; the others run eagerly.
-MOST = 8
+MAX_GRAPHS = 8
 
 
 def can_capture(device: torch.device) -> bool:
@@ -36,18 +35,18 @@ class Graphs(Protocol):
     """How steps are recorded and replayed."""
 
     def eagerly(self, step: Step, batch: Tensor) -> dict[str, Tensor]:
-        """Run a step without recording it, the way that recording demands of the steps before it."""
+        """Run a step without recording it, in the way required before a recording."""
 
     def record(self, step: Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
-        """Record a step on `batch`, which is not done thereby.
+        """Record a step on `batch` without performing it.
 
-        Returns what does it, as often as it is called, on whatever `batch` holds then, and the tensors that hold
-        the step's values afterwards.
+        Returns a function that performs the step on the current contents of `batch`, and the tensors that it
+        writes the step's values to.
         """
 
 
 class CudaGraphs:
-    """Graphs that share one pool of memory: only one runs at a time, and its values are read before the next."""
+    """Graphs that share one memory pool: they run one at a time, and the values of each are read before the next."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
@@ -68,15 +67,14 @@ class CudaGraphs:
                 with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                     values = step(batch)
             except BaseException:
-                torch.cuda.set_stream(current)  # which PyTorch leaves out where ending the capture fails
+                torch.cuda.set_stream(current)  # PyTorch does not restore it if ending the capture fails
                 raise
         return graph.replay, values
 
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Garbage is collected before the block and not within: to destroy the graphs of an earlier run would end a
-    capture."""
+    """Collect garbage before the block, not within it: destroying an earlier run's graphs would end the capture."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -90,24 +88,24 @@ def _no_garbage_collection() -> Iterator[None]:
 class CapturedStep:
     """Runs a step eagerly a few times, then captures it and replays the graph.
 
-    There is one graph for each kind of step, which `variant` and the batch's shape tell, and at most MOST of them.
-    The eager steps are training steps like any other, so a captured run takes the same steps on the same random
-    numbers as an eager one. The values returned live in the graph's memory: the next call overwrites them.
+    Each kind of step, given by `variant` and the batch's shape, has its own graph, up to MAX_GRAPHS. The eager steps
+    are ordinary training steps, so a captured run takes the same steps on the same random numbers as an eager one.
+    The returned values live in the graph's memory: the next call overwrites them.
 
     Args:
         step: a batch → values on the device.
         graphs: how to record it; CUDA's by default.
-        say: told when a step runs eagerly for want of a graph.
+        say: receives a message when a kind of step stays eager because there are too many.
 
     Raises:
-        ConfigError: where a step cannot be captured, as it reads something on the host.
+        ConfigError: if a step cannot be captured because the host reads a value from the device.
     """
 
     def __init__(self, step: Step, graphs: Graphs | None = None, say: Callable[[str], None] = print) -> None:
         self._step, self._say = step, say
         self._graphs = CudaGraphs() if graphs is None else graphs
         self._calls: dict[Hashable, int] = {}
-        self._batches: dict[torch.Size, Tensor] = {}  # what the graphs read, one for each shape
+        self._batches: dict[torch.Size, Tensor] = {}  # the graphs' inputs, one for each shape
         self._captured: dict[Hashable, tuple[Callable[[], None], dict[str, Tensor]]] = {}
 
     @property
@@ -119,9 +117,11 @@ class CapturedStep:
         kind = (variant, batch.shape)
         if kind not in self._captured:
             calls = self._calls[kind] = self._calls.get(kind, 0) + 1
-            if calls <= WARM_UP or self.count == MOST:
+            if calls <= WARM_UP or self.count == MAX_GRAPHS:
                 if calls == WARM_UP + 1:
-                    self._say(f"more than {MOST} kinds of training steps: steps of kind {kind} are not captured")
+                    self._say(
+                        f"more than {MAX_GRAPHS} kinds of training steps: steps of kind {kind} are not captured"
+                    )
                 return self._graphs.eagerly(self._step, batch)
             self._captured[kind] = self._capture(batch)
         self._batches[batch.shape].copy_(batch)
@@ -137,7 +137,7 @@ class CapturedStep:
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            cause: BaseException = error  # that the capture could not be ended tells less than what happened in it
+            cause: BaseException = error  # the first error explains more than the failure to end the capture
             while cause.__context__ is not None:
                 cause = cause.__context__
             reason = str(cause).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or not there."""
+"""Checkpoints, written atomically."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
 
 
 def load_newest(directory: Path) -> tuple[dict[str, Any] | None, list[Path]]:
-    """The newest good checkpoint's state on the CPU (None where there is none), and the damaged ones passed over.
+    """The latest intact checkpoint's state on the CPU (None if there is none), and the damaged ones skipped.
 
-    `load_state_dict` copies everything to where it belongs, so a run may go on on another device.
+    `load_state_dict` copies everything to its place, so a run may resume on another device.
     """
     damaged: list[Path] = []
     for path in _newest_first(directory):
@@ -42,7 +42,7 @@ def load_newest(directory: Path) -> tuple[dict[str, Any] | None, list[Path]]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file in one step: a reader sees the old one or the new one."""
+    """Replace a small text file atomically: a reader sees the old text or the new one."""
     part = path.with_name(f".{path.name}.part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -60,7 +60,7 @@ def _is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except Exception:  # a flipped bit in a header can raise anything, zlib.error and NotImplementedError included
+    except Exception:  # a damaged header may raise anything, such as zlib.error or NotImplementedError
         return False
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar on a terminal, plain lines elsewhere."""
+"""Console output of a run: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Reporter:
             self._progress.stop()
 
     def advance(self, step: int, values: dict[str, float], rate: float) -> None:
-        """Frequent news: moves the bar, or gives a line now and then."""
+        """Report progress: move the bar, or print a line every few seconds."""
         if self._progress:
             self._progress.update(self._bar, completed=step, note=_shown(values))
         else:
             self._now_and_then(f"step {step}/{self._total}  {_shown(values)}  {rate:.0f} steps/s")
 
     def measured(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """An evaluation: a line, but no flood of them."""
+        """Report an evaluation, at most one line every few seconds; the last one always."""
         self._now_and_then(f"{self._title}  step {step}  epoch {epoch:.4g}  {_shown(values)}", step == self._total)
 
     def _now_and_then(self, line: str, always: bool = False) -> None:
@@ -57,7 +57,7 @@ class Reporter:
             self.say(line)
 
     def say(self, line: str) -> None:
-        """News that stays."""
+        """Print a line that stays."""
         self._console.print(line, markup=False)
 
 

@@ -1,6 +1,6 @@
-"""Where a run computes, in what arithmetic, and its sources of randomness.
+"""The device of a run, its arithmetic and its random number generators.
 
-Every question of what kind of device this is has its answer here, or in `genbench.engine.capture`.
+Only this module and `genbench.engine.capture` distinguish kinds of devices.
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ __all__ = [
     "without_autocast",
 ]
 
-NAMES = "use device=auto, cpu, cuda, cuda:N or mps"
+DEVICE_HINT = "use device=auto, cpu, cuda, cuda:N or mps"
 WITHOUT_FLOAT64 = {"mps"}
 
 
 def resolve(name: str) -> torch.device:
-    """The device of this name, initialised and made PyTorch's current one; an accelerator with its index.
+    """The device of this name, initialized and made PyTorch's current one; an accelerator with its index.
 
-    `auto` is the first CUDA device, else the CPU; an Apple GPU has to be asked for. float32 means float32 from here
-    on: PyTorch lets cuDNN's convolutions round to TF32 unless it is told otherwise. Raises ConfigError for a device
-    that is not there, and for an Apple GPU with wrong gradients.
+    `auto` is the first CUDA device, else the CPU; an Apple GPU must be named. TF32 is switched off, which PyTorch
+    allows in cuDNN's convolutions by default. Raises ConfigError for a device that does not exist, and for an Apple
+    GPU with wrong gradients.
     """
-    # cuBLAS reads it once, when a process first uses CUDA: a later job of the same sweep may be deterministic.
+    # cuBLAS reads it once, when a process first uses CUDA, and a later job of the same sweep may be deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         wanted = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device {name!r} is not a device", NAMES) from error
+        raise ConfigError(f"device {name!r} is not a device", DEVICE_HINT) from error
     if wanted.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"genbench does not train on device {name!r}", NAMES)
+        raise ConfigError(f"genbench does not train on device {name!r}", DEVICE_HINT)
     count, index = _count(wanted.type), wanted.index or 0
     if index >= count:
         there = f"there is {count or 'no'} {wanted.type} device here" if count < 2 else f"there are {count} here"
@@ -97,9 +97,9 @@ def _start_cuda(device: torch.device) -> None:
 
 
 def check_gradients(device: torch.device) -> None:
-    """Raise ConfigError unless a small convolution has the CPU's gradients on `device`, of both orders.
+    """Raise ConfigError unless first and second derivatives of a small convolution on `device` match the CPU's.
 
-    PyTorch has had wrong gradients on Apple GPUs, without a word.
+    Versions of PyTorch have computed wrong gradients on Apple GPUs silently.
     """
     generator = torch.Generator().manual_seed(0)
     image, weight = torch.randn(2, 3, 8, 8, generator=generator), torch.randn(4, 3, 3, 3, generator=generator)
@@ -122,7 +122,7 @@ def check_gradients(device: torch.device) -> None:
 
 
 def check_precision(device: torch.device, precision: str) -> None:
-    """Raise ConfigError where `precision` (fp32, tf32 or bf16) is none of the device's."""
+    """Raise ConfigError if the device does not support `precision` (fp32, tf32 or bf16)."""
     if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
         raise ConfigError(
             f"precision tf32 needs an NVIDIA GPU of compute capability 8.0, and this is {describe(device)}",
@@ -133,16 +133,16 @@ def check_precision(device: torch.device, precision: str) -> None:
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed Python, NumPy and PyTorch; with `deterministic`, refuse operations that are not."""
+    """Seed Python, NumPy and PyTorch; with `deterministic`, forbid nondeterministic operations."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - libraries that a run calls draw from the global state
+    np.random.seed(seed)  # noqa: NPY002 - libraries draw from the global state
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
 
 
 def _accelerator(device: torch.device) -> ModuleType | None:
-    """PyTorch's module of functions for this kind of device; they speak of the current one, as `resolve` left it."""
+    """PyTorch's module for this kind of device; its functions act on the current device, which `resolve` has set."""
     return {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
 
 
@@ -164,7 +164,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
-    """Put back what `rng_state` returned, as far as a run on `device` needs it and the run was on such a device."""
+    """Restore what `rng_state` returned; an accelerator's state only if it was saved on the same kind of device."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     mersenne = state["numpy"]
@@ -178,11 +178,11 @@ def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
 
 @contextmanager
 def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """A block with PyTorch randomness of its own, on the CPU and on `device`, which leaves all generators as they
-    were: measuring does not disturb training."""
+    """A block with its own seed for PyTorch's generators on the CPU and on `device`, restored afterwards: evaluation
+    does not disturb training."""
     accelerator = _accelerator(device)
     states = torch.get_rng_state(), None if accelerator is None else accelerator.get_rng_state()
-    torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, no other device's generator
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
     if accelerator is not None:
         accelerator.manual_seed(seed)
     try:
@@ -198,12 +198,12 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     float32."""
     if precision != "bf16":
         return nullcontext()
-    # Weights are cast anew in every block: a cached copy would outlive the step in a captured graph.
+    # Weights are cast again in every block: a cached copy would outlive the step in a captured graph.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A block that computes in the precision of its tensors, within an `autocast` block too."""
+    """A block that computes in the precision of its tensors, even inside an `autocast` block."""
     if not torch.is_autocast_enabled(device.type):
         return nullcontext()  # also where there is no autocast at all
     return torch.autocast(device.type, enabled=False)
@@ -211,14 +211,14 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """A block whose convolutions give the same numbers on every CUDA device, but for rounding in float32."""
+    """A block whose convolutions agree on all CUDA devices up to float32 rounding."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False), tf32(False):
         yield
 
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """A block in which CUDA rounds the factors of float32 products, convolutions included, to TF32, or does not."""
+    """A block in which CUDA rounds the inputs of float32 matrix products and convolutions to TF32 if `allowed`."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     _allow_tf32(allowed, allowed)
     try:
@@ -232,23 +232,20 @@ def _allow_tf32(products: bool, convolutions: bool = False) -> None:
 
 
 def float64_device(device: torch.device) -> torch.device:
-    """`device`, or the CPU where `device` has no float64, as Apple's GPUs have none."""
+    """`device`, or the CPU if `device` (an Apple GPU) has no float64."""
     return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 
 
 def double(x: Tensor) -> Tensor:
-    """`x` in float64, where there is float64: for sums and means of many values."""
+    """`x` in float64, on the CPU if its device has none: for sums and means of many values."""
     return x.to(float64_device(x.device)).double()
 
 
 def upload(x: Tensor, device: torch.device) -> Tensor:
-    """A copy on `device` of a tensor on the CPU, for which the host does not wait where it need not.
-
-    On the CPU it is the tensor itself.
-    """
+    """Copy a tensor from the CPU to `device` without making the host wait; on the CPU, the tensor itself."""
     if device.type in ("cpu", "mps"):  # an Apple GPU shares the host's memory
         return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)  # from other memory the copy would wait for the device
+    return x.pin_memory().to(device, non_blocking=True)  # from pageable memory the copy would be synchronous
 
 
 def training_layout(device: torch.device) -> torch.memory_format:
@@ -257,7 +254,7 @@ def training_layout(device: torch.device) -> torch.memory_format:
 
 
 def inference_layout(device: torch.device) -> torch.memory_format:
-    """The one for exact float32 without gradients: channels_last is 1.4 times as fast on a CPU."""
+    """The fastest memory layout for exact float32 without gradients: channels_last is 1.4 times as fast on a CPU."""
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
@@ -276,7 +273,7 @@ def describe(device: torch.device) -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_mib` count from now on, where the system can (CUDA and Linux)."""
+    """Reset the peak that `peak_memory_mib` reports, where the system allows it (CUDA and Linux)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,20 @@ from genbench.errors import ConfigError
 
 __all__ = ["Gradients", "Objective", "forget_compiled"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-"""Inputs, one row per sample → a scalar to minimize and what is worth logging."""
+"""Inputs, one row per sample → a scalar to minimize and values to log."""
 
 
 class Gradients:
-    """Calling it leaves the gradients of an objective in its parameters' `.grad` and returns what to log.
+    """Calling it stores the gradients of an objective in its parameters' `.grad` and returns the values to log.
 
-    With `compile_for` rows, inputs of that length go through torch.compile, objective and gradients as one graph,
-    after a warm-up of several seconds; other lengths (an epoch's smaller last batch) are not worth a second one.
-    With `add`, the gradients are added to those that are there, and parameters without any keep theirs. Raises
-    ConfigError where this PyTorch cannot compile gradients.
+    With `compile_for`, inputs of that many rows go through torch.compile, objective and gradients as one graph, after
+    a warm-up of several seconds; other lengths (an epoch's smaller last batch) run eagerly. With `add`, gradients are
+    added to the existing ones, and parameters that the objective does not use keep theirs. Raises ConfigError if this
+    version of PyTorch cannot compile gradients.
     """
 
     def __init__(
@@ -41,22 +45,23 @@ class Gradients:
         values, gradients = function(*inputs)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             if self._add:
-                if gradient is not None:  # not of every parameter
+                if gradient is not None:  # the objective need not use every parameter
+                    assert parameter.grad is not None
                     parameter.grad += gradient
                 continue
-            # A fused optimizer walks through memory: it would take the wrong elements of one laid out otherwise.
+            # A fused optimizer walks through memory: with another layout it would pair the wrong elements.
             same = gradient.stride() == parameter.stride()
             parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
         return values
 
     def _gradients(self, *inputs: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-        # Unlike backward(), this adds nothing up: no gradients to clear, and a graph that compiles as a whole.
+        # Unlike backward(), this does not accumulate: there is nothing to clear, and the graph compiles as a whole.
         loss, values = self._objective(*inputs)
         gradients = torch.autograd.grad(loss, self._parameters, allow_unused=self._add)
         return {name: value.detach() for name, value in values.items()}, gradients
 
 
-def _compile(function: Callable) -> Callable:
+def _compile(function: Callable[P, R]) -> Callable[P, R]:
     from torch._dynamo import config
 
     if not hasattr(config, "trace_autograd_ops"):
@@ -66,6 +71,6 @@ def _compile(function: Callable) -> Callable:
 
 
 def forget_compiled() -> None:
-    """Drop all compiled graphs: the runs of a process share a limit on their number."""
+    """Drop all compiled graphs, whose number per process is limited."""
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()

@@ -12,7 +12,7 @@ __all__ = ["Interrupted", "Interrupts"]
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop. Not an Exception, so that no handler of errors swallows it."""
+    """The run was asked to stop. Not an Exception, so no error handler catches it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -23,8 +23,8 @@ class Interrupted(BaseException):
 class Interrupts:
     """Turns SIGINT and SIGTERM into `Interrupted`, never in the middle of a training step.
 
-    Within `hold()` a signal only leaves a mark in `pending`; elsewhere it raises at once. A second SIGINT
-    ends the process as Python would by itself.
+    Within `hold()` a signal is only recorded in `pending`; elsewhere it raises at once. A second SIGINT raises
+    KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Interrupts:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+        if threading.current_thread() is threading.main_thread():  # Python installs handlers only there
             for signum in (signal.SIGINT, signal.SIGTERM):
                 self._previous[signum] = signal.signal(signum, self._receive)
         return self
@@ -54,7 +54,7 @@ class Interrupts:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """A block that is not broken off; raises Interrupted at its end if a signal came."""
+        """A block that signals do not interrupt; raises Interrupted at its end if one arrived."""
         self._holding = True
         try:
             yield

@@ -13,9 +13,9 @@ __all__ = ["Meters"]
 
 
 class Meters:
-    """Means of named scalars since the last reading, each over the calls that gave it.
+    """Means of named scalars since the last reading, each over the calls that supplied it.
 
-    Reading is the only wait for the device.
+    Only `read` waits for the device.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Meters:
                 self._sums[name], self._counts[name] = value.detach().clone(), 1
 
     def read(self) -> dict[str, float]:
-        """The means, in one transfer, and start anew. Empty if nothing was added."""
+        """Return the means in one transfer, and reset. Empty if nothing was added."""
         if not self._sums:
             return {}
         totals = double(torch.stack(list(self._sums.values()))).tolist()

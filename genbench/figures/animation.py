@@ -1,4 +1,4 @@
-"""Pictures that move."""
+"""Animated pictures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NEARLY_WHITE = 248
 
 
 def write_gif(path: str | Path, figure: Figure, frames: Iterable[float], dpi: float) -> None:
-    """Writes an endless GIF of a figure that changes.
+    """Write a looping GIF of a changing figure.
 
-    All frames share one palette without dithering, so that what stands still costs no bytes.
+    All frames share one palette without dithering, so that static parts cost no bytes.
 
     Args:
         path: of the GIF, overwritten.
-        figure: at its first state or any other.
-        frames: changes the figure before it yields the seconds for which to show it; a GIF counts hundredths.
+        figure: in any state.
+        frames: an iterator that changes the figure, then yields the seconds to show it for, rounded to hundredths.
         dpi: pixels per inch of the GIF.
     """
     figure.set_dpi(dpi)
@@ -37,7 +37,7 @@ def write_gif(path: str | Path, figure: Figure, frames: Iterable[float], dpi: fl
     chosen = np.linspace(0, len(pictures) - 1, min(PALETTE_FRAMES, len(pictures))).round().astype(int)
     palette = Image.fromarray(np.concatenate([pictures[k] for k in chosen])).quantize()
     colours = np.array(palette.getpalette()).reshape(-1, 3)
-    # A palette's colours are means of what they stand for; the ground must be white, not nearly so.
+    # A palette's colours are means of similar ones; the background must be exactly white.
     colours[colours.min(axis=1) >= NEARLY_WHITE] = 255
     palette.putpalette(colours.ravel().tolist())
     first, *rest = [

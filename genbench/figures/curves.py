@@ -1,4 +1,4 @@
-"""Quantities over the course of training."""
+"""Learning curves."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["Better", "learning_curves", "spread_apart"]
 Better = Literal["higher", "lower"]
 """The direction in which a quantity improves."""
 
-# The range shows at least this share of all points; the first epochs may be tens of nats worse than the rest.
-SHOWN = 0.9
-NOTE = 0.14  # fraction of the axes that the note on hidden points takes, with a gap to the names beside it
+# The range shows at least this share of the points: the first epochs may be tens of nats worse than the rest.
+SHOWN_SHARE = 0.9
+NOTE_HEIGHT = 0.14  # of the axes, for the note on hidden points and a gap to the names
 
 
 def learning_curves(
@@ -33,10 +33,10 @@ def learning_curves(
     better: Better = "higher",
     over: str = "epoch",
 ) -> Figure:
-    """A quantity on training and validation data over epochs or steps, beside published values.
+    """A quantity on training and validation data over epochs or steps, with published values.
 
-    The final validation value and every reference are named, with their value, in the right margin. Early
-    points far worse than the rest are left out of the range; the picture says how many and how bad they get.
+    The right margin lists the final validation value and every reference. Early points far worse than the rest are
+    outside of the range; a note gives their number and the worst value.
 
     Args:
         train, valid: (epoch or step, value); either may be empty.
@@ -64,30 +64,30 @@ def learning_curves(
     margin = [(f"{label}: {_written(value)}", value, GREY) for label, value in references]
     if valid:
         final = valid[-1][1]
-        # One that is not finite has no place in the picture, but must not be passed over.
+        # A value that is not finite cannot be drawn, but must be reported.
         height = final if np.isfinite(final) else axes.get_ylim()[0 if better == "higher" else 1]
         margin.append((f"final validation: {_written(final)}", height, VERMILLION))
     for _, value in references:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
-    low, high = (NOTE, 1.0) if better == "higher" else (0.0, 1 - NOTE)
+    low, high = (NOTE_HEIGHT, 1.0) if better == "higher" else (0.0, 1 - NOTE_HEIGHT)
     _write_margin(axes, margin, low if noted else -np.inf, high if noted else 1.0)
     if train or valid:
-        # "best" tries the upper right first, and leaves it where a curve ends as high as it began.
+        # "best" tries the upper right first, and avoids it if a curve ends there.
         corner: Literal["lower right", "best"] = "lower right" if better == "higher" else "best"
         axes.legend(loc=corner, fontsize=TICK_SIZE, framealpha=0.9, edgecolor="#DDDDDD")
     return figure
 
 
 def _set_range(axes: Axes, values: Sequence[float], references: Sequence[tuple[str, float]], better: Better) -> None:
-    """Shows all finite values but the worst, should those be far from the rest."""
+    """Show all finite values, except for the worst if they are far from the rest."""
     sign = 1.0 if better == "higher" else -1.0
     finite = sign * np.array([value for value in values if np.isfinite(value)])
     lines = [sign * value for _, value in references]
     if not finite.size and not lines:
         return
-    worst = min([*([float(np.quantile(finite, 1 - SHOWN, method="lower"))] if finite.size else []), *lines])
+    worst = min([*([float(np.quantile(finite, 1 - SHOWN_SHARE, method="lower"))] if finite.size else []), *lines])
     best = max([*finite, *lines])
-    # A few points beyond the quantile do no harm where they lie close to it.
+    # Include the points beyond the quantile if they lie close to it.
     if finite.size and finite.min() > worst - 0.6 * (best - worst):
         worst = min(worst, float(finite.min()))
     margin = 0.06 * max(best - worst, 1e-3)
@@ -97,11 +97,11 @@ def _set_range(axes: Axes, values: Sequence[float], references: Sequence[tuple[s
 def _mark_hidden(
     axes: Axes, curves: Sequence[tuple[str, Sequence[tuple[float, float]], str, str]], better: Better
 ) -> bool:
-    """Triangles on the edge beyond which points lie, and a note that tells the worst; returns whether any do."""
+    """Mark points outside of the range by triangles on the edge and a note; returns whether there are any."""
     low, high = axes.get_ylim()
     hidden = []
     edge, marker = (0.025, "v") if better == "higher" else (0.975, "^")
-    # The first curve's triangles are larger, so that they show behind the second's.
+    # The first curve's triangles are larger, to be visible behind the second's.
     for (_, pairs, colour, _), size in zip(curves, (8.0, 4.5), strict=True):
         for epoch, value in pairs:
             if (value < low) if better == "higher" else (value > high):
@@ -121,9 +121,9 @@ def _mark_hidden(
 
 
 def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]], low: float, high: float) -> None:
-    """Names vertical positions in the right margin, pushed apart where they would overlap.
+    """Label vertical positions in the right margin, spread apart to avoid overlaps.
 
-    `low` and `high`, between which the names stand, are fractions of the axes.
+    Labels stand between `low` and `high`, fractions of the axes.
     """
     bottom, top = axes.get_ylim()
     ordered = sorted(entries, key=lambda entry: entry[1])
@@ -143,8 +143,8 @@ def spread_apart(
 ) -> NDArray[np.float64]:
     """Ascending heights moved as little as possible (least squares) to be at least `gap` apart and in a range.
 
-    With the gaps subtracted this is isotonic regression, solved by pooling adjacent violators; its bounded
-    solution is the unbounded one, clipped. Too many heights for the range stand below `low`.
+    With the gaps subtracted this is isotonic regression, solved by pooling adjacent violators; clipping gives the
+    bounded solution. If there are too many heights for the range, some are below `low`.
     """
     steps = gap * np.arange(len(heights))
     blocks: list[tuple[float, int]] = []
@@ -155,4 +155,5 @@ def spread_apart(
             mean, size = (before * count + mean * size) / (count + size), count + size
         blocks.append((mean, size))
     pooled = np.array([mean for mean, size in blocks for _ in range(size)])
-    return np.minimum(np.maximum(pooled, low), high - steps[-1:]) + steps
+    apart: NDArray[np.float64] = np.minimum(np.maximum(pooled, low), high - steps[-1:]) + steps
+    return apart

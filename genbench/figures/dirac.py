@@ -1,4 +1,4 @@
-"""Trajectories of the Dirac-GAN: the critic C(x) = ψ0·x + ψ1 against a generator that puts one point at θ."""
+"""Trajectories of the Dirac-GAN: the critic C(x) = ψ0·x + ψ1 against the generator δ_θ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from genbench.figures.style import (
 __all__ = ["Equilibrium", "Pair", "animate", "pairs_page", "trajectory"]
 
 Equilibrium = Literal["point", "line"]
-"""Where the game rests: (0, 0, 0), as with JSD, or ψ0 = θ = 0 with any ψ1, as with W1."""
+"""The equilibria: (0, 0, 0) for JSD; for W1 the line ψ0 = θ = 0, with any ψ1."""
 
 COLOURS = colormaps["viridis"]
 
@@ -42,7 +42,7 @@ class Pair(NamedTuple):
 
     title: of the row.
     left, right: [T, 3], (ψ0, ψ1, θ) and (ψ0, ψ1, θ averaged) after every generator step.
-    loss: name of the metric that is played for.
+    loss: name of the game's metric.
     equilibrium: "point" or "line".
     """
 
@@ -56,11 +56,11 @@ class Pair(NamedTuple):
 def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibrium, ema: bool) -> Figure:
     """One game as a curve in (ψ0, ψ1, θ), coloured by generator step.
 
-    The start, the end, the plane θ = 0 where the generator meets the data and the equilibrium are drawn too.
+    It also shows start, end, the equilibrium, and the plane θ = 0, where the generator equals the data.
 
     Args:
         points: [T, 3], (ψ0, ψ1, θ) after every generator step.
-        loss: name of the metric that is played for.
+        loss: name of the game's metric.
         title: of the picture.
         equilibrium: "point" or "line".
         ema: whether θ is its exponential moving average.
@@ -76,9 +76,9 @@ def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibriu
 
 
 def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
-    """Several games, one to a row, without and with the generator's moving average.
+    """Several games, one per row, without and with the generator's moving average.
 
-    Both pictures of a row have the same limits; all share the colours of generator steps.
+    Both pictures of a row have the same limits; all share one colour bar of generator steps.
 
     Args:
         rows: at least one pair.
@@ -118,10 +118,10 @@ def animate(
     ema: bool,
     frames: int = 100,
 ) -> None:
-    """Writes a GIF in which the trajectory grows.
+    """Write a GIF in which the trajectory grows.
 
-    Frame k of K shows the first T·(k/K)² steps: a damped game is over early, and an undamped one would seem
-    to stand still if frames were as far apart as its turns.
+    Frame k of K shows the first T·(k/K)² steps: a damped game ends early, and with equidistant frames an undamped one
+    could seem to stand still, one turn per frame.
 
     Args:
         points, loss, title, equilibrium, ema: as for `trajectory`.
@@ -152,7 +152,7 @@ def animate(
 
 
 def _finite(points: ArrayLike) -> NDArray[np.float64]:
-    """A diverged game is drawn as far as its numbers go."""
+    """The trajectory up to the first value that is not finite."""
     array = np.asarray(points, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 3 or len(array) < 2:
         raise ValueError(f"need a trajectory [T ≥ 2, 3] of (ψ0, ψ1, θ), got shape {array.shape}")
@@ -170,7 +170,7 @@ def _segments(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cube(figure: Figure, box: tuple[float, float, float, float], limit: float, ema: bool) -> Axes3D:
-    """Equal axes from −limit to limit, so that a rotation looks like one."""
+    """Axes of equal scale, from −limit to limit, which do not distort rotations."""
     axes: Any = figure.add_axes(box, projection="3d")
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
     axes.set_box_aspect((1, 1, 1), zoom=1.05)
@@ -191,7 +191,7 @@ def _cube(figure: Figure, box: tuple[float, float, float, float], limit: float, 
 
 
 def _draw_scene(axes: Axes3D, equilibrium: Equilibrium, loss: str) -> None:
-    """The plane on which the generator meets the data, and the equilibrium."""
+    """The plane θ = 0, where the generator equals the data, and the equilibrium."""
     _, limit = axes.get_xlim()
     corners = [(-limit, -limit, 0.0), (limit, -limit, 0.0), (limit, limit, 0.0), (-limit, limit, 0.0)]
     plane = Poly3DCollection([corners], facecolor=GREEN, alpha=0.10, edgecolor="none", label="data: θ = 0")
@@ -212,7 +212,7 @@ def _draw_path(axes: Axes3D, points: NDArray[np.float64], steps: int) -> tuple[L
     curve = Line3DCollection(
         _segments(points), cmap=COLOURS, norm=_norm(steps), array=np.arange(len(points) - 1), zorder=5
     )
-    # Many turns on top of each other want a thinner line.
+    # Many overlapping turns need a thinner line.
     curve.set_linewidth(1.3 if len(points) <= 1000 else 0.9)
     axes.add_collection3d(curve, autolim=False)
     ends: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.8}

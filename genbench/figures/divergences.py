@@ -1,4 +1,4 @@
-"""Estimated divergences between distributions whose divergence is known."""
+"""Estimates of known divergences."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def divergence_curve(
     symbol: str,
     title: str = "",
 ) -> Figure:
-    """A critic's estimates of a divergence between P(0) and P(θ) beside the true values.
+    """A critic's estimates of the divergence between P(0) and P(θ), and the true values.
 
-    Several seeds are drawn as their mean with bars from the lowest to the highest; the corner tells the mean
-    absolute error over all estimates. Estimates that are not finite are left out, and the picture says how many.
+    Several seeds are drawn as their mean, with bars from the lowest to the highest; a note gives the mean absolute
+    error of all estimates. Estimates that are not finite are omitted, and another note gives their number.
 
     Args:
         theta: [T], where the divergence is estimated.
         estimates: [T], or [seeds, T].
-        truth_theta: [K], ascending. A θ that stands there twice is a jump: first comes the value at θ, then the
-            limit from the right. θ = 0, 0, 2 with 0, 2, 2 is 0 at 0 and 2 everywhere else.
+        truth_theta: [K], ascending. A repeated θ is a jump: first the value at θ, then the limit from the right.
+            θ = 0, 0, 2 with values 0, 2, 2 is 0 at 0 and 2 everywhere else.
         truth: [K], values at truth_theta, joined by straight lines.
         symbol: of the divergence, such as "W1".
         title: of the picture.
 
     Raises:
-        ValueError: where shapes do not fit, truth_theta descends or repeats a θ more than once, or theta leaves
-            its range.
+        ValueError: if shapes do not match, truth_theta descends or repeats a θ more than once, or theta is outside
+            of its range.
     """
     places = np.asarray(theta, dtype=np.float64)
     runs = np.atleast_2d(np.asarray(estimates, dtype=np.float64))
@@ -54,7 +54,7 @@ def divergence_curve(
     label_axes(axes, "θ", symbol)
     axes.set_title(title, fontsize=TITLE_SIZE, color=BLACK, pad=24)
 
-    # A branch begins at the start and at every second of two equal θ.
+    # A branch begins at the first θ and at the second of two equal ones.
     starts = [0, *np.flatnonzero(np.diff(known_at) == 0) + 1]
     branches = list(zip(starts, [*starts[1:], len(known_at)], strict=True))
     longest = max(branches, key=lambda branch: branch[1] - branch[0])
@@ -71,7 +71,7 @@ def divergence_curve(
     legend: dict[str, Any] = {"fontsize": TICK_SIZE, "frameon": False, "handlelength": 1.6, "labelcolor": BLACK}
     axes.legend(loc="lower left", bbox_to_anchor=(-0.015, 0.995), ncols=2, borderpad=0.2, **legend)
 
-    # Outside the axes nothing lies under the notes, wherever the curve goes.
+    # Outside of the axes the notes cannot cover the curve.
     corner: dict[str, Any] = {"transform": axes.transAxes, "fontsize": TICK_SIZE, "ha": "right", "va": "bottom"}
     errors = np.abs(runs - true)[np.isfinite(runs)]
     if errors.size:
@@ -85,7 +85,7 @@ def divergence_curve(
 def _truth_at(
     places: NDArray[np.float64], known_at: NDArray[np.float64], known: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """True values at `places`; at a jump the value there, not the limit."""
+    """True values at `places`; at a jump the value, not the limit."""
     if known_at.ndim != 1 or known_at.shape != known.shape or len(known_at) < 2:
         raise ValueError(f"true values must be [K ≥ 2] at K θ, got shapes {known.shape} and {known_at.shape}")
     gaps = np.diff(known_at)
@@ -97,7 +97,7 @@ def _truth_at(
             f"to {known_at[-1]:g}"
         )
     values = np.interp(places, known_at, known)
-    first = np.searchsorted(known_at, places)  # of equal θ the first
+    first = np.searchsorted(known_at, places)  # the first of equal θ
     return np.where(known_at[first] == places, known[first], values)
 
 

@@ -1,25 +1,17 @@
-"""What an image GAN has learned: its divergence beside its FID, and walks through its latent space.
-
-Images come as arrays or CPU tensors [.., 1 or 3, H, W] in [0, 1]; every image pixel is drawn as a whole number
-of figure pixels, as in `grids`.
-"""
+"""An image GAN's approximated divergence and its FID over training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from numpy.typing import ArrayLike, NDArray
 
 from genbench.figures.curves import spread_apart
-from genbench.figures.grids import GAP, canvas_figure, checked_images, paired_rows, show_canvas, tile
 from genbench.figures.style import (
     BLACK,
     BLUE,
@@ -33,14 +25,13 @@ from genbench.figures.style import (
     new_figure,
 )
 
-__all__ = ["interpolations", "latent_walk", "metric_and_fid", "perturbations"]
+__all__ = ["metric_and_fid"]
 
-# From this ratio of its ends on, a range of FIDs is drawn on a log scale: FID falls from hundreds within the
-# first evaluations, and what happens later is a matter of ten per cent.
+# FIDs whose range has at least this ratio of its ends are drawn on a log scale: FID falls from hundreds within the
+# first evaluations, and later changes by ten per cent.
 LOG_RATIO = 4.0
 TICK_STEPS = [1, 2, 2.5, 5, 10]
-MARKED = 60  # points, up to which every one gets a marker
-TALLEST = 1300  # figure pixels of a picture with many rows
+MAX_MARKERS = 60  # points are drawn with markers up to this number
 
 
 def metric_and_fid(
@@ -52,10 +43,10 @@ def metric_and_fid(
 ) -> Figure:
     """The approximated divergence and the Fréchet inception distance over generator steps.
 
-    The divergence belongs to the left axis and FID to the right one, each in its curve's colour. The right
-    margin names the best FID with its step, the final FID and every reference. Without FIDs there is neither a
-    right axis nor a margin, and references are left out. Values that are not finite leave gaps. The left axis
-    contains zero; the right one is logarithmic where its ends are far apart.
+    The divergence has the left axis and FID the right one, each in its curve's colour. The right margin lists the
+    best FID with its step, the final FID and every reference. Without FIDs there are no right axis, margin or
+    references. Values that are not finite leave gaps. The left axis contains zero; the right one is logarithmic if
+    its ends are far apart.
 
     Args:
         metric: (generator step, the critic's estimate of the divergence).
@@ -74,7 +65,7 @@ def metric_and_fid(
     _set_steps(axes, [step for step, _ in (*metric, *fid)])
     _colour_axis(axes, "left", BLUE, f"{symbol} (critic’s estimate)")
     _plot(axes, metric, "divergence", BLUE, "o", 2)
-    # A divergence has a zero, and how far from it the game ends is the point.
+    # The final distance from zero matters most.
     _set_linear_range(axes, [0.0, *(value for _, value in metric)] if metric else [])
     if not finite_fid:
         figure.subplots_adjust(left=0.11, right=0.965, bottom=0.13, top=0.85)
@@ -93,7 +84,7 @@ def metric_and_fid(
         margin = [(f"★ best and final: {best:.2f} at step {_short(best_step)}", best, VERMILLION)]
     else:
         margin = [(f"★ best: {best:.2f} at step {_short(best_step)}", best, VERMILLION)]
-        # A final FID that is not finite has no place in the picture, but must not be passed over.
+        # A final FID that is not finite cannot be drawn, but must be reported.
         height = final if np.isfinite(final) else finite_fid[-1][1]
         margin.append((f"final: {final:.2f}" if np.isfinite(final) else "final: not finite", height, VERMILLION))
     for label, value in references:
@@ -103,136 +94,8 @@ def metric_and_fid(
     return figure
 
 
-def latent_walk(images: ArrayLike, title: str = "", labels: tuple[str, str] | None = None) -> Figure:
-    """A straight line through latent space: two framed ends and the steps from one to the other.
-
-    Args:
-        images: [N ≥ 2, 1 or 3, H, W] in [0, 1]; image k is generated from (1 − α)·z0 + α·z1, α = k/(N − 1).
-        title: of the picture.
-        labels: what the two ends show, such as ("a 3", "a 7").
-
-    Raises:
-        ValueError: for any other shape.
-    """
-    array = checked_images(images)
-    count, _, height, width = array.shape
-    if count < 2:
-        raise ValueError(f"a walk has two ends, got shape {array.shape}")
-    canvas = tile(array, 1, count, GAP)
-    if canvas.shape[-1] == 1:
-        canvas = canvas.repeat(3, axis=-1)
-    for k in (0, count - 1):
-        left = GAP + k * (width + GAP)
-        # One image pixel of frame, in the gap around the image.
-        framed = canvas[GAP - 1 : GAP + height + 1, left - 1 : left + width + 1]
-        image = framed[1:-1, 1:-1].copy()
-        framed[:] = to_rgb(BLUE)
-        framed[1:-1, 1:-1] = image
-    figure, (axes,) = canvas_figure([canvas], title, bottom=0.26, top=0.28 if labels else 0.1)
-    show_canvas(axes, canvas)
-    alphas = [str(Fraction(k, count - 1)) for k in range(count)]
-    _label_columns(axes, width, [f"α = {alphas[0]}", *alphas[1:]], above=False)
-    if labels:
-        # Flush with the outer edges, so that a long name stays inside the picture.
-        last = count * (width + GAP) - 0.5
-        for text, x, side in ((labels[0], GAP - 0.5, "left"), (labels[1], last, "right")):
-            style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": BLUE, "ha": side, "va": "bottom"}
-            axes.annotate(text, (x, -0.5), (0, 1), textcoords="offset points", **style)
-    return figure
-
-
-def perturbations(
-    images: ArrayLike,
-    changes: Sequence[float],
-    dimensions: Sequence[int],
-    offsets: Sequence[float],
-    title: str = "",
-) -> Figure:
-    """What single latent dimensions do: one row each, those that change the image most first.
-
-    Args:
-        images: [rows, columns, 1 or 3, H, W] in [0, 1]; images[i, j] is generated from z with offsets[j] added
-            to its dimension dimensions[i].
-        changes: mean absolute change of the image by each dimension; rows are drawn in falling order of it.
-        dimensions: index of each row's dimension.
-        offsets: of the columns, from −ε to ε.
-        title: of the picture.
-
-    Raises:
-        ValueError: for images of any other shape, and where there are not as many changes, dimensions or
-            offsets as rows and columns.
-    """
-    array = _checked_rows(images, "images")
-    rows, columns, _, height, width = array.shape
-    if (len(changes), len(dimensions), len(offsets)) != (rows, rows, columns):
-        raise ValueError(
-            f"images have shape {array.shape}, but there are {len(changes)} changes, {len(dimensions)} dimensions "
-            f"and {len(offsets)} offsets"
-        )
-    order = np.argsort(-np.asarray(changes, dtype=np.float64), kind="stable")
-    canvas = tile(array[order].reshape(-1, *array.shape[2:]), rows, columns, GAP)
-    figure, (axes,) = canvas_figure([canvas], title, left=1.06, top=0.28, tallest=TALLEST)
-    show_canvas(axes, canvas)
-    signed = [f"{offset:+.3g}".replace("-", "−") if offset else "0" for offset in offsets]
-    _label_columns(axes, width, signed, above=True, name="offset")
-    centres = [GAP + k * (height + GAP) + height / 2 - 0.5 for k in range(rows)]
-    # Three digits of the largest change, as far as there is room.
-    largest = max(changes)
-    decimals = int(np.clip(2 - np.floor(np.log10(largest)), 2, 4)) if largest > 0 else 2
-    _label_rows(axes, centres, [f"z{dimensions[k]}  Δ {changes[k]:.{decimals}f}" for k in order])
-    return figure
-
-
-def interpolations(latent: ArrayLike, pixel: ArrayLike, alphas: Sequence[float], title: str = "") -> Figure:
-    """Interpolations between pairs of images: in latent space, and right below in pixel space.
-
-    Args:
-        latent: [pairs, columns, 1 or 3, H, W] in [0, 1], generated from (1 − α)·z0 + α·z1.
-        pixel: the same shape, (1 − α)·x0 + α·x1 of the two ends' images.
-        alphas: α of every column, such as 0, 0.1, …, 1.
-        title: of the picture.
-
-    Raises:
-        ValueError: for any other shape, and where the two shapes or the number of alphas differ.
-    """
-    above, below = _checked_rows(latent, "latent"), _checked_rows(pixel, "pixel")
-    if above.shape != below.shape:
-        raise ValueError(f"latent interpolations have shape {above.shape}, those of pixels {below.shape}")
-    pairs, columns, _, _, width = above.shape
-    if len(alphas) != columns:
-        raise ValueError(f"interpolations have {columns} columns, but there are {len(alphas)} alphas")
-    canvas, centres = paired_rows([part[k] for k in range(pairs) for part in (above, below)], columns)
-    figure, (axes,) = canvas_figure([canvas], title, left=0.54, top=0.28, tallest=TALLEST)
-    show_canvas(axes, canvas)
-    _label_columns(axes, width, [f"{alpha:.3g}" for alpha in alphas], above=True, name="α")
-    _label_rows(axes, centres, ["latent", "pixels"] * pairs)
-    return figure
-
-
-def _checked_rows(images: ArrayLike, name: str) -> NDArray[np.float64]:
-    array = np.asarray(images, dtype=np.float64)
-    if array.ndim != 5 or array.shape[2] not in (1, 3) or not array.size:
-        raise ValueError(f"{name} must be [rows, columns, 1 or 3, H, W], got shape {array.shape}")
-    return checked_images(array.reshape(-1, *array.shape[2:])).reshape(array.shape)
-
-
-def _label_columns(axes: Axes, width: int, labels: Sequence[str], above: bool, name: str = "") -> None:
-    """Names the columns of a canvas; `name` says, left of the first, what the labels are."""
-    axes.set_xticks([GAP + k * (width + GAP) + width / 2 - 0.5 for k in range(len(labels))], labels)
-    sides = {"top": above, "labeltop": above, "bottom": not above, "labelbottom": not above}
-    axes.tick_params(axis="x", length=0, pad=1.5, labelsize=TICK_SIZE, labelcolor=BLACK, **sides)
-    if name:
-        style: dict[str, Any] = {"fontsize": TICK_SIZE, "color": GREY, "ha": "right", "va": "bottom"}
-        axes.annotate(name, (0, 1), (-4, 1.5), "axes fraction", "offset points", **style)
-
-
-def _label_rows(axes: Axes, centres: Sequence[float], labels: Sequence[str]) -> None:
-    axes.set_yticks(centres, labels)
-    axes.tick_params(axis="y", length=0, labelsize=TICK_SIZE, labelcolor=BLACK)
-
-
 def _short(value: float) -> str:
-    """20000 → "20k", 37500 → "37.5k"; no digits are lost below 10⁹, which only a diverged game exceeds."""
+    """20000 → "20k", 37500 → "37.5k"; exact below 10⁹, which only a diverged game exceeds."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if unit <= abs(value) < 1e9:
             return f"{value / unit:.10g}{letter}".replace("-", "−")
@@ -240,12 +103,12 @@ def _short(value: float) -> str:
 
 
 def _set_short_ticks(axis: Axis) -> None:
-    """Instead of a common factor, which matplotlib would write where the axis has its label here."""
+    """Short tick labels instead of a common factor, which would overlap the axis label."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
 
 def _set_steps(axes: Axes, steps: Sequence[float]) -> None:
-    """From 0 to the last step, however few there are."""
+    """An axis from 0 to the last step."""
     last = max([*steps, 1.0])
     axes.set_xlim(-0.02 * last, 1.02 * last)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=TICK_STEPS))
@@ -253,7 +116,7 @@ def _set_steps(axes: Axes, steps: Sequence[float]) -> None:
 
 
 def _colour_axis(axes: Axes, side: str, colour: str, label: str) -> None:
-    """The label lies above its axis: next to a right axis it would be in the way of the names in the margin."""
+    """Put the label above its axis: next to the right axis it would overlap the margin."""
     axes.spines[side].set_color(colour)
     axes.tick_params(axis="y", labelsize=TICK_SIZE, color=colour, labelcolor=colour)
     axes.set_ylabel(label, fontsize=LABEL_SIZE, color=colour, rotation=0, ha="left", va="bottom")
@@ -268,25 +131,25 @@ def _plot(
         style: dict[str, Any] = {"color": colour, "label": label, "zorder": zorder}
         style["linewidth"] = 1.3 if len(pairs) <= 300 else 0.8
         # A last marker may stand on the edge of the range.
-        if len(pairs) <= MARKED:
+        if len(pairs) <= MAX_MARKERS:
             style |= {"marker": marker, "markersize": 3.6, "clip_on": False}
         axes.plot(steps, values, **style)
 
 
 def _set_linear_range(axes: Axes, values: Sequence[float]) -> None:
-    """Shows all finite values."""
+    """Show all finite values."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=TICK_STEPS))
     _set_short_ticks(axes.yaxis)
     finite = [value for value in values if np.isfinite(value)]
     if finite:
         low, high = min(finite), max(finite)
         margin = 0.06 * (high - low) or 0.1 * abs(high) or 0.1
-        # Zero, as the lowest value, is the end of the axis.
+        # If zero is the lowest value, the axis starts there.
         axes.set_ylim(low - margin if low else 0.0, high + margin)
 
 
 def _set_fid_range(axes: Axes, values: Sequence[float]) -> bool:
-    """Shows all values; returns whether on a log scale."""
+    """Show all values; return whether on a log scale."""
     low, high = min(values), max(values)
     if low > 0 and high / low >= LOG_RATIO:
         margin = (high / low) ** 0.06
@@ -301,12 +164,12 @@ def _set_fid_range(axes: Axes, values: Sequence[float]) -> bool:
 
 
 def _write_margin(figure: Figure, axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None:
-    """Names positions on the right axis beyond its tick labels, pushed apart where they would overlap.
+    """Label positions on the right axis beyond its tick labels, spread apart to avoid overlaps.
 
-    The axes end where the longest name has room.
+    The axes shrink to make room for the longest label.
     """
     ordered = sorted(entries, key=lambda entry: entry[1])
-    ticks, names = 0.44, 0.74  # inches from the axis to where tick labels end, and to where names begin
+    ticks, names = 0.44, 0.74  # inches from the axis to the end of its tick labels, and to the names
     written = [figure.text(0, 0, name, fontsize=TICK_SIZE) for name, _, _ in ordered]
     longest = max(text.get_window_extent().width for text in written) / figure.dpi
     for text in written:

@@ -1,8 +1,8 @@
-"""Pictures made of pictures: samples, reconstructions, the latent manifold.
+"""Grids of images: samples, reconstructions, the latent manifold.
 
 Images come as [N, 1 or 3, H, W] in [0, 1], arrays or CPU tensors; every image pixel is drawn as a whole
 number of figure pixels, without interpolation. `checked_images`, `tile`, `paired_rows`, `canvas_figure` and
-`show_canvas` are what such pictures are made with, here and in other modules.
+`show_canvas` are the building blocks, also for other modules.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 GAP = 2  # image pixels between neighbours
-WIDTH = 1000  # figure pixels that a single canvas aims at
+CANVAS_WIDTH = 1000  # approximate figure pixels of a single canvas
 
 
 def image_grid(images: ArrayLike, rows: int, columns: int, title: str = "") -> Figure:
@@ -52,7 +52,7 @@ def image_grid(images: ArrayLike, rows: int, columns: int, title: str = "") -> F
 
 
 def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, title: str = "") -> Figure:
-    """Pairs of rows, originals above what the model makes of them, at most ten to a row.
+    """Pairs of rows, originals above their reconstructions, at most ten per row.
 
     Args:
         originals, reconstructed: [N, 1 or 3, H, W] in [0, 1], in the same order.
@@ -80,7 +80,7 @@ def manifold_quantiles(n: int) -> NDArray[np.float64]:
 
 
 def latent_manifold(images: ArrayLike, n: int, title: str = "") -> Figure:
-    """What a decoder with a two-dimensional latent makes of a grid of standard-normal quantiles.
+    """Images decoded from a two-dimensional grid of standard-normal quantiles.
 
     Args:
         images: [n², 1 or 3, H, W] in [0, 1]; images[i·n + j] is decoded from z = (q[j], q[i]) with
@@ -97,7 +97,7 @@ def latent_manifold(images: ArrayLike, n: int, title: str = "") -> Figure:
     figure, (axes,) = canvas_figure([canvas], title, left=0.72, bottom=0.56)
     show_canvas(axes, canvas)
     quantiles = manifold_quantiles(n)
-    # About six ticks, mirrored, so that every −z has its z.
+    # About six ticks, symmetric about 0.
     ticks = 6 + n % 2
     lower = np.linspace(0, n - 1, ticks)[: (ticks + 1) // 2].round().astype(int)
     chosen = np.unique([*lower, *(n - 1 - lower)])
@@ -111,7 +111,7 @@ def latent_manifold(images: ArrayLike, n: int, title: str = "") -> Figure:
 
 
 def stages(images: Mapping[str, ArrayLike], title: str = "") -> Figure:
-    """Samples at several moments of training, side by side, each as square a grid as its number allows.
+    """Samples at several moments of training, side by side, in nearly square grids.
 
     Args:
         images: moment, such as "before", "half way", "after" → [N, 1 or 3, H, W] in [0, 1].
@@ -130,7 +130,7 @@ def stages(images: Mapping[str, ArrayLike], title: str = "") -> Figure:
 
 
 def traversals(images: ArrayLike, names: Sequence[str], values: Sequence[float], title: str = "") -> Figure:
-    """What a decoder makes of one image's latents as one of them after the other changes.
+    """Images decoded from one image's latents, with one latent changed per row.
 
     Args:
         images: [R · C, 1 or 3, H, W] in [0, 1], row by row: R latents, each at C values.
@@ -155,7 +155,7 @@ def traversals(images: ArrayLike, names: Sequence[str], values: Sequence[float],
 
 
 def checked_images(images: ArrayLike) -> NDArray[np.float64]:
-    """[N, 1 or 3, H, W] as an array clipped to [0, 1]; anything else is a ValueError that tells its shape."""
+    """[N, 1 or 3, H, W] as an array clipped to [0, 1]; raises ValueError for another shape."""
     array = np.asarray(images, dtype=np.float64)
     if array.ndim != 4 or array.shape[1] not in (1, 3) or not len(array):
         raise ValueError(f"images must be [N, 1 or 3, H, W], got shape {array.shape}")
@@ -173,7 +173,7 @@ def tile(images: NDArray[np.float64], rows: int, columns: int, gap: int) -> NDAr
 
 
 def paired_rows(rows: Sequence[NDArray[np.float64]], columns: int) -> tuple[NDArray[np.float64], list[float]]:
-    """One canvas in which rows 0 and 1, 2 and 3, … are neighbours and pairs of rows stand further apart.
+    """One canvas on which rows 0 and 1, 2 and 3, … are adjacent, with a larger gap between pairs.
 
     Args:
         rows: an even number of [at most `columns`, C, H, W] in [0, 1].
@@ -187,7 +187,7 @@ def paired_rows(rows: Sequence[NDArray[np.float64]], columns: int) -> tuple[NDAr
     height = 0
     for k, row in enumerate(rows):
         strip = tile(row, 1, columns, GAP)
-        # Shared borders: a strip ends with the gap that the next one starts with.
+        # Adjacent strips share one gap.
         part = strip[GAP:] if k % 2 else np.concatenate([np.ones_like(strip[: 2 * GAP if k else 0]), strip])
         centres.append(height + part.shape[0] - GAP - row.shape[2] / 2 - 0.5)
         parts.append(part)
@@ -207,13 +207,13 @@ def canvas_figure(
 
     Args:
         canvases: each [height, width, C] in image pixels.
-        title: of the picture, for which room is made above `top`.
-        left, bottom, top: margins in inches, multiples of 0.02 because that is a whole number of pixels.
-        tallest: figure pixels that no canvas is higher than, as long as an image pixel has at least one.
+        title: of the picture, placed above `top`.
+        left, bottom, top: margins in inches, multiples of 0.02, which are whole numbers of pixels.
+        tallest: maximal height of a canvas in figure pixels, unless an image pixel would become less than one.
     """
     between, right = 0.16, 0.1
     top += 0.32 if title else 0.0
-    scale = max(1, round(WIDTH / max(canvas.shape[1] for canvas in canvases) / min(len(canvases), 2)))
+    scale = max(1, round(CANVAS_WIDTH / max(canvas.shape[1] for canvas in canvases) / min(len(canvases), 2)))
     if tallest < math.inf:
         scale = max(1, min(scale, int(tallest // max(canvas.shape[0] for canvas in canvases))))
     sizes = [(canvas.shape[1] * scale / DPI, canvas.shape[0] * scale / DPI) for canvas in canvases]
@@ -230,7 +230,7 @@ def canvas_figure(
 
 
 def show_canvas(axes: Axes, canvas: NDArray[np.float64]) -> None:
-    """Draws a canvas [height, width, C] in [0, 1] on the panel that `canvas_figure` made for it."""
+    """Draw a canvas [height, width, C] in [0, 1] on its panel from `canvas_figure`."""
     # imshow wants [H, W] for grey; aspect "auto" because the panel already has the canvas's shape.
     image = canvas[..., 0] if canvas.shape[-1] == 1 else canvas
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")

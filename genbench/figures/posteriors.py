@@ -1,4 +1,4 @@
-"""What a posterior does: which latents carry information, and whether it collapses onto the prior."""
+"""Posteriors: information per latent, and collapse onto the prior."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from genbench.figures.style import (
 
 __all__ = ["collapse_panel", "latent_bars"]
 
-FLOOR = 1e-6  # variances below it stand on the lower edge of the log scale
+FLOOR = 1e-6  # smaller variances are drawn at the lower end of the log scale
 
 
 def collapse_panel(
@@ -35,9 +35,9 @@ def collapse_panel(
     bounds: Mapping[str, tuple[float, float]],
     title: str = "",
 ) -> Figure:
-    """KL term and active units over training; at its stages, the ELBO beside the log-likelihood that it bounds.
+    """KL term and active units over training, and the ELBO vs. the log-likelihood at several stages.
 
-    A posterior that collapses has both curves at zero, and no gap between bound and likelihood.
+    If the posterior collapses, both curves are zero, and there is no gap between bound and likelihood.
 
     Args:
         kl, active_units: (epoch, value on validation data); may be empty.
@@ -66,7 +66,7 @@ def _curve(axes: Axes, pairs: Sequence[tuple[float, float]], name: str, colour: 
 
 
 def _gaps(axes: Axes, bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Pairs of points: bars would need a zero, which log-likelihoods do not have."""
+    """Pairs of points, since bars would need a meaningful zero."""
     label_axes(axes, "", "nats per image")
     places = np.arange(len(bounds))
     marks = [("log p(x), importance-sampled", 1, VERMILLION, "s"), ("ELBO", 0, BLUE, "o")]
@@ -86,12 +86,12 @@ def _gaps(axes: Axes, bounds: Mapping[str, tuple[float, float]]) -> None:
 
 
 def latent_bars(variance: ArrayLike, kl: ArrayLike | None, threshold: float, title: str = "") -> Figure:
-    """Latents in falling order of Var_x E[z|x], each with its mean KL divergence to the prior where that is known.
+    """Latents in descending order of Var_x E[z|x], with their mean KL divergence to the prior if known.
 
     Args:
         variance: [L], of the posterior mean from image to image.
         kl: [L], in nats, or None.
-        threshold: of the variance, above which a latent counts as active.
+        threshold: variance above which a latent is active.
         title: of the picture.
     """
     heights = np.asarray(variance, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Pictures of many runs at once: curves over seeds with intervals."""
+"""Curves of many runs: means over seeds with intervals."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from genbench.figures.style import (
     new_figure,
 )
 
-__all__ = ["MOST", "Band", "divergence_and_fid", "overlaid_curves"]
+__all__ = ["MAX_CURVES", "Band", "divergence_and_fid", "overlaid_curves"]
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9")  # Okabe and Ito
 STYLES = ("-", (0, (6, 2)), "-", (0, (6, 2)), "-", (0, (6, 2)))
-MOST = len(COLOURS)
-"""Curves that one picture can tell apart."""
+MAX_CURVES = len(COLOURS)
+"""Most curves that one picture can distinguish."""
 
-LATER = 0.1  # of the steps: what comes before, values far from the end, does not set the range
-ENOUGH = 5  # later points that a range needs to be made of them alone
-MARKED = 30  # points, up to which every one gets a marker
+SKIPPED_SHARE = 0.1  # of the steps: earlier values, far from the final ones, do not affect the range
+MIN_POINTS = 5  # with fewer later points, all points set the range
+MAX_MARKERS = 30  # points are drawn with markers up to this number
 LOG_RATIO = 1000.0
-FAINTEST = 1e-12  # below it a value is zero but for rounding, and no axis needs to reach it
+LOG_FLOOR = 1e-12  # of the maximum: smaller values are rounding errors, below the axis
 
 
 class Band(NamedTuple):
-    """A mean over seeds, and where it may lie."""
+    """A mean over seeds with its interval."""
 
     label: str
     steps: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Band(NamedTuple):
     """[T]"""
 
     low: NDArray[np.float64] | None = None
-    """[T]; None where there are too few seeds."""
+    """[T]; None if there are too few seeds."""
 
     high: NDArray[np.float64] | None = None
 
@@ -62,13 +62,13 @@ def overlaid_curves(
     title: str = "",
     over: str = "training step",
 ) -> Figure:
-    """Means over seeds with their intervals, all on one chart, named with their last value in the right margin.
+    """Means over seeds with their intervals on one chart; the right margin lists names and last values.
 
-    Positive values that span three orders of magnitude or more are drawn on a logarithmic axis; otherwise the range
-    is that of the last nine tenths of the steps.
+    Positive values that span three orders of magnitude or more have a logarithmic axis; otherwise the last nine
+    tenths of the steps set the range.
 
     Args:
-        bands: at most `MOST`.
+        bands: at most `MAX_CURVES`.
         quantity: name of the vertical axis, with its unit.
         references: (label, value), drawn as horizontal lines.
         title: of the picture.
@@ -77,8 +77,8 @@ def overlaid_curves(
     Raises:
         ValueError: for more bands than colours.
     """
-    if len(bands) > MOST:
-        raise ValueError(f"{len(bands)} curves, but only {MOST} can be told apart")
+    if len(bands) > MAX_CURVES:
+        raise ValueError(f"{len(bands)} curves, but only {MAX_CURVES} can be told apart")
     figure = new_figure(7.4, 3.4)
     figure.subplots_adjust(left=0.11, right=0.6, bottom=0.15, top=0.9)
     axes = figure.add_subplot()
@@ -106,7 +106,7 @@ def divergence_and_fid(
 ) -> Figure:
     """The critic's estimate of the divergence (left axis) and FID (right axis) over generator steps, seeds averaged.
 
-    An arrow spans the gap between the best FID and the final one: what report 000 calls instability.
+    An arrow spans the gap between the best and the final FID, which report 000 calls instability.
 
     Args:
         divergence, fid: over generator steps.
@@ -141,7 +141,7 @@ def divergence_and_fid(
 
 
 def _draw(axes: Axes, band: Band, colour: str, style: Any) -> None:
-    marker = "o" if len(band.steps) <= MARKED else ""
+    marker = "o" if len(band.steps) <= MAX_MARKERS else ""
     points: dict[str, Any] = {"marker": marker, "markersize": 3.0, "zorder": 3}
     axes.plot(band.steps, band.mean, color=colour, linestyle=style, linewidth=1.5, **points)
     if band.low is not None and band.high is not None:
@@ -159,8 +159,8 @@ def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> Non
     values = [*extra]
     everything = [*extra]
     for band in bands:
-        later = band.steps >= LATER * band.steps.max(initial=0.0)
-        later |= later.sum() < ENOUGH
+        later = band.steps >= SKIPPED_SHARE * band.steps.max(initial=0.0)
+        later |= later.sum() < MIN_POINTS
         for part in (band.mean, band.low, band.high):
             if part is not None:
                 values += part[later & np.isfinite(part)].tolist()
@@ -170,7 +170,7 @@ def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> Non
     low, high = min(values), max(values)
     if min(everything) > 0 and max(everything) > LOG_RATIO * min(everything):
         axes.set_yscale("log")
-        axes.set_ylim(max(min(everything), FAINTEST * max(everything)) / 2, max(everything) * 2)
+        axes.set_ylim(max(min(everything), LOG_FLOOR * max(everything)) / 2, max(everything) * 2)
         return
     axes.ticklabel_format(axis="y", useOffset=False)
     room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
@@ -178,7 +178,7 @@ def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> Non
 
 
 def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None:
-    """Names beside the right end of their curves; those without a finite value at the bottom."""
+    """Names next to the right ends of their curves, or at the bottom if the last value is not finite."""
     bottom, _ = axes.get_ylim()
     shown = [(name, value if np.isfinite(value) else bottom, colour) for name, value, colour in entries]
     to_axes = axes.transAxes.inverted()

@@ -1,6 +1,6 @@
-"""The look that all pictures share.
+"""The common style of all pictures.
 
-Everything is set on the artists themselves: no pyplot, no global rcParams, so pictures may be drawn anywhere.
+It is set on the artists themselves, without pyplot or global rcParams, so it has no side effects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "new_figure",
 ]
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour vision deficiency.
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with all common colour vision deficiencies.
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 BLACK, GREY = "#222222", "#6E6E6E"
 
@@ -44,7 +44,7 @@ DPI = 150
 
 
 def divergence_name(symbol: str) -> str:
-    """How pictures write a loss's symbol: abbreviations in capitals, words apart."""
+    """A loss's symbol as pictures show it: abbreviations in capitals, words separated by spaces."""
     return DIVERGENCES.get(symbol) or (symbol.upper() if len(symbol) <= 3 else symbol.replace("_", " "))
 
 
@@ -58,7 +58,7 @@ def new_figure(width: float, height: float, title: str = "", **options: Any) -> 
 
 
 def label_axes(axes: Axes, x: str, y: str, title: str = "", grid: bool = True) -> None:
-    """Labels, small ticks, an optional title and a light grid, with the box open at the top and right."""
+    """Labels, small ticks, an optional title and a light grid, without top and right spines."""
     axes.set_xlabel(x, fontsize=LABEL_SIZE, color=BLACK)
     axes.set_ylabel(y, fontsize=LABEL_SIZE, color=BLACK)
     axes.set_title(title, fontsize=TITLE_SIZE, color=BLACK)
@@ -73,9 +73,9 @@ def label_axes(axes: Axes, x: str, y: str, title: str = "", grid: bool = True) -
 def name_in_margin(
     axes: Axes, name: str, value: float, colour: str, height: float, line: float = 1.0, text: float = 1.055
 ) -> None:
-    """A name beside the right axis at `height`, with a thin line to its `value`.
+    """Write a name right of the axes at `height`, with a thin line to its `value`.
 
-    `height`, and where `line` and `text` begin from the left, are in fractions of the axes.
+    `height` and the horizontal positions `line` and `text` are fractions of the axes.
     """
     axes.annotate(
         name,

@@ -1,4 +1,4 @@
-"""What every adversarial loss has in common."""
+"""The interface of adversarial losses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["AdversarialLoss"]
 class AdversarialLoss:
     """A two-player objective on the critic's scores, one per sample: high on real data.
 
-    As it stands, the minimax game: the critic maximizes the estimated divergence, the generator minimizes it.
+    By default the minimax game: the critic maximizes the estimated divergence, the generator minimizes it.
     `real` and `fake` are scores of any shape; every method returns a scalar.
     """
 
     symbol: ClassVar[str]
-    """The approximated divergence, as metrics and pictures name it."""
+    """Name of the approximated divergence in metrics and pictures."""
 
     relative: ClassVar[bool] = False
-    """The generator's gradient depends on the real scores; otherwise those it is given may be a step old."""
+    """Whether the generator's gradient depends on the real scores; if not, they may be one step old."""
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         """The divergence between data and model that these scores estimate."""

@@ -1,4 +1,4 @@
-"""What a normalizing flow q minimizes: on samples of p, or on the energy of p ∝ exp(−U).
+"""Losses of a normalizing flow q: from samples of p, or from the energy of p ∝ exp(−U).
 
 Rezende & Mohamed 2015 (arXiv 1505.05770), section 4 and eq. 20.
 """
@@ -31,8 +31,8 @@ class NegativeLogLikelihood:
 class FreeEnergy:
     """log q(x) + β U(x) for x ~ q: on average KL(q ‖ p) − log Z where β = 1.
 
-    β_t = min(1, 0.01 + t/anneal_steps) at step t, or 1 without annealing: a reverse KL leaves out what it does
-    not find, and a cold start finds one mode.
+    β_t = min(1, 0.01 + t/anneal_steps) at step t, or 1 without annealing. A reverse KL ignores modes where q has
+    no samples, and without annealing q often finds only one.
     """
 
     anneal: bool = True

@@ -25,9 +25,9 @@ __all__ = ["ELBO", "ElboTerms", "doubly_reparameterised"]
 
 
 class ElboTerms(NamedTuple):
-    """Per image, in nats: log p(x|z) [B], and the parts in which the KL term adds up, [B, P].
+    """Per image, in nats: log p(x|z) [B], and the terms whose sum is the KL divergence, [B, P].
 
-    P is the number of latents L, or 1 where the KL term does not fall apart by latent.
+    P is the number of latents L, or 1 if the KL term is no sum over latents.
     """
 
     log_likelihood: Tensor
@@ -45,13 +45,13 @@ class ElboTerms(NamedTuple):
 @register("loss", "elbo")
 @dataclass(kw_only=True)
 class ELBO:
-    """KL term in closed form (`analytic`) or from the sample itself (`mc`), and what of it the objective sees.
+    """KL term in closed form (`analytic`) or estimated from the sample (`mc`), with a weight and a floor.
 
     `beta` is the weight of the KL term (Higgins et al. 2017, β-VAE), which rises linearly from 0 over the first
     `kl_anneal_steps` updates (Bowman et al. 2016, arXiv 1511.06349). With `free_bits` λ, in nats per latent, the
     objective has Σ_d max(λ, KL_d) instead, of means over the batch (Kingma et al. 2016, arXiv 1606.04934, eq. 15); a
     KL term of one part has the floor L·λ. With `samples` K > 1 the objective is L_K, its gradient doubly
-    reparameterised. Raises ConfigError for choices that exclude each other.
+    reparameterised. Raises ConfigError for incompatible settings.
     """
 
     kl: Annotated[str, OneOf("analytic", "mc")] = "analytic"
@@ -75,7 +75,7 @@ class ELBO:
             )
 
     def kl_weight(self, step: int) -> float:
-        """Of the objective of update `step` = 0, 1, …"""
+        """Weight of the KL term at update `step` = 0, 1, …"""
         return self.beta * (min(1.0, step / self.kl_anneal_steps) if self.kl_anneal_steps else 1.0)
 
     def objective(self, terms: ElboTerms, latent_dim: int, kl_weight: Tensor | float = 1.0) -> Tensor:
@@ -88,12 +88,12 @@ class ELBO:
 
 
 def doubly_reparameterised(log_weights: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-    """L_K of every image [B], and a scalar whose gradient is an estimate of that of their mean.
+    """L_K of every image [B], and a scalar whose gradient estimates the gradient of their mean.
 
     Tucker et al. 2019 (arXiv 1810.04152), eq. 8. With w̄_k = w_k / Σ_j w_j, a parameter of the density of z₀ gets
-    Σ_k w̄_k² ∂log w_k/∂z₀ · ∂z₀/∂φ, any other Σ_k w̄_k ∂log w_k/∂θ; the layers of a flow posterior, z = f(z₀),
-    belong to the others, as the bound is an integral over z₀. Where the gradient passes `base`, a hook multiplies it
-    by w̄_k once more.
+    Σ_k w̄_k² ∂log w_k/∂z₀ · ∂z₀/∂φ, any other Σ_k w̄_k ∂log w_k/∂θ. The bound is an integral over z₀, so the layers
+    of a flow posterior, z = f(z₀), are among the others. A hook multiplies the gradient at `base` by w̄_k a second
+    time.
 
     Args:
         log_weights: [B, K], with the parameters of log N(z₀; μ, σ²) detached.

@@ -2,9 +2,9 @@
 
     D_f(P ‖ Q) = ∫ q f(p/q) dx = max_v  E_p g(v(x)) − E_q f*(g(v(x)))
 
-Nowozin, Cseke & Tomioka 2016 (arXiv 1606.00709), eqs. 4 and 7, tables 1 and 2: the critic's raw score v goes
-through the output activation g, whose range is the domain of the convex conjugate f*. Written as f*(g(v)) in one
-piece, since that is finite where f* after a rounded g is not. The Jensen–Shannon divergence is in `jsd.py`.
+Nowozin, Cseke & Tomioka 2016 (arXiv 1606.00709), eqs. 4 and 7, tables 1 and 2: the output activation g maps
+the critic's raw score v to the domain of the convex conjugate f*. f*(g(v)) is one expression, which is finite where
+f* of a rounded g is not. The Jensen–Shannon divergence is in `jsd.py`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     critic      E_p max(0, 1 − C(x)) + E_q max(0, 1 + C(x))
     generator  −E_q C(x)
 
-Lim & Ye 2017 (arXiv 1705.02894); Miyato et al. 2018 (arXiv 1802.05957), eqs. 16 and 17. The best critic's loss is
+Lim & Ye 2017 (arXiv 1705.02894); Miyato et al. 2018 (arXiv 1802.05957), eqs. 16 and 17. The optimal critic's loss is
 2 ∫ min(p, q) = 2 · (1 − TV(P, Q)), so 1 − ½ · loss bounds the total variation distance from below.
 """
 

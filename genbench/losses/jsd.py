@@ -34,7 +34,7 @@ class JensenShannon(AdversarialLoss):
 @register("loss", "nonsaturating")
 @dataclass(kw_only=True)
 class NonSaturating(JensenShannon):
-    """The generator maximizes E_q log σ(C(x)) instead, whose gradient does not vanish while the critic wins.
+    """The generator maximizes E_q log σ(C(x)) instead, whose gradient does not vanish when the critic is confident.
 
     Goodfellow et al. 2014, section 3. Both losses without JSD's ½, as the literature has them.
     """

@@ -1,4 +1,4 @@
-"""Relativistic pairing loss: is this real sample more real than that fake one?
+"""Relativistic pairing loss: is a real sample more realistic than a fake one?
 
     critic      E −log σ(C(x) − C(y))        x ~ p, y ~ q in pairs
     generator   E −log σ(C(y) − C(x))
@@ -26,7 +26,7 @@ __all__ = ["Relativistic"]
 @register("loss", "relativistic")
 @dataclass(kw_only=True)
 class Relativistic(AdversarialLoss):
-    """Needs as many real as fake scores: the k-th real sample is paired with the k-th fake one."""
+    """The k-th real score is paired with the k-th fake one, so their numbers must be equal."""
 
     symbol: ClassVar[str] = "relativistic"
     relative: ClassVar[bool] = True

@@ -2,7 +2,7 @@
 
     W1(P, Q) = max_{‖C‖_Lip ≤ 1}  E_p C(x) − E_q C(x)
 
-Arjovsky, Chintala & Bottou 2017 (arXiv 1701.07875), eq. 2. The Lipschitz bound is a regularizer's business.
+Arjovsky, Chintala & Bottou 2017 (arXiv 1701.07875), eq. 2. A regularizer enforces the Lipschitz bound.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What runs are judged by."""
+"""Measures of quality of trained models."""

@@ -1,4 +1,4 @@
-"""A small convolutional classifier, trained on real labelled images to tell what generated ones show."""
+"""A small convolutional classifier, trained on real labelled images to recognize generated ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genbench.engine.device import double, isolated_rng
 
 __all__ = ["Classifier"]
 
-IMAGES_SEEN = 40_000  # in training, however many epochs that makes
+IMAGES_SEEN = 40_000  # in training, whatever the size of the data set
 BATCH = 100
 LEARNING_RATE = 2e-3
 
@@ -26,7 +26,7 @@ class Classifier:
     """
 
     def __init__(self, dataset: Dataset, seed: int, device: torch.device) -> None:
-        """Trains for a few seconds, without disturbing the global random state."""
+        """Train for a few seconds, without changing the global random state."""
         channels, height, width = dataset.shape
         classes = int(dataset.labels["train"].max()) + 1
         with isolated_rng(seed, device):
@@ -40,7 +40,7 @@ class Classifier:
                 nn.ReLU(),
                 nn.Linear(128, classes),
             )
-            self._network(torch.zeros(1, channels, height, width))  # on the CPU: what is lazy there is not moved
+            self._network(torch.zeros(1, channels, height, width))  # sizes the lazy layer
             self._network.to(device)
             self._train(dataset.train, dataset.labels["train"], dataset.to_float)
         self._network.eval().requires_grad_(False)

@@ -1,11 +1,11 @@
-"""What the theory says about the Dirac-GAN, and how to measure the same things on a trajectory.
+"""Theory of the Dirac-GAN, and estimates of the same quantities from a trajectory.
 
-The data are one point at 0, the generator is δ_θ, the critic is C(x) = ψ0·x + ψ1, high on real data. Both see
-one metric, which the critic maximises (minus coefficient · regularizer) and the generator minimises:
+The data are one point at 0, the generator is δ_θ, the critic is C(x) = ψ0·x + ψ1, high on real data. The critic
+maximizes a metric (minus coefficient · regularizer), the generator minimizes it:
 
     JSD = ½·(log σ(C(0)) + log σ(−C(θ)) + log 4)        W1 = C(0) − C(θ) = −ψ0·θ
 
-With R1 = ψ0² of coefficient c, so γ = 2c, one step of size h of each player is at the equilibrium
+With R1 = ψ0² and coefficient c, so γ = 2c, one step of each player near the equilibrium is
 
     ψ0 ← ψ0 − h_d·(a·θ + γ·ψ0)        θ ← θ + h_g·a·ψ0        a = ½·σ(0) = ¼ (JSD), 1 (W1)
 
@@ -51,11 +51,11 @@ def multipliers(
         μ² − (1 + qⁿ − h_g·h_d·a²·S)·μ + qⁿ = 0        alternating
         μ² − (1 + qⁿ)·μ + qⁿ + h_g·h_d·a²·S = 0        simultaneous
 
-    The round contracts where both |μ| < 1 and turns where they are complex.
+    The round contracts if both |μ| < 1, and rotates if they are complex.
 
     Args:
         loss: "jsd" or "w1".
-        coefficient: of R1 = ‖∇C‖², without a ½, so γ = 2·coefficient; 0 is the unregularised game.
+        coefficient: of R1 = ‖∇C‖², without a ½, so γ = 2·coefficient; 0 for the unregularized game.
         step_critic, step_generator: step sizes h_d and h_g of plain gradient steps.
         critic_steps: n, critic steps per generator step.
         simultaneous: both players step from the same point.
@@ -76,7 +76,7 @@ def multipliers(
 
 
 def bias_multiplier(loss: str, step_critic: float, critic_steps: int = 1) -> float:
-    """Factor by which one round shrinks the critic's bias ψ1 at the equilibrium, where it decouples.
+    """Factor by which one round multiplies the critic's bias ψ1 near the equilibrium, where it decouples.
 
     JSD: 1 − h_d/4 per critic step (2b = −½, times the ½ in front of JSD). W1: 1, the bias never moves.
     """
@@ -87,8 +87,8 @@ def bias_multiplier(loss: str, step_critic: float, critic_steps: int = 1) -> flo
 def fit_multipliers(trajectory: ArrayLike) -> list[complex]:
     """Eigenvalues of the 2×2 matrix M that best explains z_{t+1} = M·z_t, by least squares in float64.
 
-    Exact for W1 with or without R1, a linear game. For JSD the trajectory has to lie near the equilibrium:
-    a bias of 1e-3 already turns a = ½·σ(ψ1) by a relative 5e-4.
+    Exact for W1 with or without R1, a linear game. For JSD the trajectory must stay near the equilibrium:
+    a bias of 1e-3 already changes a = ½·σ(ψ1) by a relative 5e-4.
 
     Args:
         trajectory: [T, 2], T ≥ 3, (ψ0, θ) after every round.
@@ -104,11 +104,11 @@ def fit_multipliers(trajectory: ArrayLike) -> list[complex]:
 
 
 def gp_limit_cycle(loss: str, coefficient: float) -> float | None:
-    """Where gradient flow ends under coefficient·(‖∇C‖ − 1)²: |θ| whenever ψ0 = 0.
+    """Limit of gradient flow under coefficient·(‖∇C‖ − 1)²: |θ| whenever ψ0 = 0.
 
-    W1 with γ = 2·coefficient < 2 runs into a cycle that crosses ψ0 = 0 at |θ| = γ·(1 + ρ)/(1 − ρ), where
-    ρ = exp(−γπ/2ω), ω = √(1 − γ²/4): each half turn is a linear spiral about (0, ±γ). From γ = 2 on the
-    spiral is a node and the game rests at the wrong point |θ| = γ. Finite steps move the amplitude by O(h).
+    W1 with γ = 2·coefficient < 2 converges to a cycle that crosses ψ0 = 0 at |θ| = γ·(1 + ρ)/(1 − ρ), where
+    ρ = exp(−γπ/2ω), ω = √(1 − γ²/4): each half turn is a linear spiral about (0, ±γ). For γ ≥ 2 the
+    spiral is a node, and the game rests at the wrong point |θ| = γ. Finite steps move the amplitude by O(h).
 
     Returns:
         The amplitude; None for JSD (no closed form) and for coefficient 0 (the circle depends on the start).
@@ -124,9 +124,9 @@ def gp_limit_cycle(loss: str, coefficient: float) -> float | None:
 
 
 def conserved_quantity(trajectory: ArrayLike, step: float, critic_first: bool = True) -> NDArray[np.float64]:
-    """θ² + ψ0² ∓ h·θ·ψ0, which unregularised W1 with alternating steps of one size h keeps exactly.
+    """θ² + ψ0² ∓ h·θ·ψ0, which unregularized W1 with alternating steps of equal size h conserves exactly.
 
-    The mixed term is subtracted where the critic moves first and added where the generator does.
+    The mixed term is subtracted if the critic moves first and added if the generator does.
 
     Args:
         trajectory: [T, 3], (ψ0, ψ1, θ) after every round.
@@ -136,7 +136,8 @@ def conserved_quantity(trajectory: ArrayLike, step: float, critic_first: bool = 
         [T], constant up to rounding.
     """
     psi, _, theta = np.asarray(trajectory, dtype=np.float64).T
-    return theta**2 + psi**2 + (-step if critic_first else step) * theta * psi
+    quantity: NDArray[np.float64] = theta**2 + psi**2 + (-step if critic_first else step) * theta * psi
+    return quantity
 
 
 def crossing_amplitude(trajectory: ArrayLike, last: float = 0.2) -> float | None:
@@ -144,10 +145,10 @@ def crossing_amplitude(trajectory: ArrayLike, last: float = 0.2) -> float | None
 
     Args:
         trajectory: [T, 3], (ψ0, ψ1, θ) after every round.
-        last: fraction of the trajectory that is looked at.
+        last: fraction of the trajectory to use.
 
     Returns:
-        The amplitude to hold against `gp_limit_cycle`; None where ψ0 never changes sign.
+        The amplitude to compare with `gp_limit_cycle`; None if ψ0 never changes sign.
     """
     points = np.asarray(trajectory, dtype=np.float64)
     psi, _, theta = points[int(len(points) * (1 - last)) :].T
@@ -159,10 +160,10 @@ def crossing_amplitude(trajectory: ArrayLike, last: float = 0.2) -> float | None
 
 
 def ema_gain(weight: float, multiplier: complex) -> float:
-    """Factor by which θ̃ ← w·θ̃ + (1 − w)·θ scales a mode θ_t = μᵗ once its own start is forgotten.
+    """Factor by which θ̃ ← w·θ̃ + (1 − w)·θ scales a mode θ_t = μᵗ after the transient.
 
-    |(1 − w)/(1 − w/μ)|, for w < |μ|; with |μ| = 1 at angle φ it is (1 − w)/√(1 − 2w·cos φ + w²). It makes a
-    rotation smaller but, being constant, no undamped game convergent.
+    |(1 − w)/(1 − w/μ)|, for w < |μ|; with |μ| = 1 at angle φ it is (1 − w)/√(1 − 2w·cos φ + w²). It shrinks a
+    rotation by a constant factor, so it does not make an undamped game converge.
     """
     return abs((1 - weight) / (1 - weight / multiplier))
 

@@ -16,7 +16,7 @@ __all__ = ["LatentVariableModel", "Normalizer", "importance_sampled_log_likeliho
 
 
 class LatentVariableModel(Protocol):
-    """What is asked of a model: see genbench.models.vae.Vae."""
+    """The interface required of a model; see genbench.models.vae.Vae."""
 
     posterior: Any
     image_floats: int
@@ -38,8 +38,8 @@ def importance_sampled_log_likelihood(
     """log p(x) ≈ log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), per image: [N], float64, in nats.
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), eq. 8; a lower bound in expectation. Standard-normal prior.
-    Every image goes once through the encoder and, of a PixelVAE, through the PixelCNN; its K samples are decoded in
-    chunks of about `memory_mib`. Each image's noise is drawn by itself, so the value does not depend on the chunks.
+    Each image goes once through the encoder and a PixelVAE's PixelCNN; its K samples are decoded in chunks of about
+    `memory_mib`. Noise is drawn image by image, so the value does not depend on the chunks.
     """
     floats = memory_mib * 2**20 / 4
     rows = max(1, int(floats / model.latent_floats))
@@ -77,7 +77,7 @@ class Normalizer(NamedTuple):
 def log_normalizer(log_weights: Tensor) -> Normalizer:
     """log Z = log 1/n Σ w for w = p̃(x)/q(x), x ~ q; ESS = (Σ w)² / n Σ w² (Kong 1992).
 
-    A q that misses a mode hardly ever sees it: then both the estimate and its standard error are too small.
+    If q misses a mode, both the estimate and its standard error are too small.
 
     Args:
         log_weights: [n ≥ 2], log w.

@@ -1,4 +1,4 @@
-"""Which latents a posterior uses."""
+"""Active latents of a posterior."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACTIVE = 0.01
 
 
 class LatentUse(NamedTuple):
-    """Per latent, [L]: Var_x E[z_d|x], and KL_d in nats, averaged over images, where it has a closed form."""
+    """Per latent, [L]: Var_x E[z_d|x], and KL_d in nats, averaged over images, if it has a closed form."""
 
     variance: Tensor
     kl: Tensor | None
@@ -29,10 +29,10 @@ class LatentUse(NamedTuple):
 
 @torch.no_grad()
 def latent_use(model: Any, images: Tensor, to_float: Callable[[Tensor], Tensor], batch: int) -> LatentUse:
-    """Of all images, at least two, `batch` at a time.
+    """Statistics over all images, at least two, computed `batch` images at a time.
 
-    Where E[z|x] is itself estimated from samples, the variance is the covariance over x of two independent
-    estimates: a latent that the encoder ignores has 0 in expectation, however few samples there are.
+    If E[z|x] is estimated from samples, the variance is the covariance over x of two independent estimates: for a
+    latent that the encoder ignores its expectation is 0, whatever the number of samples.
     """
     firsts, seconds, divergences = [], [], []
     for part in images.split(batch):

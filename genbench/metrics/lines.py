@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 __all__ = ["DISJOINT", "truth"]
 
-# Divergences that disjoint supports push to their maximum, however near they are.
+# Divergences that are maximal for disjoint supports, whatever their distance.
 DISJOINT: dict[str, float] = {
     "squared_hellinger": 2.0,  # ∫ (√p − √q)², the doubled convention of Nowozin et al. 2016
     "jsd": math.log(2),
@@ -17,7 +17,7 @@ DISTANCES: dict[str, Callable[[float], float]] = {"w1": lambda theta: theta}
 
 
 def truth(symbol: str, theta: float) -> float | None:
-    """The divergence at distance `theta`; None where it is infinite or unknown."""
+    """The divergence at distance `theta`; None if it is infinite or unknown."""
     if symbol in DISTANCES:
         return DISTANCES[symbol](theta)
     if symbol in DISJOINT:

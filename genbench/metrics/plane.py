@@ -1,4 +1,4 @@
-"""Truths about densities in the plane, by quadrature, and how a flow's density or samples are held against them."""
+"""Exact quantities of densities in the plane, by quadrature, and the evaluation of flows against them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from genbench.data.plane import TARGETS, PlanarTarget
+from genbench.data.plane import TARGETS, PlaneTarget
 from genbench.engine.device import double
 from genbench.engine.measurement import Measurement, mean_over
 from genbench.metrics.importance import log_normalizer
@@ -19,8 +19,8 @@ from genbench.metrics.importance import log_normalizer
 __all__ = ["Box", "Truth", "energy_truth", "grid", "judge_log_prob", "judge_samples", "quadrature", "sample_truth"]
 
 CHUNK = 2**16  # points evaluated at once
-BEYOND = 4.0  # how far an energy's mass may reach beyond the box of its samples
-COLLAPSED = 0.1  # nats of log Z that are missing
+ENERGY_MARGIN = 4.0  # margin around the samples' box that holds the energy's mass
+COLLAPSED = 0.1  # missing nats of log Z from which on q counts as collapsed
 
 
 class Box(NamedTuple):
@@ -37,7 +37,7 @@ class Box(NamedTuple):
 
     @classmethod
     def around(cls, points: Tensor) -> Box:
-        """Around [N, 2], half as wide again as they are spread, on every side."""
+        """The bounding box of points [N, 2], widened by half of its size on every side."""
         low, high = double(points.amin(0)), double(points.amax(0))
         margin = (high - low) / 2
         (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
@@ -60,7 +60,7 @@ class Truth(NamedTuple):
 
 
 def grid(box: Box, side: int) -> tuple[Tensor, float]:
-    """Midpoints of side × side cells, [side², 2] in float64, y by y from below; and the area of a cell."""
+    """Midpoints of side × side cells, [side², 2] in float64, rows of ascending y; and the area of a cell."""
     x, y = (
         low + (high - low) * (torch.arange(side, dtype=torch.float64) + 0.5) / side
         for low, high in ((box.x0, box.x1), (box.y0, box.y1))
@@ -72,11 +72,11 @@ def grid(box: Box, side: int) -> tuple[Tensor, float]:
 
 @torch.no_grad()
 def quadrature(log_density: Callable[[Tensor], Tensor], box: Box, side: int = 1000) -> Truth:
-    """Midpoint rule on side × side cells: for what is smooth and vanishes at the box's edges it converges faster than
-    any power of the step; jumps cost it their share of a cell, unless they lie between cells.
+    """Midpoint rule on side × side cells. For a smooth density that vanishes at the box's edges it converges faster
+    than any power of the step; a jump inside a cell causes an error of the order of the cell.
 
     Args:
-        log_density: log p̃, [B, 2] in float64 → [B]; −∞ where there is nothing.
+        log_density: log p̃, [B, 2] in float64 → [B]; −∞ outside the support.
         box: holds all of the mass.
         side: cells to a side.
     """
@@ -90,7 +90,7 @@ def quadrature(log_density: Callable[[Tensor], Tensor], box: Box, side: int = 10
 
 @cache
 def sample_truth(target: str) -> Truth:
-    """Of the distribution that the samples of `target` come from; its log Z is that of `log_prob`."""
+    """Of the distribution of `target`'s samples; log Z is that of its `log_prob`."""
     found = TARGETS[target]
     return quadrature(found.log_prob, Box(*found.box), 500)
 
@@ -101,15 +101,15 @@ def energy_truth(target: str) -> Truth:
     found = TARGETS[target]
     energy = found.energy
     assert energy is not None
-    return quadrature(lambda z: -energy(z), Box(*found.box).widened(BEYOND), 500)
+    return quadrature(lambda z: -energy(z), Box(*found.box).widened(ENERGY_MARGIN), 500)
 
 
 @torch.no_grad()
-def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, Measurement]:
-    """How well log q(x) [N], at samples x [N, 2] of the target, fits them.
+def judge_log_prob(log_q: Tensor, x: Tensor, target: PlaneTarget) -> dict[str, Measurement]:
+    """Fit of a density with log q(x) [N] to samples x [N, 2] of the target.
 
-    `nll`, whose truth is the entropy, where p = q; `kl`, the mean of log p(x) − log q(x), which varies far less than
-    `nll` minus the entropy does.
+    `nll`, at best the entropy; `kl`, the mean of log p(x) − log q(x), with far less variance than `nll` minus the
+    entropy.
     """
     log_q = double(log_q)
     truth = sample_truth(target.name)
@@ -119,10 +119,10 @@ def judge_log_prob(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, 
 
 
 @torch.no_grad()
-def judge_samples(log_q: Tensor, x: Tensor, target: PlanarTarget) -> dict[str, Measurement]:
-    """How well samples x [N, 2] of q, with log q(x) [N], fit the target's energy.
+def judge_samples(log_q: Tensor, x: Tensor, target: PlaneTarget) -> dict[str, Measurement]:
+    """Fit of samples x [N, 2] of q, with log q(x) [N], to the target's energy.
 
-    `free_energy` E_q[log q + U] and `reverse_kl`, the same above its minimum −log Z; `log_z` by importance sampling,
+    `free_energy` E_q[log q + U]; `reverse_kl`, its excess over the minimum −log Z; `log_z` by importance sampling,
     with its distance from the truth and the effective sample size (a share of N); `within_box`, the share
     of samples in the target's box; `smallest_mode`, the share of the rarest mode times the number of modes;
     `collapsed`, 1 if more than 0.1 of log Z is missing or a mode holds less than half of its share.

@@ -1,7 +1,7 @@
 """Deep convolutional GAN for images of 32 × 32.
 
 Radford, Metz & Chintala 2016 (arXiv 1511.06434), with the layers of report 001, problem 3: batch normalization in the
-generator alone, since penalties on the critic are per sample.
+generator only, since gradient penalties require a critic that treats samples independently.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from genbench.errors import ConfigError
-from genbench.models.gan import GanPair, initialize
+from genbench.models.gan import GanPair
+from genbench.models.initialization import initialize
 from genbench.registry import PositiveInt, register
 
 __all__ = ["Dcgan", "DcganCritic", "DcganGenerator"]
@@ -44,12 +45,13 @@ class DcganCritic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).flatten()
+        scores: Tensor = self.layers(x)
+        return scores.flatten()
 
 
 @register("model", "dcgan")
 class Dcgan(GanPair):
-    """`width` w for both players; `generator_width` and `critic_width` where they differ. Raises ConfigError for
+    """`width` w for both players, unless `generator_width` or `critic_width` overrides it. Raises ConfigError for
     images of another size."""
 
     def __init__(

@@ -45,5 +45,5 @@ class DiracGan(nn.Module):
         self.critic = DiracCritic([psi0, psi1])
 
     def sample_latent(self, count: int) -> Tensor:
-        """The generator needs no noise: [count, 0], where its parameters lie."""
+        """The generator needs no noise: [count, 0], on its device."""
         return self.generator.theta.new_empty(count, 0)

@@ -15,10 +15,10 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 
 
 class Bernoulli(nn.Module):
-    """Of binary pixels; the decoder's outputs are logits."""
+    """Independent binary pixels; the decoder's outputs are logits."""
 
     binary = True
-    """Whether images have to be of 0 and 1."""
+    """Whether pixels must be 0 or 1."""
 
     def log_prob(self, outputs: Tensor, x: Tensor) -> Tensor:
         """log p(x|z), [B], of images and outputs [B, C, H, W]."""
@@ -51,5 +51,5 @@ class Gaussian(nn.Module):
 
 
 def make_likelihood(kind: str, sigma: float, learn_sigma: bool) -> Bernoulli | Gaussian:
-    """One of LIKELIHOODS; `sigma` and `learn_sigma` are the Gaussian's."""
+    """One of LIKELIHOODS; only the Gaussian uses `sigma` and `learn_sigma`."""
     return Bernoulli() if kind == "bernoulli" else Gaussian(sigma, learn_sigma)

@@ -1,6 +1,6 @@
 """The multi-layer perceptron GAN of reports 002 and 004, and the small critic of report 001.
 
-Generator L–128–256–512–1024–pixels, LeakyReLU 0.2, normalized from the layer of 256 on, tanh; critic
+Generator L–128–256–512–1024–pixels, LeakyReLU 0.2, layers from 256 on normalized, tanh; critic
 pixels–512–256–1, LeakyReLU 0.2.
 """
 
@@ -28,7 +28,7 @@ class VirtualBatchNorm(nn.Module):
     """Normalizes each row by the statistics of a fixed reference batch together with that row.
 
     Salimans et al. 2016 (arXiv 1606.03498), section 3.4: unlike in batch normalization, the rows of a batch do not
-    depend on one another. The input's first `reference_rows` rows are the reference batch's own activations, which
+    depend on one another. The input's first `reference_rows` rows are the activations of the reference batch; they
     are normalized by their own statistics.
     """
 
@@ -71,16 +71,19 @@ class MlpGenerator(nn.Module):
             self.register_buffer("reference", torch.randn(REFERENCE_ROWS, latent_dim))
 
     def forward(self, z: Tensor) -> Tensor:
-        if self.virtual:
-            return self.layers(torch.cat([self.reference, z]))[REFERENCE_ROWS:].view(-1, *self.shape)
-        return self.layers(z).view(-1, *self.shape)
+        z = torch.cat([self.reference, z]) if self.virtual else z
+        samples: Tensor = self.layers(z)
+        return (samples[REFERENCE_ROWS:] if self.virtual else samples).view(-1, *self.shape)
 
 
 class _Scores(nn.Sequential):
     """Samples of any shape → one score each, [B]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1)).squeeze(1)
+        x = x.flatten(1)
+        for layer in self:
+            x = layer(x)
+        return x.squeeze(1)
 
 
 def mlp_critic(inputs: int, hidden: Sequence[int], dropout: float = 0.0) -> nn.Module:

@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 class PlanarFlow(Flow):
     """A standard normal carried by `layers` planar maps; `shape` is one point's [D].
 
-    `direction` is that of the maps: "data to base" has the cheap density that samples are fitted with, "base to data"
-    the cheap samples that a given energy is fitted with. The other one goes through the maps' inverses.
+    `direction` is that of the maps: "data to base" makes densities cheap, to fit samples; "base to data" makes
+    samples cheap, to fit an energy. The opposite direction uses the maps' inverses.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class PlanarFlow(Flow):
         super().__init__(PlanarStack(_features(shape), layers), shape, cast(Direction, direction))
 
     def path(self, count: int) -> list[Tensor]:
-        """The way of `count` samples from the base to the data, layer by layer: K + 1 tensors [count, D]."""
+        """`count` samples on their way from base to data, layer by layer: K + 1 tensors [count, D]."""
         stack = cast(PlanarStack, self.bijection)
         if self.direction == "base to data":
             return stack.path(self.draw_base(count))
@@ -47,9 +47,9 @@ class PlanarFlow(Flow):
 
 @register("model", "planar-flows")
 class PlanarFlows(nn.Module):
-    """Planar flows of several depths; how many of each, and from which seeds, the task says.
+    """Planar flows of several depths; the task determines their number and seeds.
 
-    A flow in the ensemble starts from the very parameters that model=planar-flow draws with its depth and seed.
+    Each starts from the parameters that model=planar-flow draws with its depth and seed.
     """
 
     ensemble: PlanarEnsemble
@@ -73,18 +73,18 @@ class PlanarFlows(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """Of all flows, without their padding."""
+        """Parameters of all flows, without the padding."""
         return sum(depth * (2 + 2 + 1) for depth in self.ensemble.depths)
 
 
 class PlanarEnsemble(nn.Module):
     """E stacks of planar maps side by side, each on its own points: [E, B, 2] → [E, B, 2], log |det| [E, B].
 
-    Shorter stacks are padded with maps of w = u = b = 0. These are the identity, their determinant is 1, and their
-    gradients are zero, all exactly; so they stay what they are under any optimizer.
+    Shorter stacks are padded with maps of w = u = b = 0: exactly the identity, with determinant 1 and zero gradients,
+    so no optimizer changes them.
 
-    With E · B numbers in every operation, the time goes into arithmetic and no longer into Python. Layers beyond a
-    stack's depth are not computed either: the deep flows go on without the shallow ones.
+    With E · B numbers per operation, arithmetic dominates Python's overhead. Layers beyond a stack's depth are not
+    computed: the deeper flows continue alone.
     """
 
     def __init__(self, stacks: Sequence[PlanarStack]) -> None:
@@ -122,7 +122,7 @@ class PlanarEnsemble(nn.Module):
 
 def _through(x: Tensor, w: Tensor, u: Tensor, b: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """Points [E, B, 2] through the layers w, û [E, K, 2], b and 1 + wᵀû [E, K]; and log |det|, [E, B]."""
-    # Coordinates and layers apart, [E, 1] each: sums of two products instead of many tiny matrix products.
+    # Coordinates and layers as separate tensors [E, 1]: sums of two products instead of many tiny matrix products.
     columns = (*w.unbind(-1), *u.unbind(-1), b)
     layers = zip(*(column.t().unsqueeze(-1).unbind(0) for column in columns), strict=True)
     (x1, x2), heights = x.unbind(-1), []

@@ -3,7 +3,7 @@
     z = f(z₀; h),   z₀ ~ N(μ(x), diag σ²(x)),   log q(z|x) = log N(z₀; μ, σ²) − log |det ∂f/∂z₀|
 
 Rezende & Mohamed 2015 (arXiv 1505.05770), section 4.2; Kingma et al. 2016 (arXiv 1606.04934), algorithm 1. The flow
-sees a context h(x) of the encoder; the normal posterior is f = identity.
+sees a context h(x) of the encoder; for the normal posterior f is the identity.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MEAN_SAMPLES = 32
 
 
 class Code(NamedTuple):
-    """What an encoder says of B images: mean and log variance of z₀, [B, L]; the flow's context [B, H], if any."""
+    """An encoder's outputs for B images: mean and log variance of z₀, [B, L]; the flow's context [B, H], if any."""
 
     mu: Tensor
     logvar: Tensor
@@ -57,10 +57,10 @@ class NormalPosterior(nn.Module):
     """q(z|x) = N(μ(x), diag σ²(x))."""
 
     closed_form = True
-    """Its KL divergence to the prior is known, and is a sum over dimensions."""
+    """The KL divergence to the prior has a closed form, a sum over dimensions."""
 
     def forward(self, code: Code, base: Tensor) -> Sample:
-        """What becomes of samples z₀ ~ N(μ, diag σ²) of the code, [B, L]; differentiable by both."""
+        """Samples of q(z|x) from samples z₀ ~ N(μ, diag σ²) of the code, [B, L]; differentiable in both."""
         return Sample(base, base, None)
 
     def log_prob(self, code: Code, sample: Sample) -> Tensor:
@@ -72,20 +72,20 @@ class NormalPosterior(nn.Module):
         return _by_dimension(kl_gaussian_standard_normal, code.mu, code.logvar)
 
     def sampled_kl(self, code: Code, sample: Sample) -> Tensor:
-        """log q(z|x) − log p(z) in the parts in which it adds up, one per dimension: [B, L]."""
+        """log q(z|x) − log p(z) as terms whose sum it is, one per dimension: [B, L]."""
         zeros = torch.zeros_like(sample.z)
         log_q = _by_dimension(log_likelihood_normal, code.mu, code.logvar, sample.base)
         return log_q - _by_dimension(log_likelihood_normal, zeros, zeros, sample.z)
 
     def means(self, code: Code) -> tuple[Tensor, Tensor]:
-        """Two estimates of E[z|x], [B, L], of independent errors; here there are none."""
+        """Two estimates of E[z|x], [B, L], with independent errors; exact for the normal posterior."""
         return code.mu, code.mu
 
 
 class FlowPosterior(NormalPosterior):
     """The normal posterior's samples through a flow that sees the encoder's context.
 
-    The KL divergence has no closed form, and does not fall apart by dimension: `sampled_kl` is [B, 1].
+    The KL divergence has no closed form and is no sum over dimensions: `sampled_kl` is [B, 1].
     """
 
     closed_form = False
@@ -121,7 +121,7 @@ class FlowPosterior(NormalPosterior):
 def make_posterior(kind: str, latent_dim: int, flow_steps: int, context: int) -> NormalPosterior:
     """One of POSTERIORS.
 
-    planar: `flow_steps` planar maps, all of whose parameters are linear in the context. iaf: `flow_steps` inverse
+    planar: `flow_steps` planar maps with parameters linear in the context. iaf: `flow_steps` inverse
     autoregressive steps with the order reversed between them. Both start near the identity.
 
     Args:
@@ -150,5 +150,5 @@ def _start_near_identity(step: InverseAutoregressive) -> None:
 
 
 def _by_dimension(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """A function that sums over features, [B, L] → [B], of each feature by itself: [B, L]."""
+    """Apply a function that sums over features, [B, L] → [B], to each feature separately: [B, L]."""
     return function(*(tensor.reshape(-1, 1) for tensor in tensors)).view_as(tensors[0])

@@ -38,7 +38,7 @@ class PixelFlow(nn.Module):
         shape: of an image, [C, H, W].
         dequantization: from pixels to [0, 1].
         alpha: of the logit from [0, 1] to the real line.
-        bijection: on from there to the base.
+        bijection: from the logits to the base.
         base_shape: of a base point.
     """
 
@@ -58,14 +58,14 @@ class PixelFlow(nn.Module):
 
     @property
     def protocol(self) -> dict[str, str]:
-        """What a likelihood of this model depends on besides its parameters."""
+        """The settings besides the parameters that the likelihood depends on."""
         kind = "variational" if isinstance(self.dequantization, VariationalDequantization) else "uniform"
         return {"dequantization": kind, "alpha": f"{self.alpha:g}"}
 
     def log_prob(self, pixels: Tensor, importance_samples: int = 1) -> Tensor:
-        """log 1/K Σ_k p(v_k) w_k, in nats; in expectation a lower bound of log P(x), and a tighter one the larger K.
+        """log 1/K Σ_k p(v_k) w_k, in nats; in expectation a lower bound of log P(x), tighter for larger K.
 
-        One sample of the noise after the other, in the memory of one where no gradients are kept.
+        Samples are evaluated one at a time: without gradients, K does not increase memory.
 
         Args:
             pixels: [B, C, H, W]
@@ -85,7 +85,7 @@ class PixelFlow(nn.Module):
         return self.dequantization.quantize(self.flow.sample(n, temperature=temperature, generator=generator))
 
     def to_base(self, pixels: Tensor) -> Tensor:
-        """The base point of the middle of a pixel's cell (u = ½), [B, *base_shape]: no chance in it."""
+        """The base point of the middle of a pixel's cell (u = ½), [B, *base_shape]: deterministic."""
         z, _ = self.flow.to_base(self.dequantization.centre(pixels))
         return z
 
@@ -118,7 +118,7 @@ class RealNvp(PixelFlow):
 class RealNvpConv(PixelFlow):
     """Couplings with alternating checkerboard masks and gated residual networks.
 
-    `width` and `blocks` are those of the networks, `alpha` is the logit's. Variational dequantization has four
+    `width` and `blocks` belong to the networks, `alpha` to the logit. Variational dequantization has four
     couplings of half the width. Raises ConfigError unless `shape` is [C, H, W].
     """
 
@@ -143,9 +143,9 @@ class RealNvpMultiscale(PixelFlow):
     """Variational dequantization; two checkerboard couplings; squeezed, two channel couplings; half of the channels
     factored out; the rest squeezed again, and four channel couplings. Base points are flat, [B, C·H·W].
 
-    At `width` 32 the networks of the three scales are 32, 48 and 64 wide, those of the dequantization 16; they keep
-    these proportions. `blocks` is the depth of all, `alpha` the logit's. Raises ConfigError unless `shape` is
-    [C, H, W] with sides divisible by 4.
+    At `width` 32 the networks of the three scales are 32, 48 and 64 wide, and those of the dequantization 16; other
+    widths keep these proportions. `blocks` is the depth of all, `alpha` the logit's. Raises ConfigError unless
+    `shape` is [C, H, W] with sides divisible by 4.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ def check_images(shape: Sequence[int], model: str) -> None:
 
 
 def alternating(mask: Callable[..., Tensor], shape: Sequence[int], count: int) -> list[Tensor]:
-    """Each hides what the one before it shows."""
+    """Masks of which each is the complement of the one before it."""
     return [mask(shape, flip=bool(i % 2)) for i in range(count)]
 
 
@@ -198,8 +198,8 @@ def learned_noise(shape: Sequence[int], width: int, blocks: int) -> VariationalD
 
 class PixelMlp(nn.Module):
     """A coupling's conditioner, Linear – ReLU – Linear – ReLU – Linear, from the pixels where the mask is 1 to raw
-    log-scale and shift where it is 0: a network of all pixels, less the weights that would multiply zeros or whose
-    product would be dropped.
+    log-scale and shift where it is 0. It equals a network on all pixels, without the weights that would multiply
+    zeros or whose outputs would be ignored.
 
     Args:
         mask: the coupling's, [C, H, W].
@@ -225,9 +225,9 @@ class PixelMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] → [B, 2C, H, W], 0 where the mask is 1."""
-        out = self.layers(x.flatten(1).index_select(1, self.shown))
+        out: Tensor = self.layers(x.flatten(1).index_select(1, self.shown))
         everywhere = out.new_zeros(len(x), 2 * math.prod(x.shape[1:])).index_copy(1, self.hidden, out)
-        return everywhere.unflatten(1, (2 * x.shape[1], *x.shape[2:]))
+        return everywhere.view(len(x), 2 * x.shape[1], *x.shape[2:])
 
 
 class GatedResNet(nn.Sequential):
@@ -238,21 +238,24 @@ class GatedResNet(nn.Sequential):
         channels: C, of x [B, C, H, W].
         width: channels of the hidden layers.
         blocks: number of residual blocks.
-        context: channels of the context, which is set beside x; 0 for none.
+        context: channels of the context, which is concatenated to x; 0 for none.
     """
 
     def __init__(self, channels: int, width: int, blocks: int, context: int = 0) -> None:
         layers: list[nn.Module] = [nn.Conv2d(channels + context, width, 3, padding=1)]
         for _ in range(blocks):
-            layers += [GatedBlock(width), ChannelNorm(width)]
+            layers += [GatedResidualBlock(width), ChannelNorm(width)]
         super().__init__(*layers, ConcatElu(), zeroed(nn.Conv2d(2 * width, 2 * channels, 3, padding=1)))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """[B, C, H, W] → [B, 2C, H, W]"""
-        return super().forward(x if context is None else torch.cat([x, context], dim=1))
+        x = x if context is None else torch.cat([x, context], dim=1)
+        for layer in self:
+            x = layer(x)
+        return x
 
 
-class GatedBlock(nn.Module):
+class GatedResidualBlock(nn.Module):
     """x + value · sigmoid(gate), both of one convolution 3 × 3 and one 1 × 1."""
 
     def __init__(self, width: int) -> None:
@@ -266,25 +269,26 @@ class GatedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.layers(x).chunk(2, dim=1)
-        return x + value * torch.sigmoid(gate)
+        residual: Tensor = value * torch.sigmoid(gate)
+        return x + residual
 
 
 class ConcatElu(nn.Module):
-    """[B, C, …] → [B, 2C, …]: elu(x) and elu(−x), so that a gradient passes on either side of 0."""
+    """[B, C, …] → [B, 2C, …]: elu(x) and elu(−x), so that the gradient does not vanish on either side of 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([F.elu(x), F.elu(-x)], dim=1)
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalization over the channels, at every position by itself."""
+    """Layer normalization over the channels, at each position."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 def zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Module:
-    """With weights and biases 0: a coupling starts as the identity."""
+    """Set weights and biases to 0, so that a coupling starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -21,7 +21,7 @@ __all__ = ["SnganResnet"]
 
 
 class UpBlock(nn.Module):
-    """BN – ReLU – upsample – conv – BN – ReLU – conv, around an upsampled 1 × 1 convolution."""
+    """BN – ReLU – upsample – conv – BN – ReLU – conv, plus an upsampled 1 × 1 convolution as skip."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class UpBlock(nn.Module):
         self.skip = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv1(interpolate(torch.relu(self.norm1(x)), scale_factor=2.0))
+        residual: Tensor = self.conv1(interpolate(torch.relu(self.norm1(x)), scale_factor=2.0))
         residual = self.conv2(torch.relu(self.norm2(residual)))
-        return residual + interpolate(self.skip(x), scale_factor=2.0)  # 1 × 1: the same before and after upsampling
+        return residual + interpolate(self.skip(x), scale_factor=2.0)  # a 1 × 1 convolution commutes with upsampling
 
 
 class DownBlock(nn.Module):
-    """ReLU – conv – ReLU – conv – mean pooling, around a pooled 1 × 1 convolution where shapes differ.
+    """ReLU – conv – ReLU – conv – mean pooling, plus a pooled 1 × 1 convolution as skip if shapes differ.
 
     The first block of a critic starts without the ReLU, which would clip its input image.
     """
@@ -49,11 +49,12 @@ class DownBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv2(torch.relu(self.conv1(x if self.first else torch.relu(x))))
-        if not self.down:
-            return residual + self.skip(x)
-        # Pooling and the 1 × 1 convolution commute; pooled first, it costs a quarter.
-        return avg_pool2d(residual, 2) + self.skip(avg_pool2d(x, 2))
+        residual: Tensor = self.conv2(torch.relu(self.conv1(x if self.first else torch.relu(x))))
+        if self.down:
+            # Pooling and the 1 × 1 convolution commute; pooling first costs a quarter.
+            residual, x = avg_pool2d(residual, 2), avg_pool2d(x, 2)
+        skip: Tensor = self.skip(x)
+        return residual + skip
 
 
 class ResnetGenerator(nn.Module):
@@ -86,7 +87,8 @@ class ResnetCritic(nn.Module):
         self.last = nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(torch.relu(self.blocks(x)).sum(dim=(2, 3))).squeeze(1)
+        scores: Tensor = self.last(torch.relu(self.blocks(x)).sum(dim=(2, 3)))
+        return scores.squeeze(1)
 
 
 @register("model", "sngan-resnet")
@@ -103,7 +105,7 @@ class SnganResnet(GanPair):
         self._initialize()
 
     def _initialize(self) -> None:
-        """Glorot's uniform bound, √2 times as wide on a residual path (as in the authors' code)."""
+        """Glorot's uniform distribution, √2 times as wide on residual paths (as in the authors' code)."""
         for name, module in self.named_modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 gain = math.sqrt(2) if name.endswith(("conv1", "conv2")) else 1.0

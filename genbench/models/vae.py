@@ -1,4 +1,4 @@
-"""Variational auto-encoders: networks, posterior and likelihood put together.
+"""Variational auto-encoders: networks, posterior and likelihood combined.
 
     p(z) = N(0, I),   p(x|z),   q(z|x)
 
@@ -27,23 +27,23 @@ __all__ = ["ConvVae", "MlpVae", "Vae"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 
-# Numbers per latent that a flow posterior sees of a convolutional encoder.
-CONTEXT = 4
-# Tensors of a network's width, or of an image's size, that exist at the same time where nothing is differentiated.
+# Numbers per latent that a convolutional encoder supplies to a flow posterior.
+CONTEXT_PER_LATENT = 4
+# Tensors of a network's width, or of an image's size, that exist simultaneously without gradients.
 TEMPORARIES = 4
 
 
 class Vae(nn.Module):
-    """What all VAEs share. A subclass defines `encode` and `decode`; its constructor passes on `**settings`.
+    """Base class of VAEs. A subclass defines `encode` and `decode`; its constructor passes on `**settings`.
 
-    `context` is the size of the vector that a flow posterior sees.
+    `context` is the size of the context vector of a flow posterior.
 
     Attributes:
         latent_dim: L
         shape: one image's [C, H, W].
         posterior, likelihood: modules of genbench.models.posterior and genbench.models.likelihood.
-        image_floats, latent_floats: numbers in memory at the same time per image that is encoded and per latent
-            that is decoded, about.
+        image_floats, latent_floats: approximate peak memory, in numbers, per encoded image and per decoded latent
+            vector.
     """
 
     def __init__(
@@ -65,26 +65,26 @@ class Vae(nn.Module):
         self.likelihood = make_likelihood(likelihood, sigma, learn_sigma)
 
     def encode(self, x: Tensor) -> Code:
-        """Images [B, C, H, W] → what the posterior depends on."""
+        """Images [B, C, H, W] → parameters of the posterior."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode")
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents [B, L] → what the likelihood takes (logits), [B, C, H, W]."""
+        """Latents [B, L] → inputs of the likelihood (such as logits), [B, C, H, W]."""
         raise NotImplementedError(f"{type(self).__name__} does not define decode")
 
     def from_pixels(self, x: Tensor) -> Tensor | None:
-        """What an autoregressive decoder adds to `decode(z)`, [B, C, H, W]: it depends on the image alone."""
+        """The term that an autoregressive decoder adds to `decode(z)`, [B, C, H, W]; it depends only on the image."""
         return None
 
     def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None) -> Tensor:
-        """log p(x|z), [B], in nats; `from_pixels` is what the method of this name returns for x."""
+        """log p(x|z), [B], in nats; `from_pixels` is the result of `from_pixels(x)`."""
         outputs = self.decode(z)
         return self.likelihood.log_prob(outputs if from_pixels is None else outputs + from_pixels, x)
 
     def images(self, z: Tensor, uniforms: Tensor, progress: Callable[[int], None] | None = None) -> Tensor:
-        """[B, C, H, W] in [0, 1]: means, or samples by uniform numbers [B, C, H, W] where there is no simple mean.
+        """[B, C, H, W] in [0, 1]: means, or for an autoregressive decoder samples from uniform numbers [B, C, H, W].
 
-        Where pixels come one after the other, `progress` is called with the number of finished rows.
+        While pixels are sampled one by one, `progress` is called with the number of finished rows.
         """
         return torch.sigmoid(self.decode(z))
 
@@ -94,7 +94,7 @@ class MlpVae(Vae):
     """Encoder and decoder are an MLP of `depth` hidden layers of `width` each.
 
     `shape` is one image's [C, H, W]. `logit_offset` is added to the decoder's output, so that an untrained
-    decoder already says that most pixels are black. A flow posterior sees the encoder's last hidden layer.
+    decoder already predicts mostly black pixels. A flow posterior sees the encoder's last hidden layer.
     """
 
     def __init__(
@@ -123,16 +123,17 @@ class MlpVae(Vae):
         return Code(mu, logvar, None if self.posterior.closed_form else hidden)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z).view(-1, *self.shape)
+        logits: Tensor = self.decoder(z)
+        return logits.view(-1, *self.shape)
 
 
 @register("model", "conv-vae")
 class ConvVae(Vae):
     """Residual encoder and decoder, sized by channels and blocks, with one latent for every square of 4 × 4 pixels.
 
-    With `pixelcnn_channels` it is a PixelVAE, whose logits are decode(z) + pixelcnn(x). `logit_offset` is where the
-    decoder's bias for every pixel starts. A flow posterior sees four more numbers per latent from the encoder. Raises
-    ConfigError for a PixelCNN with another likelihood than Bernoulli's, and for images that the networks cannot take.
+    With `pixelcnn_channels` it is a PixelVAE, whose logits are decode(z) + pixelcnn(x). `logit_offset` is the
+    initial value of the decoder's bias for every pixel. A flow posterior sees four more numbers per latent from the
+    encoder. Raises ConfigError for a PixelCNN with a likelihood other than Bernoulli's, and for unsuitable images.
     """
 
     pixelcnn_weight: Tensor
@@ -150,7 +151,7 @@ class ConvVae(Vae):
         pixelcnn_blocks: PositiveInt = 9,
         **settings: Any,
     ) -> None:
-        context = CONTEXT if settings.get("posterior") in FLOW_POSTERIORS else 0
+        context = CONTEXT_PER_LATENT if settings.get("posterior") in FLOW_POSTERIORS else 0
         encoder = ConvEncoder(shape, encoder_channels, encoder_blocks, context)
         super().__init__(shape, encoder.latent_dim, context * encoder.latent_dim, **settings)
         if pixelcnn_channels and not self.likelihood.binary:
@@ -166,14 +167,15 @@ class ConvVae(Vae):
         self.image_floats += TEMPORARIES * (encoder_channels * self.latent_dim + pixelcnn_channels * math.prod(shape))
 
     def switch_pixelcnn(self, on: bool) -> None:
-        """Off, images are those of the decoder alone, and the PixelCNN gets no gradient."""
+        """When off, the decoder alone makes the images, and the PixelCNN gets no gradient."""
         self.pixelcnn_weight.fill_(float(on))
 
     def encode(self, x: Tensor) -> Code:
         return Code(*self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
+        outputs: Tensor = self.decoder(z)
+        return outputs
 
     def from_pixels(self, x: Tensor) -> Tensor | None:
         return None if self.pixelcnn is None else self.pixelcnn_weight * self.pixelcnn(x)

@@ -1,7 +1,4 @@
-"""What every optimizer may do besides its own step: learning rates that fall, gradients that are bounded.
-
-And that it may be captured in a graph, and go on on another device than it was saved on.
-"""
+"""Options of every optimizer: learning-rate decay, gradient clipping, CUDA graphs, and resuming on another device."""
 
 from __future__ import annotations
 
@@ -16,32 +13,31 @@ from genbench.engine.capture import can_capture
 
 __all__ = ["captured", "hooked", "number"]
 
-# Of a parameter group, what belongs to the device and to how the optimizer was built, not to how far it has come.
-OWN = ("lr", "initial_lr", "fused", "foreach", "capturable")
+# Keys of a parameter group that depend on the device and the configuration, not on the progress of training.
+CONSTRUCTION_KEYS = ("lr", "initial_lr", "fused", "foreach", "capturable")
 
 
 def captured(parameters: Sequence[nn.Parameter]) -> bool:
     """Whether steps on these parameters may be captured in a graph."""
-    # PyTorch warns that such an optimizer is slower outside of graphs, where its kernels are the same.
+    # PyTorch warns that such an optimizer is slower outside of graphs, but it runs the same kernels.
     warnings.filterwarnings("ignore", message=".*came with capturable=True")
     return can_capture(parameters[0].device)
 
 
 def number(value: float, parameters: Sequence[nn.Parameter]) -> Any:
-    """A number that an optimizer reads and changes: a tensor beside the parameters where steps may be captured."""
+    """A number that an optimizer reads and changes: a tensor on the parameters' device if steps may be captured."""
     return torch.full((), value, device=parameters[0].device) if captured(parameters) else value
 
 
 def hooked(
     optimizer: torch.optim.Optimizer, lr: float, milestones: Sequence[int], decay: float, max_norm: float | None
 ) -> torch.optim.Optimizer:
-    """The optimizer, with the learning rate `lr` multiplied by `decay` after each of these numbers of updates, and
-    with gradients scaled down, all of them together, where their norm exceeds `max_norm` (Pascanu et al. 2013, arXiv
-    1211.5063).
+    """Add hooks to the optimizer: `lr` is multiplied by `decay` at each milestone, in updates, and gradients are
+    scaled down together if their joint norm exceeds `max_norm` (Pascanu et al. 2013, arXiv 1211.5063).
 
-    The optimizer counts updates itself, in its own state: nobody else has to know, and checkpoints carry the count.
-    Its state may be loaded on another device: moments take the memory layout of their parameters, which fused
-    kernels rely on. Every parameter group has `lr` itself, in full precision, as `initial_lr`.
+    The optimizer counts updates in its own state, so checkpoints carry the count. Its state may be loaded on another
+    device: moments take the memory layout of their parameters, which fused kernels rely on. Every parameter group
+    keeps `lr` in full precision as `initial_lr`.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for group in optimizer.param_groups:
@@ -65,7 +61,7 @@ def hooked(
 
         optimizer.register_step_pre_hook(clip)
 
-    own = [{key: group[key] for key in OWN if key in group} for group in optimizer.param_groups]
+    own = [{key: group[key] for key in CONSTRUCTION_KEYS if key in group} for group in optimizer.param_groups]
 
     def settle(optimizer: torch.optim.Optimizer) -> None:
         for group, mine in zip(optimizer.param_groups, own, strict=True):
@@ -85,7 +81,7 @@ def hooked(
 
 
 def _fall(group: dict[str, Any], milestones: Sequence[int], decay: float) -> None:
-    """Set a group's learning rate to what it is after its number of updates."""
+    """Set a group's learning rate for its number of updates."""
     rate = group["initial_lr"] * decay ** sum(group["updates"] >= milestone for milestone in milestones)
     if isinstance(group["lr"], Tensor):
         group["lr"].copy_(rate)  # where a captured step reads it

@@ -35,6 +35,6 @@ def rmsprop(
         momentum=momentum,
         weight_decay=weight_decay,
         capturable=captured(parameters),
-        foreach=captured(parameters) or None,  # the other way reads a learning rate on the host
+        foreach=captured(parameters) or None,  # the single-tensor kernel reads the learning rate on the host
     )
     return hooked(optimizer, lr, milestones, decay, max_norm)

@@ -1,4 +1,4 @@
-"""What every critic regularizer has in common, and the gradient they share."""
+"""The interface of critic regularizers, and the critic's gradient."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Critic = Callable[[Tensor], Tensor]
 
 
 class Regularizer:
-    """A penalty on the critic, or a constraint on its weights; as it stands, neither.
+    """A penalty on the critic, or a constraint on its weights; the base class is neither.
 
-    Critic loss = −metric + coefficient · penalty. With `every` = k > 1 the penalty is computed at each k-th critic
-    update alone, with k times the coefficient (lazy regularization, Karras et al. 2020, arXiv 1912.04958, app. B).
+    Critic loss = −metric + coefficient · penalty. With `every` = k > 1 only each k-th critic update computes the
+    penalty, with k times the coefficient (lazy regularization, Karras et al. 2020, arXiv 1912.04958, app. B).
     """
 
     coefficient: float = 0.0
     every: int = 1
     at_real: ClassVar[bool] = False
-    """The penalty looks at ∇C on the real samples themselves, so the critic's pass over them serves both."""
+    """The penalty uses ∇C at the real samples themselves, so one pass of the critic serves loss and penalty."""
     at_fake: ClassVar[bool] = False
     """The same for the fake samples."""
 
     def prepare(self, critic: nn.Module) -> None:
-        """Constrain the critic's weights, before its optimizer is made."""
+        """Constrain the critic's weights, before its optimizer is built."""
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
         """A scalar, differentiable with respect to the critic's parameters.
@@ -46,8 +46,9 @@ def gradients(critic: Critic, samples: Tensor) -> Tensor:
 
 
 def gradient_norms(critic: Critic, samples: Tensor) -> Tensor:
-    """‖∇ₓC(x)‖₂ over all non-batch dimensions, [B]. Its subgradient where the norm is 0 is 0, never NaN."""
-    return torch.linalg.vector_norm(gradients(critic, samples), dim=1)
+    """‖∇ₓC(x)‖₂ over all non-batch dimensions, [B]; where it is 0, so is its subgradient."""
+    norms: Tensor = torch.linalg.vector_norm(gradients(critic, samples), dim=1)
+    return norms
 
 
 def interpolate(real: Tensor, fake: Tensor) -> Tensor:

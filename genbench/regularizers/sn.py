@@ -44,7 +44,7 @@ class SpectralNorm(Regularizer):
 
 
 class _InFloat32(nn.Module):
-    """A parametrization that autocast leaves alone: in bfloat16 the power method finds a norm of two digits."""
+    """A parametrization outside of autocast: in bfloat16 the power method would find only two digits of the norm."""
 
     def __init__(self, method: nn.Module) -> None:
         super().__init__()
@@ -52,4 +52,5 @@ class _InFloat32(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         with without_autocast(weight.device):
-            return self.method(weight)
+            normalized: Tensor = self.method(weight)
+        return normalized

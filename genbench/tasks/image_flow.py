@@ -16,8 +16,8 @@ from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
 from genbench.figures.flows import temperature_rows
-from genbench.figures.gans import interpolations
 from genbench.figures.grids import image_grid, stages
+from genbench.figures.walks import interpolations
 from genbench.registry import PositiveInt, register
 from genbench.tasks.base import Parts, require, require_float32
 from genbench.tasks.pictures import SampledTask

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from genbench.data.plane import PlanarTarget
+from genbench.data.plane import PlaneTarget
 from genbench.engine.device import float64_device, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
 from genbench.errors import ConfigError
 from genbench.figures.curves import learning_curves
-from genbench.figures.flows import animate_flow, density_pair, samples_over_contours
+from genbench.figures.flows import animate_flow
+from genbench.figures.plane import density_pair, samples_over_contours
 from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
 from genbench.tasks.base import Parts, require, require_float32
 
@@ -60,7 +61,7 @@ class PlaneTask(Task):
         if dataset.train.dim() != 2:
             raise ConfigError(f"task={name} takes the points of one target", "choose dataset=plane")
         self.parts, self.model, self.dataset, self.loss = parts, parts.model, parts.dataset, parts.loss
-        self.target: PlanarTarget = dataset.targets[0]
+        self.target: PlaneTarget = dataset.targets[0]
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.curves = {f"{self.quantity}, training and validation": [f"train/{self.curve}", f"valid/{self.curve}"]}
@@ -133,7 +134,7 @@ def density_on_grid(log_prob: Callable[[Tensor], Tensor], device: torch.device) 
     return log_prob(points.float().to(device)).exp().view(GRID, GRID).cpu()
 
 
-def target_on_grid(target: PlanarTarget, of_energy: bool) -> Tensor:
+def target_on_grid(target: PlaneTarget, of_energy: bool) -> Tensor:
     """What a flow is fitted to, on the same grid, normalized: the samples' density, or what the energy says."""
     energy, cpu = target.energy, torch.device("cpu")
     if of_energy:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from genbench.data.plane import SPLITS, TARGETS, PlanarTarget, arcs_energy, draw_splits, plane, planes, sine_energy
+from genbench.data.plane import SPLITS, TARGETS, PlaneTarget, arcs_energy, draw_splits, plane, planes, sine_energy
 from genbench.errors import ConfigError
 from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
 
@@ -43,7 +43,7 @@ def test_energies_by_hand() -> None:
 
 
 @EVERY
-def test_samples_have_the_density(target: PlanarTarget) -> None:
+def test_samples_have_the_density(target: PlaneTarget) -> None:
     """Shares of the samples in cells of a coarse grid against the mass that quadrature finds there."""
     x = target.sample(100_000, torch.Generator().manual_seed(1)).double()
     box, coarse, fine = Box.square(4), 8, 25
@@ -58,14 +58,14 @@ def test_samples_have_the_density(target: PlanarTarget) -> None:
 
 
 @EVERY
-def test_samples_have_the_entropy(target: PlanarTarget) -> None:
+def test_samples_have_the_entropy(target: PlaneTarget) -> None:
     truth, x = sample_truth(target.name), target.sample(100_000, torch.Generator().manual_seed(2)).double()
     surprise = truth.log_z - target.log_prob(x).double()
     assert abs(surprise.mean().item() - truth.entropy) <= 4 * surprise.std().item() / math.sqrt(len(x)) + 1e-6
 
 
 @EVERY
-def test_energies_and_their_gradients_are_finite_everywhere(target: PlanarTarget) -> None:
+def test_energies_and_their_gradients_are_finite_everywhere(target: PlaneTarget) -> None:
     if target.energy is None:
         pytest.skip("has no energy")
     axis = torch.tensor([0.0, 1e-30, -1e-20, 1e-6, 0.3, -2.0, 8.0, -12.0, 100.0, -1e4, 1e8])
@@ -77,7 +77,7 @@ def test_energies_and_their_gradients_are_finite_everywhere(target: PlanarTarget
 
 
 @EVERY
-def test_modes_share_the_samples(target: PlanarTarget) -> None:
+def test_modes_share_the_samples(target: PlaneTarget) -> None:
     if target.modes is None:
         assert target.mode_count == 1
         return

@@ -13,7 +13,7 @@ import torch
 
 from genbench import registry
 from genbench.data import binmnist, mnist, mnist5k
-from genbench.data.dataset import Dataset, identity, to_float32, unit_interval
+from genbench.data.dataset import Dataset, as_stored, to_float32, unit_interval
 from genbench.errors import DataError
 
 SPLITS = ("train", "valid", "test")
@@ -49,7 +49,7 @@ def assert_ready(dataset: Dataset) -> None:
 
 class TestDataset:
     zero, one, two = torch.arange(3.0).view(3, 1, 1)
-    point = Dataset("point", zero, one, two, identity, binary=False, protocol={"split": "one point"})
+    point = Dataset("point", zero, one, two, as_stored, binary=False, protocol={"split": "one point"})
 
     def test_splits_by_name(self) -> None:
         assert [self.point.split(name).item() for name in SPLITS] == [0, 1, 2]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from genbench.engine import capture
-from genbench.engine.capture import MOST, WARM_UP, CapturedStep
+from genbench.engine.capture import MAX_GRAPHS, WARM_UP, CapturedStep
 from genbench.errors import ConfigError
 
 
@@ -54,11 +54,11 @@ def test_the_number_of_graphs_is_bounded_and_said_once_for_each_kind_beyond() ->
     graphs, said = Counting(), []
     step = CapturedStep(total, graphs, say=said.append)
     for _ in range(WARM_UP + 3):
-        for variant in range(MOST + 2):
+        for variant in range(MAX_GRAPHS + 2):
             assert step(torch.ones(3), variant)["sum"] == 3
-    assert step.count == graphs.recorded == MOST
+    assert step.count == graphs.recorded == MAX_GRAPHS
     assert len(said) == 2
-    assert f"more than {MOST} kinds of training steps" in said[0]
+    assert f"more than {MAX_GRAPHS} kinds of training steps" in said[0]
 
 
 def test_a_step_that_cannot_be_captured_is_a_clear_message() -> None:

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy.stats import chi2
 
-from genbench.figures import flows
+from genbench.figures import flows, plane
 
 EXTENT = 5.0
 GRID = np.linspace(-EXTENT, EXTENT, 101)
@@ -81,7 +81,7 @@ def assert_square(axes: Axes) -> None:
 
 def test_pair_shows_both_densities_in_the_same_colours() -> None:
     learned, target = normal((1.0, -2.0), 0.9), normal()
-    figure = flows.density_pair(torch.as_tensor(learned), target, EXTENT, "NLL 2.84 nats")
+    figure = plane.density_pair(torch.as_tensor(learned), target, EXTENT, "NLL 2.84 nats")
     left, right = panels(figure)
     np.testing.assert_array_equal(shown(left), learned)
     np.testing.assert_array_equal(shown(right), target)
@@ -96,7 +96,7 @@ def test_pair_shows_both_densities_in_the_same_colours() -> None:
 
 def test_a_density_is_drawn_where_it_is() -> None:
     """The darkest pixel lies at the mode, right and below the centre."""
-    figure = flows.density_pair(normal((2.0, -3.0), 0.4), normal((2.0, -3.0), 0.4), EXTENT)
+    figure = plane.density_pair(normal((2.0, -3.0), 0.4), normal((2.0, -3.0), 0.4), EXTENT)
     figure.canvas.draw()
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3].sum(axis=-1, dtype=int)
     left, bottom, right, top = np.round(panels(figure)[0].get_window_extent().extents).astype(int)
@@ -110,12 +110,12 @@ def test_a_density_is_drawn_where_it_is() -> None:
 def test_a_needle_does_not_take_the_colours_away() -> None:
     target = normal()
     needle = normal() + 2 * normal((3.0, 3.0), 0.1)
-    figure = flows.density_pair(needle, target, EXTENT)
+    figure = plane.density_pair(needle, target, EXTENT)
     assert panels(figure)[0].images[0].get_clim() == (0, 2 * target.max())
     assert panels(figure)[0].images[0].colorbar is None
     assert panels(figure)[1].images[0].colorbar.extend == "max"
-    assert panels(flows.density_pair(target, target, EXTENT))[1].images[0].colorbar.extend == "neither"
-    panel = flows.density_panel([target, target, needle], ["a", "b", "c"], 3, EXTENT)
+    assert panels(plane.density_pair(target, target, EXTENT))[1].images[0].colorbar.extend == "neither"
+    panel = plane.density_panel([target, target, needle], ["a", "b", "c"], 3, EXTENT)
     assert {axes.images[0].get_clim() for axes in panels(panel)} == {(0, 2 * target.max())}
     assert panels(panel)[-1].images[0].colorbar.extend == "max"
 
@@ -123,7 +123,7 @@ def test_a_needle_does_not_take_the_colours_away() -> None:
 def test_what_is_not_finite_is_grey_and_scales_nothing() -> None:
     broken = normal()
     broken[:30], broken[30:40] = np.nan, np.inf
-    figure = flows.density_pair(broken, normal(), EXTENT)
+    figure = plane.density_pair(broken, normal(), EXTENT)
     axes = panels(figure)[0]
     assert np.isnan(shown(axes)[:40]).all()
     assert axes.images[0].get_clim() == (0, normal().max())
@@ -132,13 +132,13 @@ def test_what_is_not_finite_is_grey_and_scales_nothing() -> None:
     x, y = np.round(axes.transData.transform((0, -4))).astype(int)
     assert tuple(picture[picture.shape[0] - y, x, :3]) == (0xC8, 0xC8, 0xC8)
     nothing = np.full((3, 3), np.nan)
-    flows.density_pair(nothing, nothing, EXTENT).savefig(BytesIO())
-    flows.density_pair(0 * normal(), 0 * normal(), EXTENT).savefig(BytesIO())
+    plane.density_pair(nothing, nothing, EXTENT).savefig(BytesIO())
+    plane.density_pair(0 * normal(), 0 * normal(), EXTENT).savefig(BytesIO())
 
 
 def test_colours_fall_from_white_in_even_steps() -> None:
     """Lightness L* (CIE 1976) falls all the way, nowhere much faster than elsewhere."""
-    rgb = flows.DENSITY(np.linspace(0, 1, 64))[:, :3]
+    rgb = plane.DENSITY(np.linspace(0, 1, 64))[:, :3]
     np.testing.assert_allclose(rgb[0], 1)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ (0.2126, 0.7152, 0.0722)
@@ -150,7 +150,7 @@ def test_colours_fall_from_white_in_even_steps() -> None:
 
 def test_panel_shows_its_densities_row_by_row() -> None:
     densities = [normal((float(k), 0.0), 1.0) for k in range(5)]
-    figure = flows.density_panel(densities, [f"k = {k}" for k in range(5)], 3, EXTENT, "Planar flows")
+    figure = plane.density_panel(densities, [f"k = {k}" for k in range(5)], 3, EXTENT, "Planar flows")
     shapes = [axes.get_position() for axes in panels(figure)]
     for axes, density, k in zip(panels(figure), densities, range(5), strict=True):
         np.testing.assert_array_equal(shown(axes), density)
@@ -167,7 +167,7 @@ def test_panel_shows_its_densities_row_by_row() -> None:
 
 def test_samples_lie_over_regions_of_known_mass() -> None:
     points = samples(500)
-    figure = flows.samples_over_contours(points, normal((1.0, -2.0)), EXTENT, "Samples")
+    figure = plane.samples_over_contours(points, normal((1.0, -2.0)), EXTENT, "Samples")
     (axes,) = figure.axes
     np.testing.assert_array_equal(axes.collections[-1].get_offsets(), points)
     *_, lines = [entry for entry in axes.collections if isinstance(entry, ContourSet)]
@@ -183,21 +183,21 @@ def test_samples_lie_over_regions_of_known_mass() -> None:
 def test_samples_that_cannot_be_drawn_are_counted() -> None:
     points = samples(500)
     points[:3], points[3, 0], points[4, 1] = (6.0, 0.0), np.nan, np.inf
-    figure = flows.samples_over_contours(points, normal(), EXTENT)
+    figure = plane.samples_over_contours(points, normal(), EXTENT)
     assert "500 samples, 5 outside" in texts(figure)
-    assert "500 samples" in texts(flows.samples_over_contours(samples(500), normal(), EXTENT))
+    assert "500 samples" in texts(plane.samples_over_contours(samples(500), normal(), EXTENT))
 
 
 def test_a_target_without_mass_has_no_lines() -> None:
     for target in (0 * normal(), np.full((3, 3), np.nan)):
-        figure = flows.samples_over_contours(samples(5), target, EXTENT)
+        figure = plane.samples_over_contours(samples(5), target, EXTENT)
         assert len(figure.axes[0].collections) == 1
         assert texts(figure) == ["5 samples"]
 
 
 def test_a_uniform_target_is_surrounded() -> None:
     square = ((abs(X1) < 2) & (abs(X2) < 2)) / 16
-    figure = flows.samples_over_contours(samples(5), square, EXTENT)
+    figure = plane.samples_over_contours(samples(5), square, EXTENT)
     (axes,) = figure.axes
     assert texts(figure) == ["5 samples", "lines: borders of the target"]
     *_, lines = [entry for entry in axes.collections if isinstance(entry, ContourSet)]
@@ -206,7 +206,7 @@ def test_a_uniform_target_is_surrounded() -> None:
 
 
 def test_many_samples_cover_less() -> None:
-    few, many = (flows.samples_over_contours(samples(n), normal(), EXTENT).axes[0] for n in (100, 20_000))
+    few, many = (plane.samples_over_contours(samples(n), normal(), EXTENT).axes[0] for n in (100, 20_000))
     assert few.collections[-1].get_alpha() > many.collections[-1].get_alpha() > 0.1
     assert few.collections[-1].get_sizes()[0] > many.collections[-1].get_sizes()[0] >= 3
 
@@ -352,11 +352,11 @@ def test_temperatures_have_a_row_each(channels: int) -> None:
 # --- all --------------------------------------------------------------------------------------------------
 
 PICTURES: dict[str, Callable[[str], Figure]] = {
-    "pair": lambda title: flows.density_pair(normal(), normal(), EXTENT, title),
-    "pair, small numbers": lambda title: flows.density_pair(1e-3 * normal(), 1e-3 * normal(), 100.0, title),
-    "over contours": lambda title: flows.samples_over_contours(20 * samples(50_000), normal(), EXTENT, title),
-    "panel": lambda title: flows.density_panel([normal()] * 8, ["k = 32, seed 10"] * 8, 4, EXTENT, title),
-    "one density": lambda title: flows.density_panel([normal()], ["target"], 4, EXTENT, title),
+    "pair": lambda title: plane.density_pair(normal(), normal(), EXTENT, title),
+    "pair, small numbers": lambda title: plane.density_pair(1e-3 * normal(), 1e-3 * normal(), 100.0, title),
+    "over contours": lambda title: plane.samples_over_contours(20 * samples(50_000), normal(), EXTENT, title),
+    "panel": lambda title: plane.density_panel([normal()] * 8, ["k = 32, seed 10"] * 8, 4, EXTENT, title),
+    "one density": lambda title: plane.density_panel([normal()], ["target"], 4, EXTENT, title),
     "planar maps": lambda title: flows.planar_maps(samples(4, 9, 500), ROWS, COLUMNS, title),
     "long names": lambda title: flows.planar_maps(samples(1, 9, 50), ["w ~ N(0, 0.1 I), b = 0"], COLUMNS, title),
     "temperatures": lambda title: flows.temperature_rows(
@@ -383,22 +383,22 @@ def test_shapes_are_checked(tmp_path: Path) -> None:
     flat, oblong = np.zeros(4), np.zeros((4, 5))
     for wrong in (flat, oblong, np.zeros((1, 1)), np.zeros((2, 4, 4))):
         with pytest.raises(ValueError, match=r"learned must be \[N ≥ 2, N\], got shape"):
-            flows.density_pair(wrong, normal(), EXTENT)
+            plane.density_pair(wrong, normal(), EXTENT)
         with pytest.raises(ValueError, match="target must be"):
-            flows.density_pair(normal(), wrong, EXTENT)
+            plane.density_pair(normal(), wrong, EXTENT)
         with pytest.raises(ValueError, match="target must be"):
-            flows.samples_over_contours(samples(5), wrong, EXTENT)
+            plane.samples_over_contours(samples(5), wrong, EXTENT)
     for wrong in (flat, np.zeros((5, 3)), np.zeros((0, 2))):
         with pytest.raises(ValueError, match="samples must be"):
-            flows.samples_over_contours(wrong, normal(), EXTENT)
+            plane.samples_over_contours(wrong, normal(), EXTENT)
     with pytest.raises(ValueError, match="densities must be"):
-        flows.density_panel(normal(), ["a"], 1, EXTENT)
+        plane.density_panel(normal(), ["a"], 1, EXTENT)
     with pytest.raises(ValueError, match="every density must be"):
-        flows.density_panel([oblong], ["a"], 1, EXTENT)
+        plane.density_panel([oblong], ["a"], 1, EXTENT)
     with pytest.raises(ValueError, match="in columns ≥ 1"):
-        flows.density_panel([normal()], ["a"], 0, EXTENT)
+        plane.density_panel([normal()], ["a"], 0, EXTENT)
     with pytest.raises(ValueError, match="2 titles"):
-        flows.density_panel([normal()], ["a", "b"], 1, EXTENT)
+        plane.density_panel([normal()], ["a", "b"], 1, EXTENT)
     for wrong in (samples(4, 9, 5)[..., :1], samples(9, 5), samples(9, 4, 5)):
         with pytest.raises(ValueError, match="R = 4 rows and C = 9 columns"):
             flows.planar_maps(wrong, ROWS, COLUMNS)
@@ -416,11 +416,11 @@ def test_shapes_are_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extent", [0.0, -1.0, float("nan"), float("inf")])
 def test_the_square_has_an_extent(extent: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="extent must be positive"):
-        flows.density_pair(normal(), normal(), extent)
+        plane.density_pair(normal(), normal(), extent)
     with pytest.raises(ValueError, match="extent must be positive"):
-        flows.samples_over_contours(samples(5), normal(), extent)
+        plane.samples_over_contours(samples(5), normal(), extent)
     with pytest.raises(ValueError, match="extent must be positive"):
-        flows.density_panel([normal()], ["a"], 1, extent)
+        plane.density_panel([normal()], ["a"], 1, extent)
     with pytest.raises(ValueError, match="extent must be positive"):
         flows.animate_flow(tmp_path / "flow.gif", samples(2, 5), extent)
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from genbench.figures import divergences, gans
+from genbench.figures import divergences, gans, walks
 from genbench.figures.style import BLUE, DPI, VERMILLION
 
 
@@ -229,7 +229,7 @@ def noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("labels", [None, ("a 3", "a 7")])
 def test_latent_walk_shows_its_images_in_order(channels: int, labels: tuple[str, str] | None) -> None:
     images = noise(9, channels, 8, 6)
-    figure = gans.latent_walk(torch.as_tensor(images), "Latent walk", labels)
+    figure = walks.latent_walk(torch.as_tensor(images), "Latent walk", labels)
     (axes,) = figure.axes
     assert ticks(axes, "x") == ["α = 0", "1/8", "1/4", "3/8", "1/2", "5/8", "3/4", "7/8", "1"]
     for x, expected in zip(axes.get_xticks(), images, strict=True):
@@ -240,7 +240,7 @@ def test_latent_walk_shows_its_images_in_order(channels: int, labels: tuple[str,
 
 
 def test_latent_walk_frames_its_ends_only() -> None:
-    figure = gans.latent_walk(np.zeros((9, 1, 8, 6)))
+    figure = walks.latent_walk(np.zeros((9, 1, 8, 6)))
     framed = np.isclose(shown(figure), to_rgb(BLUE)).all(axis=-1)
     ring = 10 * 8 - 8 * 6
     assert framed.sum() == 2 * ring
@@ -248,7 +248,7 @@ def test_latent_walk_frames_its_ends_only() -> None:
 
 
 def test_latent_walk_writes_its_ends_above_them() -> None:
-    figure = gans.latent_walk(noise(9, 3, 32, 32), "Latent walk", ("an automobile, framed", "an airplane, framed"))
+    figure = walks.latent_walk(noise(9, 3, 32, 32), "Latent walk", ("an automobile, framed", "an airplane, framed"))
     assert_legible(figure)
     left, _, right, top = figure.axes[0].get_window_extent().extents
     boxes = dict(written(figure))
@@ -258,7 +258,7 @@ def test_latent_walk_writes_its_ends_above_them() -> None:
 
 def test_perturbations_are_ranked_by_their_change() -> None:
     images = noise(3, 5, 1, 4, 6)
-    figure = gans.perturbations(images, [0.02, 0.123, 0.05], [5, 37, 127], [-2, -1, 0, 1, 2.5], "Disentanglement")
+    figure = walks.perturbations(images, [0.02, 0.123, 0.05], [5, 37, 127], [-2, -1, 0, 1, 2.5], "Disentanglement")
     (axes,) = figure.axes
     assert ticks(axes, "x") == ["−2", "−1", "0", "+1", "+2.5"]
     assert ticks(axes, "y") == ["z37  Δ 0.123", "z127  Δ 0.050", "z5  Δ 0.020"]
@@ -269,7 +269,7 @@ def test_perturbations_are_ranked_by_their_change() -> None:
 
 
 def test_perturbations_without_any_change_keep_their_order() -> None:
-    figure = gans.perturbations(noise(2, 3, 1, 4, 4), [0.0, 0.0], [3, 1], [-1 / 3, 0, 1 / 3])
+    figure = walks.perturbations(noise(2, 3, 1, 4, 4), [0.0, 0.0], [3, 1], [-1 / 3, 0, 1 / 3])
     assert ticks(figure.axes[0], "y") == ["z3  Δ 0.00", "z1  Δ 0.00"]
     assert ticks(figure.axes[0], "x") == ["−0.333", "0", "+0.333"]
 
@@ -277,7 +277,7 @@ def test_perturbations_without_any_change_keep_their_order() -> None:
 def test_interpolations_in_pixels_lie_below_those_in_latent_space() -> None:
     alphas = np.linspace(0, 1, 11)
     latent, pixel = noise(3, 11, 3, 4, 6), 1 - noise(3, 11, 3, 4, 6)
-    figure = gans.interpolations(torch.as_tensor(latent), pixel, list(alphas), "Interpolation")
+    figure = walks.interpolations(torch.as_tensor(latent), pixel, list(alphas), "Interpolation")
     (axes,) = figure.axes
     assert ticks(axes, "x") == ["0", *(f"0.{k}" for k in range(1, 10)), "1"]
     assert ticks(axes, "y") == ["latent", "pixels"] * 3
@@ -290,15 +290,15 @@ def test_interpolations_in_pixels_lie_below_those_in_latent_space() -> None:
 
 
 PICTURES: dict[str, Callable[[int, int], Figure]] = {
-    "walk": lambda c, size: gans.latent_walk(noise(9, c, size, size), "Latent walk", ("a 3", "a 7")),
-    "walk, bare": lambda c, size: gans.latent_walk(noise(9, c, size, size)),
-    "perturbations": lambda c, size: gans.perturbations(
+    "walk": lambda c, size: walks.latent_walk(noise(9, c, size, size), "Latent walk", ("a 3", "a 7")),
+    "walk, bare": lambda c, size: walks.latent_walk(noise(9, c, size, size)),
+    "perturbations": lambda c, size: walks.perturbations(
         noise(8, 7, c, size, size), [0.1] * 8, [127] * 8, list(np.linspace(-1, 1, 7)), "Disentanglement"
     ),
-    "many perturbations": lambda c, size: gans.perturbations(
+    "many perturbations": lambda c, size: walks.perturbations(
         noise(20, 5, c, size, size), [0.0123] * 20, [1] * 20, [-3, -1.5, 0, 1.5, 3]
     ),
-    "interpolations": lambda c, size: gans.interpolations(
+    "interpolations": lambda c, size: walks.interpolations(
         noise(4, 11, c, size, size), noise(4, 11, c, size, size), list(np.linspace(0, 1, 11)), "Interpolation"
     ),
 }
@@ -316,31 +316,31 @@ def test_image_pixels_are_whole_and_texts_apart(name: str, channels: int, size: 
 def test_images_have_the_right_shapes() -> None:
     flat, deep = np.zeros((9, 28, 28)), np.zeros((2, 11, 2, 4, 4))
     with pytest.raises(ValueError, match=r"\(9, 28, 28\)"):
-        gans.latent_walk(flat)
+        walks.latent_walk(flat)
     with pytest.raises(ValueError, match=r"\(1, 1, 4, 4\)"):
-        gans.latent_walk(np.zeros((1, 1, 4, 4)))
+        walks.latent_walk(np.zeros((1, 1, 4, 4)))
     with pytest.raises(ValueError, match=r"\(9, 28, 28\)"):
-        gans.perturbations(flat, [0.1] * 9, list(range(9)), [0.0] * 28)
+        walks.perturbations(flat, [0.1] * 9, list(range(9)), [0.0] * 28)
     with pytest.raises(ValueError, match=r"\(2, 11, 2, 4, 4\)"):
-        gans.interpolations(deep, deep, [0.1] * 11)
+        walks.interpolations(deep, deep, [0.1] * 11)
     with pytest.raises(ValueError, match=r"pixel must be .*\(2, 11, 4, 4\)"):
-        gans.interpolations(np.zeros((2, 11, 1, 4, 4)), np.zeros((2, 11, 4, 4)), [0.1] * 11)
+        walks.interpolations(np.zeros((2, 11, 1, 4, 4)), np.zeros((2, 11, 4, 4)), [0.1] * 11)
 
 
 def test_names_of_rows_and_columns_are_as_many_as_these() -> None:
     images = np.zeros((2, 3, 1, 4, 4))
-    gans.perturbations(images, [0.1, 0.1], [0, 1], [-1, 0, 1])
+    walks.perturbations(images, [0.1, 0.1], [0, 1], [-1, 0, 1])
     for changes, dimensions, offsets in (
         ([0.1], [0, 1], [-1, 0, 1]),
         ([0.1, 0.1], [0, 1, 2], [-1, 0, 1]),
         ([0.1, 0.1], [0, 1], [-1, 1]),
     ):
         with pytest.raises(ValueError, match=r"\(2, 3, 1, 4, 4\)"):
-            gans.perturbations(images, changes, dimensions, offsets)
+            walks.perturbations(images, changes, dimensions, offsets)
     with pytest.raises(ValueError, match="4 alphas"):
-        gans.interpolations(images, images, [0, 0.3, 0.6, 1])
+        walks.interpolations(images, images, [0, 0.3, 0.6, 1])
     with pytest.raises(ValueError, match=r"\(1, 3, 1, 4, 4\)"):
-        gans.interpolations(images, images[:1], [0, 0.5, 1])
+        walks.interpolations(images, images[:1], [0, 0.5, 1])
 
 
 # --- estimated divergences --------------------------------------------------------------------------------
@@ -435,6 +435,6 @@ def test_pictures_leave_pyplot_alone() -> None:
     import matplotlib.pyplot as plt
 
     gans.metric_and_fid(metric(5), fid(5), "W1")
-    gans.latent_walk(np.zeros((9, 1, 4, 4)))
+    walks.latent_walk(np.zeros((9, 1, 4, 4)))
     divergences.divergence_curve(THETA, THETA, [0, 2], [0, 2], "W1")
     assert plt.get_fignums() == []

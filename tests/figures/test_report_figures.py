@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genbench.figures.report import MOST, Band, divergence_and_fid, overlaid_curves
+from genbench.figures.report import MAX_CURVES, Band, divergence_and_fid, overlaid_curves
 
 STEPS = np.arange(0.0, 1000.0, 50.0)
 
@@ -56,7 +56,7 @@ def test_values_that_are_not_finite_leave_gaps() -> None:
 
 def test_more_curves_than_colours_are_refused() -> None:
     with pytest.raises(ValueError, match="can be told apart"):
-        overlaid_curves([band(str(k)) for k in range(MOST + 1)], "ELBO")
+        overlaid_curves([band(str(k)) for k in range(MAX_CURVES + 1)], "ELBO")
 
 
 def test_the_gap_from_best_to_final_fid() -> None:

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from genbench.errors import ConfigError, DataError
-from genbench.metrics import fidelity
-from genbench.metrics.fidelity import Features, Inception, Statistics
+from genbench.metrics import fidelity, inception
+from genbench.metrics.fidelity import Statistics
+from genbench.metrics.inception import Features, Inception
+from genbench.metrics.real_features import real_features
 
 DATA = Path(os.environ.get("GENBENCH_DATA", "data")).absolute()
 FEATURES_ONLY = "weights-inception-2015-12-05-features.pth"
@@ -56,12 +58,12 @@ class Fake:
 
 def test_every_byte_survives_the_way_to_floats_and_back() -> None:
     every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    assert torch.equal(fidelity.to_bytes(every.float() / 255), every)
+    assert torch.equal(inception.to_bytes(every.float() / 255), every)
 
 
 def test_floats_become_the_nearest_byte() -> None:
     x = torch.tensor([-1.0, 0.4 / 255, 0.6 / 255, 127.4 / 255, 127.6 / 255, 1.5, float("inf"), float("nan")])
-    found = fidelity.to_bytes(x.view(1, 1, 2, 4))
+    found = inception.to_bytes(x.view(1, 1, 2, 4))
     assert found.dtype == torch.uint8
     assert found.flatten().tolist() == [0, 0, 1, 127, 128, 255, 255, 0]
 
@@ -124,10 +126,10 @@ def test_settings_are_torch_fidelitys() -> None:
     from torch_fidelity.defaults import DEFAULTS
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    ours = (fidelity.KID_SUBSETS, fidelity.KID_SUBSET_SIZE, fidelity.NEIGHBOURHOOD, fidelity.SPLITS, fidelity.SEED)
+    ours = (fidelity.KID_SUBSETS, fidelity.KID_SUBSET_SIZE, fidelity.NEIGHBOURHOOD, fidelity.IS_SPLITS, fidelity.SEED)
     names = ("kid_subsets", "kid_subset_size", "prc_neighborhood", "isc_splits", "rng_seed")
     assert ours == tuple(DEFAULTS[name] for name in names)
-    assert URL_INCEPTION_V3.endswith(f"/{fidelity.WEIGHTS}")
+    assert URL_INCEPTION_V3.endswith(f"/{inception.WEIGHTS}")
 
 
 def test_kernel_distance_is_torch_fidelitys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +198,7 @@ def test_scores_leave_the_global_generators_alone() -> None:
     np.random.seed(1)  # noqa: NPY002
     before = torch.get_rng_state(), numpy_state()
     fake = Fake()
-    real = fidelity.reference(fake, pictures(60), "set", "test", 50, None)
+    real = real_features(fake, pictures(60), "set", "test", 50, None)
     first = fidelity.scores(Features(fake.features([pictures(40, 1)]).pool, noise(40, 1)), real)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert numpy_state() == before[1]
@@ -207,7 +209,7 @@ def test_scores_leave_the_global_generators_alone() -> None:
 
 
 def test_scores_that_were_asked_for() -> None:
-    real = fidelity.reference(Fake(), pictures(60), "set", "test", 60, None)
+    real = real_features(Fake(), pictures(60), "set", "test", 60, None)
     generated = Features(Fake().features([pictures(40, 1)]).pool, noise(40, 1))
     assert list(fidelity.scores(generated, real)) == list(fidelity.SCORES)
     assert list(fidelity.scores(generated, real, ["recall"])) == ["recall"]
@@ -219,14 +221,14 @@ def test_scores_that_were_asked_for() -> None:
 
 
 def test_no_inception_score_without_a_classifier() -> None:
-    real = fidelity.reference(Fake(), pictures(60), "set", "test", 60, None)
+    real = real_features(Fake(), pictures(60), "set", "test", 60, None)
     generated = Fake().features([pictures(40, 1)])
     assert list(fidelity.scores(generated, real)) == ["fid", "kid", "precision", "recall"]
     assert fidelity.protocol(generated, real)["inception_score"] == "unavailable: weights without classifier head"
 
 
 def test_protocol() -> None:
-    real = fidelity.reference(Fake(), pictures(60), "set", "test", 50, None)
+    real = real_features(Fake(), pictures(60), "set", "test", 50, None)
     generated = Features(noise(1200, 1), noise(1200, 1))
     assert fidelity.protocol(generated, real) == {
         "n_generated": 1200,
@@ -246,15 +248,15 @@ def test_protocol() -> None:
     assert not {"precision_recall", "inception_score"} & set(fidelity.protocol(generated, large, ["kid"]))
 
 
-# References and their cache
+# Real images and their cache
 
 
 def test_reference_of_all_rows_and_of_some() -> None:
     images = pictures(60)
-    every = fidelity.reference(Fake(), images, "set", "test", 60, None)
+    every = real_features(Fake(), images, "set", "test", 60, None)
     assert torch.equal(every.pool, Fake().features([images]).pool)
     assert every.chosen == "all 60"
-    some = fidelity.reference(Fake(), images, "set", "test", 20, None)
+    some = real_features(Fake(), images, "set", "test", 20, None)
     chosen = np.random.RandomState(2020).choice(60, 20, replace=False)
     assert torch.equal(some.pool, Fake().features([images[torch.from_numpy(chosen)]]).pool)
     assert some.statistics.count == 20
@@ -262,9 +264,9 @@ def test_reference_of_all_rows_and_of_some() -> None:
 
 
 def test_features_are_kept_of_some_rows_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fidelity, "POOL_ROWS", 10)
+    monkeypatch.setattr("genbench.metrics.real_features.POOL_ROWS", 10)
     for _ in range(2):  # computed, then found
-        real = fidelity.reference(Fake(), pictures(60), "set", "test", 60, tmp_path)
+        real = real_features(Fake(), pictures(60), "set", "test", 60, tmp_path)
         assert real.pool.shape == (10, 16)
         assert real.statistics.count == 60
 
@@ -272,13 +274,13 @@ def test_features_are_kept_of_some_rows_only(monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.parametrize("count", [1, 61])
 def test_more_images_than_there_are(count: int) -> None:
     with pytest.raises(ConfigError, match=rf"{count} reference images of set, split test, .* it has 60\n.*2 to 60"):
-        fidelity.reference(Fake(), pictures(60), "set", "test", count, None)
+        real_features(Fake(), pictures(60), "set", "test", count, None)
 
 
 def test_a_reference_is_computed_once(tmp_path: Path) -> None:
     fake = Fake()
-    first = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path / "new" / "fidelity")
-    second = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path / "new" / "fidelity")
+    first = real_features(fake, pictures(60), "set", "test", 50, tmp_path / "new" / "fidelity")
+    second = real_features(fake, pictures(60), "set", "test", 50, tmp_path / "new" / "fidelity")
     assert fake.calls == 1
     assert torch.equal(first.pool, second.pool)
     assert torch.equal(first.statistics.mu, second.statistics.mu)
@@ -291,7 +293,7 @@ def test_a_reference_is_computed_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["images", "name", "split", "count", "weights", "rows"])
 def test_another_reference_is_computed_anew(change: str, tmp_path: Path) -> None:
     fake, images = Fake(), pictures(60)
-    fidelity.reference(fake, images, "set", "test", 50, tmp_path)
+    real_features(fake, images, "set", "test", 50, tmp_path)
     if change == "images":
         images[fidelity.rows(60, 50)[0], 0, 0, 0] ^= 1
     if change == "rows":  # the same fifty images, now all there are
@@ -300,14 +302,14 @@ def test_another_reference_is_computed_anew(change: str, tmp_path: Path) -> None
         fake.weights_id = "others"
     name = "other" if change == "name" else "set"
     split = "train" if change == "split" else "test"
-    fidelity.reference(fake, images, name, split, 40 if change == "count" else 50, tmp_path)
+    real_features(fake, images, name, split, 40 if change == "count" else 50, tmp_path)
     assert fake.calls == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "pickle"])
 def test_a_damaged_cache_is_computed_anew(damage: str, tmp_path: Path) -> None:
     fake = Fake()
-    first = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path)
+    first = real_features(fake, pictures(60), "set", "test", 50, tmp_path)
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
     if damage == "cut":
@@ -322,7 +324,7 @@ def test_a_damaged_cache_is_computed_anew(damage: str, tmp_path: Path) -> None:
         with path.open("wb") as file:
             np.savez(file, key=np.array([{}], dtype=object), mu=np.zeros(16), sigma=np.eye(16), pool=np.zeros(16))
     for calls in (2, 2):  # and mended
-        again = fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path)
+        again = real_features(fake, pictures(60), "set", "test", 50, tmp_path)
         assert torch.equal(again.pool, first.pool)
         assert fake.calls == calls
 
@@ -331,7 +333,7 @@ def test_without_a_place_to_write_it_is_computed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     fake = Fake()
     for calls in (1, 2):
-        fidelity.reference(fake, pictures(60), "set", "test", 50, tmp_path / "file" / "fidelity")
+        real_features(fake, pictures(60), "set", "test", 50, tmp_path / "file" / "fidelity")
         assert fake.calls == calls
 
 
@@ -339,21 +341,21 @@ def test_without_a_place_to_write_it_is_computed(tmp_path: Path) -> None:
 
 
 def test_weights_under_the_data_root(tmp_path: Path) -> None:
-    assert fidelity.find_weights(tmp_path, None) is None
+    assert inception.find_weights(tmp_path, None) is None
     place = tmp_path / "inception"
     place.mkdir()
     (place / "notes.txt").touch()
-    assert fidelity.find_weights(tmp_path, None) is None
+    assert inception.find_weights(tmp_path, None) is None
     (place / FEATURES_ONLY).touch()
-    assert fidelity.find_weights(tmp_path, None) == place / FEATURES_ONLY
-    (place / fidelity.WEIGHTS).touch()
-    assert fidelity.find_weights(tmp_path, None) == place / fidelity.WEIGHTS
-    assert fidelity.find_weights(tmp_path, place / FEATURES_ONLY) == place / FEATURES_ONLY
+    assert inception.find_weights(tmp_path, None) == place / FEATURES_ONLY
+    (place / inception.WEIGHTS).touch()
+    assert inception.find_weights(tmp_path, None) == place / inception.WEIGHTS
+    assert inception.find_weights(tmp_path, place / FEATURES_ONLY) == place / FEATURES_ONLY
 
 
 def test_chosen_weights_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no Inception weights at .*absent\.pth\n.*metrics\.inception_weights"):
-        fidelity.find_weights(tmp_path, tmp_path / "absent.pth")
+        inception.find_weights(tmp_path, tmp_path / "absent.pth")
 
 
 def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,8 +368,8 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(DataError) as caught:
         Inception(None, CPU)
     message = str(caught.value)
-    assert f"{fidelity.WEIGHTS} is not at {tmp_path}" in message
-    assert f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{fidelity.WEIGHTS}" in message
+    assert f"{inception.WEIGHTS} is not at {tmp_path}" in message
+    assert f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{inception.WEIGHTS}" in message
     assert "no network" in message
     assert "metrics.inception_weights=PATH" in message
     assert "inception/ under data_root" in message
@@ -399,45 +401,45 @@ def test_features_of_a_network_with_a_classifier(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
     before = torch.get_rng_state()
-    inception = Inception(untrained, CPU)
+    network = Inception(untrained, CPU)
     assert torch.equal(torch.get_rng_state(), before)
-    assert inception.has_classifier
-    assert len(inception.weights_id) == 12
-    found = inception.features([pictures(2), pictures(0), pictures(1, seed=1)])
+    assert network.has_classifier
+    assert len(network.weights_id) == 12
+    found = network.features([pictures(2), pictures(0), pictures(1, seed=1)])
     assert capfd.readouterr() == ("", "")
     assert not [w for w in recwarn if not issubclass(w.category, DeprecationWarning)]
     assert found.pool.shape == (3, 2048) and found.pool.dtype == torch.float32
     assert not found.pool.requires_grad
     assert found.logits is not None
     torch.testing.assert_close(found.logits, found.pool @ random_state["fc.weight"].T)  # no bias
-    one = inception.features([pictures(1, seed=1)])
+    one = network.features([pictures(1, seed=1)])
     torch.testing.assert_close(one.pool, found.pool[2:])
 
 
 def test_grey_images_have_three_equal_channels(untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inception = Inception(untrained, CPU)
+    network = Inception(untrained, CPU)
     grey = pictures(3, channels=1)
-    found = inception.features([grey])
-    monkeypatch.setattr(fidelity, "BATCH_SIZE", 2)  # and however they are chunked
-    torch.testing.assert_close(inception.features([grey.repeat(1, 3, 1, 1)]).pool, found.pool)
+    found = network.features([grey])
+    monkeypatch.setattr(inception, "BATCH_SIZE", 2)  # and however they are chunked
+    torch.testing.assert_close(network.features([grey.repeat(1, 3, 1, 1)]).pool, found.pool)
 
 
 def test_what_is_no_image(untrained: Path) -> None:
-    inception = Inception(untrained, CPU)
+    network = Inception(untrained, CPU)
     for wrong in (pictures(2).float(), pictures(2, channels=2), pictures(2)[0]):
         with pytest.raises(ValueError, match="expected uint8 images"):
-            inception.features([wrong])
+            network.features([wrong])
     with pytest.raises(ValueError, match="no images"):
-        inception.features([])
+        network.features([])
 
 
 def test_weights_without_a_classifier(random_state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / FEATURES_ONLY
     state = {key: torch.full_like(x, torch.nan) if key.startswith("fc.") else x for key, x in random_state.items()}
     torch.save(state, path)
-    inception = Inception(path, CPU)
-    assert not inception.has_classifier
-    assert inception.features([pictures(1)]).logits is None
+    network = Inception(path, CPU)
+    assert not network.has_classifier
+    assert network.features([pictures(1)]).logits is None
 
 
 class Harmful:
@@ -475,7 +477,7 @@ def test_importing_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-# Real images
+# CIFAR-10
 
 
 def cifar10(*files: str) -> Tensor:
@@ -490,11 +492,11 @@ def cifar10(*files: str) -> Tensor:
 def measure(count: int) -> float:
     """FID between `count` training and `count` test images of CIFAR-10."""
     splits = cifar10(*(f"data_batch_{i}.bin" for i in range(1, 6))), cifar10("test_batch.bin")
-    weights = fidelity.find_weights(DATA, None)
+    weights = inception.find_weights(DATA, None)
     if weights is None:
         pytest.skip("Inception's weights are not under the data root")
-    inception = Inception(weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    found = [inception.features([x[torch.from_numpy(fidelity.rows(len(x), count))]]) for x in splits]
+    network = Inception(weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    found = [network.features([x[torch.from_numpy(fidelity.rows(len(x), count))]]) for x in splits]
     return fidelity.frechet_distance(*(fidelity.statistics(each.pool) for each in found))
 
 

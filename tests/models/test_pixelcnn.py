@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from genbench import registry
 from genbench.errors import ConfigError
-from genbench.models.pixelcnn import AutoregressiveImages, GatedPixelCnn, MaskedConv2d, PixelCnn
+from genbench.models.autoregressive import AutoregressiveImages
+from genbench.models.pixelcnn import MaskedConv2d, PixelCnn
+from genbench.models.pixelcnn_gated import GatedPixelCnn
 
 MODELS = ("pixelcnn", "pixelcnn-gated")
 SIZES = [(1, 1), (1, 6), (6, 1), (3, 3), (4, 7), (7, 5)]

@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from torch.optim.swa_utils import update_bn
 
 from genbench import registry
-from genbench.data.dataset import Dataset, identity
+from genbench.data.dataset import Dataset, as_stored
 from genbench.engine.batches import Batches
 from genbench.engine.device import tf32
 from genbench.engine.gradients import Gradients, forget_compiled
@@ -74,7 +74,7 @@ def make_task(
         model=model,
         loss=registry.build("loss", {"name": loss}),
         regularizer=regularizer,
-        dataset=Dataset("points", train, valid, test, identity, False, {}),
+        dataset=Dataset("points", train, valid, test, as_stored, False, {}),
         make_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=LR),
         make_critic_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=LR),
         device=torch.device("cpu"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from genbench import registry
-from genbench.data.dataset import Dataset, identity
+from genbench.data.dataset import Dataset, as_stored
 from genbench.data.lines import ParallelLines, lines
 from genbench.errors import ConfigError
 from genbench.figures.style import divergence_name
@@ -58,7 +58,7 @@ def segments(theta: float = 1.5, rows: int = 12) -> ParallelLines:
         x = torch.tensor([0.0, theta], dtype=torch.float64).expand(count, 2)
         return torch.stack([x, torch.rand(count, 2, generator=generator, dtype=torch.float64)], dim=2)
 
-    return ParallelLines("lines", pairs(rows), pairs(7), pairs(9), identity, False, {}, theta=theta)
+    return ParallelLines("lines", pairs(rows), pairs(7), pairs(9), as_stored, False, {}, theta=theta)
 
 
 def make_task(
@@ -272,7 +272,7 @@ def test_what_is_refused() -> None:
         make_task(smooth(), precision="bf16")
     with pytest.raises(ConfigError, match="Dataset has no theta"):
         rows = torch.zeros(4, 2, 2)
-        make_task(smooth(), dataset=Dataset("points", rows, rows, rows, identity, False, {}))
+        make_task(smooth(), dataset=Dataset("points", rows, rows, rows, as_stored, False, {}))
     with pytest.raises(ConfigError, match="MlpVae has no critic"):
         make_task(MlpVae((1, 1, 4), latent_dim=2, width=4, depth=1))
     with pytest.raises(ConfigError, match="ELBO has no metric, critic_loss"):

@@ -11,7 +11,7 @@ import torch
 from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.errors import ConfigError, DataError
-from genbench.metrics import fidelity
+from genbench.metrics import fidelity, inception
 from genbench.run import build_task
 from genbench.tasks.gan.image_gan import ImageGan
 
@@ -94,7 +94,7 @@ def test_missing_weights_are_said_before_training(data_root: Path, monkeypatch: 
     def fail(*_: Any) -> None:
         raise DataError("no weights")
 
-    monkeypatch.setattr(fidelity, "Inception", fail)
+    monkeypatch.setattr(inception, "Inception", fail)
     with pytest.raises(DataError, match=r"no weights\n.*task.fid_samples=null task.final_samples=null"):
         build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
 

@@ -15,11 +15,14 @@ from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError, DataError
-from genbench.figures.gans import interpolations, latent_walk, metric_and_fid, perturbations
+from genbench.figures.gans import metric_and_fid
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
-from genbench.metrics import fidelity
+from genbench.figures.walks import interpolations, latent_walk, perturbations
+from genbench.metrics import fidelity, inception
 from genbench.metrics.classifier import Classifier
+from genbench.metrics.fidelity import RealFeatures
+from genbench.metrics.real_features import real_features
 from genbench.registry import PositiveInt, Range, register
 from genbench.tasks.base import Parts, require
 from genbench.tasks.gan.adversarial import Adversarial
@@ -93,7 +96,7 @@ class ImageGan(StagedSamples, Adversarial):
         self._count_classes = classes
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
-        self._references: dict[str, fidelity.Reference] = {}
+        self._references: dict[str, RealFeatures] = {}
         self._latents = self._drawn_latents(grid, parts.seed)  # the same at every stage
 
     def before_training(self) -> None:
@@ -101,10 +104,10 @@ class ImageGan(StagedSamples, Adversarial):
             self._inception  # noqa: B018 - loads it
 
     @cached_property
-    def _inception(self) -> fidelity.Inception:
+    def _inception(self) -> inception.Inception:
         try:
-            weights = fidelity.find_weights(self.parts.data_root, self._weights)
-            return fidelity.Inception(weights, self.parts.device)
+            weights = inception.find_weights(self.parts.data_root, self._weights)
+            return inception.Inception(weights, self.parts.device)
         except DataError as error:
             raise DataError(f"{error}\n  or train without: task.fid_samples=null task.final_samples=null") from error
 
@@ -147,13 +150,13 @@ class ImageGan(StagedSamples, Adversarial):
         features = self._inception.features(self._bytes(count))
         values = self._score("test/", "train", features, fidelity.SCORES)
         if count >= TEN_THOUSAND:
-            few = fidelity.Features(features.pool[:TEN_THOUSAND])
+            few = inception.Features(features.pool[:TEN_THOUSAND])
             values |= self._score("test/10k_train_", "train", few, ("fid",))
             values |= self._score("test/10k_test_", "test", few, ("fid",))
         return values
 
     def _score(
-        self, prefix: str, split: str, features: fidelity.Features, which: tuple[str, ...]
+        self, prefix: str, split: str, features: inception.Features, which: tuple[str, ...]
     ) -> dict[str, Measurement]:
         reference = self._reference(split)
         found = fidelity.scores(features, reference, which)
@@ -162,13 +165,13 @@ class ImageGan(StagedSamples, Adversarial):
             for name, value in found.items()
         }
 
-    def _reference(self, split: str) -> fidelity.Reference:
+    def _reference(self, split: str) -> RealFeatures:
         """`fid_reference` images of the training set, or as many of another split as there are."""
         if split not in self._references:
             images = self.dataset.split(split)
             count = self.fid_reference or len(images)
             cache = self.parts.data_root / ".cache" / "fidelity"
-            self._references[split] = fidelity.reference(
+            self._references[split] = real_features(
                 self._inception,
                 images,
                 self.dataset.name,
@@ -181,7 +184,7 @@ class ImageGan(StagedSamples, Adversarial):
     def _bytes(self, count: int) -> Iterator[Tensor]:
         """Freshly generated images as bytes, the same ones at every call with the same networks."""
         for chunk in self._drawn_latents(count, self.parts.seed + 1).split(self.parts.batch_size):
-            yield fidelity.to_bytes(self.generate(chunk))
+            yield inception.to_bytes(self.generate(chunk))
 
     def _recognized(self) -> dict[str, Measurement]:
         """Classes among the images of the grid, and the share of images that the classifier recognizes."""
