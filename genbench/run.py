@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 
@@ -24,6 +25,7 @@ from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError
+from genbench.figures.report import Band, Chart, stacked_curves
 from genbench.tasks.base import Parts
 
 __all__ = ["Outcome", "build_task", "make_batches", "make_logbook", "run", "run_directory"]
@@ -99,7 +101,8 @@ def build_task(config: Config, device: torch.device) -> Task:
         precision=config.trainer.precision,
         data_root=Path(config.data_root),
     )
-    return registry.build("task", config.task, parts)
+    task: Task = registry.build("task", config.task, parts)
+    return task
 
 
 def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
@@ -147,6 +150,7 @@ def _train(config: Config, run_dir: RunDirectory, task: Task, device: torch.devi
             note = "\n".join(task.notes(logbook.final_values))
         except Diverged as error:
             status, note = "diverged", str(error)
+        _draw_curves(task, logbook)
         ended = summary.after(begun, config, experiment, trainer, status, note)
         run_dir.write_summary(ended)
     except Interrupted as signal:
@@ -164,6 +168,17 @@ def _train(config: Config, run_dir: RunDirectory, task: Task, device: torch.devi
         print("\n".join(f"  note         {line}" for line in note.splitlines()))
     print(f"  pictures     {run_dir.figures}\n  TensorBoard  tensorboard --logdir {run_dir.tensorboard}")
     return outcome
+
+
+def _draw_curves(task: Task, logbook: Logbook) -> None:
+    """`figures/curves-end.png`: whatever the task draws over training."""
+    charts: list[Chart] = []
+    for title, metrics in task.curves.items():
+        rows = {metric: np.array(logbook.curve(metric, "step")).T for metric in metrics}
+        bands = [Band(metric, *columns) for metric, columns in rows.items() if columns.size]
+        charts += [(title, bands, ())] if bands else []
+    if charts:
+        logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end")
 
 
 def _already_finished(run_dir: RunDirectory) -> Outcome:

@@ -56,7 +56,7 @@ class RunDirectory:
     def status(self) -> str | None:
         """running | done | failed | diverged | interrupted, or None before the first start."""
         try:
-            return json.loads((self.path / "status.json").read_text(encoding="utf-8"))["status"]
+            return str(json.loads((self.path / "status.json").read_text(encoding="utf-8"))["status"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -76,7 +76,8 @@ class RunDirectory:
         write_atomically(self.path / "summary.json", to_json(summary))
 
     def read_summary(self) -> dict[str, Any]:
-        return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        return found
 
 
 def to_json(value: Any) -> str:

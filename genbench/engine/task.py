@@ -35,11 +35,13 @@ class Record(Protocol):
 class FinishedRun(Protocol):
     """What is known of a run that is done."""
 
-    config: dict[str, Any]
-    """Its whole configuration."""
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its whole configuration."""
 
-    metrics: dict[str, dict[str, Any]]
-    """As in `summary.json`: metric → `final` and `best` value, `truth`, `protocol`."""
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """As in `summary.json`: metric → `final` and `best` value, `truth`, `protocol`."""
 
     def value(self, metric: str) -> float:
         """The final value; NaN where there is none."""
@@ -142,6 +144,8 @@ class Animates(Protocol):
 @runtime_checkable
 class DrawsSweeps(Protocol):
     """A task whose runs belong in one picture."""
+
+    family: ClassVar[Family]
 
     @staticmethod
     def sweep_figures(runs: Sequence[FinishedRun]) -> dict[str, Figure]:

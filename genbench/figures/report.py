@@ -1,4 +1,4 @@
-"""Curves of many runs: means over seeds with intervals."""
+"""Curves over training: of one run, or of many with means over seeds and intervals."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 
 from genbench.figures.curves import spread_apart
 from genbench.figures.style import (
-    BLACK,
     BLUE,
     GREEN,
     GREY,
     ORANGE,
-    TICK_SIZE,
     VERMILLION,
     label_axes,
     name_in_margin,
     new_figure,
 )
 
-__all__ = ["MAX_CURVES", "Band", "divergence_and_fid", "overlaid_curves"]
+__all__ = ["MAX_CURVES", "Band", "Chart", "overlaid_curves", "stacked_curves"]
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9")  # Okabe and Ito
 STYLES = ("-", (0, (6, 2)), "-", (0, (6, 2)), "-", (0, (6, 2)))
@@ -35,6 +33,7 @@ MAX_CURVES = len(COLOURS)
 SKIPPED_SHARE = 0.1  # of the steps: earlier values, far from the final ones, do not affect the range
 MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
+LETTER = 0.066  # inches of a name's letter, on average
 LOG_RATIO = 1000.0
 LOG_FLOOR = 1e-12  # of the maximum: smaller values are rounding errors, below the axis
 
@@ -53,6 +52,10 @@ class Band(NamedTuple):
     """[T]; None if there are too few seeds."""
 
     high: NDArray[np.float64] | None = None
+
+
+Chart = tuple[str, Sequence[Band], Sequence[tuple[str, float]]]
+"""Name of the vertical axis, curves, and (label, value) of horizontal lines."""
 
 
 def overlaid_curves(
@@ -77,67 +80,62 @@ def overlaid_curves(
     Raises:
         ValueError: for more bands than colours.
     """
-    if len(bands) > MAX_CURVES:
-        raise ValueError(f"{len(bands)} curves, but only {MAX_CURVES} can be told apart")
-    figure = new_figure(7.4, 3.4)
-    figure.subplots_adjust(left=0.11, right=0.6, bottom=0.15, top=0.9)
-    axes = figure.add_subplot()
-    label_axes(axes, over, quantity, title)
-    _set_steps(axes)
-    lines: list[Any] = list(zip(bands, COLOURS, STYLES, strict=False))
-    for band, colour, style in lines:
-        _draw(axes, band, colour, style)
-    _set_range(axes, bands, [value for _, value in references if value])
-    if axes.get_yscale() == "log":
-        references = [(label, value) for label, value in references if value > 0]
-    for _, value in references:
-        axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
-    margin = [(f"{label}: {_short(value)}", value, GREY) for label, value in references]
-    for band, colour, _ in lines:
-        finite = band.mean[np.isfinite(band.mean)]
-        last = float(finite[-1]) if finite.size else np.nan
-        margin.append((f"{band.label}: {_short(last)}", last, colour))
-    _write_margin(axes, margin)
-    return figure
+    return stacked_curves([(quantity, bands, references)], title, over)
 
 
-def divergence_and_fid(
-    divergence: Band, fid: Band, symbol: str, best: tuple[float, float], final: float, title: str = ""
-) -> Figure:
-    """The critic's estimate of the divergence (left axis) and FID (right axis) over generator steps, seeds averaged.
-
-    An arrow spans the gap between the best and the final FID, which report 000 calls instability.
+def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "training step") -> Figure:
+    """Charts as `overlaid_curves` draws them, one below the other over the same steps.
 
     Args:
-        divergence, fid: over generator steps.
-        symbol: of the divergence, such as "JSD".
-        best: (step, FID) of the best mean.
-        final: the last mean FID.
+        charts: at least one (quantity, bands, references).
         title: of the picture.
+        over: name of the horizontal axis.
+
+    Raises:
+        ValueError: for more bands than colours.
     """
-    figure = new_figure(7.6, 3.3)
-    figure.subplots_adjust(left=0.11, right=0.74, bottom=0.15, top=0.9)
-    axes = figure.add_subplot()
-    label_axes(axes, "generator step", f"{symbol} (critic’s estimate)", title, grid=False)
-    axes.yaxis.label.set_color(BLUE)
-    _set_steps(axes)
-    _draw(axes, divergence, BLUE, "-")
-    right = axes.twinx()
-    label_axes(right, "", "FID", grid=False)
-    right.yaxis.label.set_color(VERMILLION)
-    right.spines[["right"]].set_visible(True)
-    right.spines[["right"]].set_color(GREY)
-    _draw(right, fid, VERMILLION, (0, (6, 2)))
-    _set_range(right, [fid], [])
-    right.plot(*best, marker="*", markersize=11, color=VERMILLION, markeredgecolor="white", zorder=4)
-    end = float(fid.steps[-1])
-    if final > best[1]:
-        arrow: dict[str, Any] = {"arrowstyle": "<->", "color": BLACK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
-        right.annotate("", (end, final), (end, best[1]), arrowprops=arrow)
-    notes = [f"★ best {best[1]:.2f}\n   at step {best[0]:,.0f}", f"final {final:.2f}", f"gap {final - best[1]:.2f}"]
-    style: dict[str, Any] = {"transform": axes.transAxes, "fontsize": TICK_SIZE, "va": "top", "color": BLACK}
-    axes.text(1.16, 1.0, "\n".join(notes), linespacing=1.5, **style)
+    height = 0.9 + 2.6 * len(charts)
+    figure = new_figure(7.4, height)
+    names = [_margin(bands, references) for _, bands, references in charts]
+    longest = max(len(name) for margin in names for name, _, _ in margin)
+    right = 1 - min(0.42, (LETTER * longest + 0.45) / 7.4)
+    figure.subplots_adjust(left=0.11, right=right, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
+    columns = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
+    for k, (axes, (quantity, bands, references), margin) in enumerate(zip(columns, charts, names, strict=True)):
+        label_axes(axes, over if k == len(charts) - 1 else "", quantity, title if k == 0 else "")
+        _draw_chart(axes, bands, references, margin)
     return figure
+
+
+def _margin(bands: Sequence[Band], references: Sequence[tuple[str, float]]) -> list[tuple[str, float, str]]:
+    """(name with its last value, that value, colour)."""
+    if len(bands) > MAX_CURVES:
+        raise ValueError(f"{len(bands)} curves, but only {MAX_CURVES} can be told apart")
+    names = [(f"{label}: {_short(value)}", value, GREY) for label, value in references]
+    for band, colour in zip(bands, COLOURS, strict=False):
+        finite = band.mean[np.isfinite(band.mean)]
+        last = float(finite[-1]) if finite.size else np.nan
+        names.append((f"{band.label}: {_short(last)}", last, colour))
+    return names
+
+
+def _draw_chart(
+    axes: Axes,
+    bands: Sequence[Band],
+    references: Sequence[tuple[str, float]],
+    margin: Sequence[tuple[str, float, str]],
+) -> None:
+    _set_steps(axes)
+    for band, colour, style in zip(bands, COLOURS, STYLES, strict=False):
+        _draw(axes, band, colour, style)
+    _set_range(axes, bands, [value for _, value in references if value])
+    drawn = [value for _, value in references]
+    if axes.get_yscale() == "log":
+        drawn = [value for value in drawn if value > 0]
+        margin = [entry for entry in margin if entry[2] != GREY or entry[1] > 0]
+    for value in drawn:
+        axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
+    _write_margin(axes, margin)
 
 
 def _draw(axes: Axes, band: Band, colour: str, style: Any) -> None:

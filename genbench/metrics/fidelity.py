@@ -178,13 +178,13 @@ def scores(generated: Features, real: RealFeatures, which: Collection[str] = SCO
     return found
 
 
-def protocol(generated: Features, real: RealFeatures, which: Collection[str] = SCORES) -> dict[str, str | int]:
+def protocol(generated: Features, real: RealFeatures, which: Collection[str] = SCORES) -> dict[str, str]:
     """The settings that `scores` of the same arguments depend on besides the images."""
     _known(which)
     n, m = len(generated), len(real.pool)
-    said: dict[str, str | int] = {
-        "n_generated": n,
-        "n_reference": real.statistics.count,
+    said = {
+        "n_generated": str(n),
+        "n_reference": str(real.statistics.count),
         "reference_split": f"{real.name} {real.split}",
         "reference_rows": real.chosen,
         "inception": NETWORK,

@@ -34,7 +34,7 @@ REPEAT = ("command", "git_commit", "versions", "device", "arithmetic", "finished
 
 
 def records(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Flat rows: one for each quantity of a group under one protocol, and one more for each further published value."""
+    """Flat rows, one for each quantity of a group and protocol, and one more for each further published value."""
     rows = []
     for result in results:
         final, best = result.final, result.best

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
-from genbench.figures.report import MOST, Band, overlaid_curves
+from genbench.figures.report import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
 from genbench.report.groups import Group, Result
 from genbench.report.reading import Problem, Run
 from genbench.report.statistics import FEWEST, confidence_interval
@@ -103,12 +103,15 @@ def sweep_pictures(runs: Sequence[Run], problems: list[Problem]) -> dict[str, li
 
 
 def own_curves(one: Group) -> Iterator[Picture]:
-    """What a group's task draws over training, training and validation on one chart."""
+    """What a group's task draws over training, training and validation together. Runs that are done have drawn it."""
+    if one.done:
+        return
+    charts: list[Chart] = []
     for title, metrics in one.first.summary["curves"].items():
-        bands = [band for metric in metrics[:MOST] if (band := _band(metric, one.runs, metric)) is not None]
-        if any(len(band.steps) > 1 for band in bands):
-            name = f"{one.first.name}-{one.first.path.name}-curves-{title}"
-            yield _drawn(name, title, overlaid_curves(bands, title, (), one.title))
+        bands = [band for metric in metrics[:MAX_CURVES] if (band := _band(metric, one.others, metric)) is not None]
+        charts += [(title, bands, ())] if any(len(band.steps) > 1 for band in bands) else []
+    if charts:
+        yield _drawn(f"{one.first.name}-{one.first.path.name}-curves", "so far", stacked_curves(charts, one.title))
 
 
 def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
@@ -121,7 +124,7 @@ def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
     for rows in charts.values():
         quantity = rows[0].quantity
         label = f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label
-        size = -(-len(rows) // -(-len(rows) // MOST))  # equal parts
+        size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
         for start in range(0, len(rows) if len(rows) > 1 else 0, size):
             part = rows[start : start + size]
             bands = [_band(_shortened(row.group.title), row.runs, quantity.name) for row in part]

@@ -117,8 +117,8 @@ def quantity_tables(results: Iterable[Result]) -> list[Table]:
 def _quantity_table(rows: list[Result]) -> Table:
     quantity, digits = rows[0].quantity, rows[0].quantity.decimals
     arrow = ARROWS[quantity.better]
-    columns = ("experiment", "seeds", f"final {arrow}".strip(), f"best {arrow}".strip())
-    columns += (quantity.truth_label, "published", "verdict")
+    values = (f"final {arrow}".strip(), f"best {arrow}".strip(), quantity.truth_label)
+    columns = ("experiment", "seeds", *values, "published", "verdict")
     best = [_best([row.final.mean for row in rows], quantity.better)]
     best.append(_best([row.best.mean for row in rows if row.best], quantity.better))
     cells = []

@@ -89,10 +89,12 @@ class Autoregressive(SampledTask):
         """[count, C, H, W] in [0, 1]; `progress` is told the share that is done after every row of pixels."""
         height = self.dataset.shape[1]
         with isolated_rng(seed, self.device):
-            return self.model.sample(count, progress=lambda row: progress(row / height)).cpu()
+            images: Tensor = self.model.sample(count, progress=lambda row: progress(row / height))
+        return images.cpu()
 
     def _draw_samples(self) -> Tensor:
-        return self.model.sample(uniforms=self._uniforms).cpu()
+        images: Tensor = self.model.sample(uniforms=self._uniforms)
+        return images.cpu()
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         side = math.isqrt(SAMPLES)

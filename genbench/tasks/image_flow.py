@@ -100,7 +100,8 @@ class ImageFlow(SampledTask):
     def _drawn(self, count: int, temperature: float, seed: int) -> Tensor:
         """Of the same base points with the same seed, whatever the temperature."""
         with isolated_rng(seed, self.device):
-            return self.model.sample(count, temperature).cpu() / 255
+            pixels: Tensor = self.model.sample(count, temperature).cpu()
+        return pixels / 255
 
     def _draw_samples(self) -> Tensor:
         return self.sample(SAMPLES, self.seed)

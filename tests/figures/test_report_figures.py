@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genbench.figures.report import MAX_CURVES, Band, divergence_and_fid, overlaid_curves
+from genbench.figures.report import MAX_CURVES, Band, overlaid_curves, stacked_curves
 
 STEPS = np.arange(0.0, 1000.0, 50.0)
 
@@ -59,15 +59,13 @@ def test_more_curves_than_colours_are_refused() -> None:
         overlaid_curves([band(str(k)) for k in range(MAX_CURVES + 1)], "ELBO")
 
 
-def test_the_gap_from_best_to_final_fid() -> None:
-    steps = np.array([0.0, 2000.0, 4000.0, 6000.0])
-    fid = Band("FID", steps, np.array([300.0, 60.0, 25.0, 48.0]))
-    divergence = Band("JSD", steps, np.array([0.6, 0.4, 0.3, 0.2]))
-    figure = divergence_and_fid(divergence, fid, "JSD", (4000.0, 25.0), 48.0, "title")
-    left, right = figure.axes
-    assert left.get_ylabel() == "JSD (critic’s estimate)"
-    assert "gap 23.00" in left.texts[0].get_text()
-    assert right.get_ylabel() == "FID"
-    np.testing.assert_allclose(right.lines[0].get_ydata(), fid.mean)
-    (arrow,) = right.texts
-    assert (arrow.xyann, arrow.xy) == ((6000.0, 25.0), (6000.0, 48.0))
+def test_charts_of_one_picture_share_their_steps_and_leave_no_empty_third() -> None:
+    charts = [("ELBO", [band("train/elbo"), band("valid/elbo", 5.0)], []), ("KL", [band("train/kl")], [("one", 1.0)])]
+    figure = stacked_curves(charts, "title")
+    above, below = figure.axes
+    assert (above.get_title(), below.get_title()) == ("title", "")
+    assert above.get_xlim() == below.get_xlim()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["ELBO", "KL"]
+    figure.canvas.draw()
+    ends = [text.get_window_extent().x1 for axes in figure.axes for text in axes.texts]
+    assert 0.9 * figure.bbox.width < max(ends) <= figure.bbox.width

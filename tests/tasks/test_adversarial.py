@@ -29,8 +29,8 @@ from genbench.models.mlp_gan import MlpCritic, MlpGan
 from genbench.regularizers.base import Critic
 from genbench.regularizers.r1 import R1
 from genbench.tasks import adversarial
-from genbench.tasks.gan.adversarial import Adversarial, recompute_statistics
 from genbench.tasks.base import Parts
+from genbench.tasks.gan.adversarial import Adversarial, recompute_statistics
 
 LR = 0.05
 

@@ -168,7 +168,7 @@ class Adversarial(Task):
 
     def _scores(self, samples: Tensor) -> Tensor:
         with self._autocast():
-            scores = self.critic(samples)
+            scores: Tensor = self.critic(samples)
         return scores if scores.dtype == torch.float64 else scores.float()
 
     def _autocast(self) -> Any:

@@ -50,7 +50,7 @@ class DiracGame(Adversarial):
     """Records (ψ0, ψ1, θ, θ̃) after every round; θ̃ is the averaged generator, or θ itself without averaging."""
 
     family = Family("Dirac-GANs")
-    quantities = (
+    quantities: Sequence[Quantity] = (
         Quantity("eval/distance", "distance to the equilibrium", better="lower"),
         Quantity("eval/multiplier_error", "largest error of the multipliers μ", better="lower"),
         Quantity("eval/multiplier_modulus", "modulus of the multiplier |μ|", decimals=7, truth_label=CLOSED_FORM),
@@ -69,7 +69,7 @@ class DiracGame(Adversarial):
         require_float32(self.parts, "dirac")
         require(self.critic, "model", "dirac", "psi")
         require(self.generator, "model", "dirac", "theta")
-        self.quantities = self.quantities[:-1]  # the players are judged, not their divergence
+        self.quantities = type(self).quantities  # the players are judged, not their divergence
         self.curves = {
             "critic slope ψ0 beside generator θ": ["state/psi0", "state/theta"],
             "divergence beside distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],

@@ -92,7 +92,7 @@ class ImageGan(StagedSamples, Adversarial):
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
         # TensorBoard draws both on one axis, so FID comes in hundreds.
         both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
-        self.curves |= {f"{divergence_name(self.loss.symbol)} beside FID / 100": both}
+        self.curves = {**self.curves, f"{divergence_name(self.loss.symbol)} beside FID / 100": both}
         self._count_classes = classes
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
@@ -130,7 +130,8 @@ class ImageGan(StagedSamples, Adversarial):
 
     def _drawn_latents(self, count: int, seed: int) -> Tensor:
         with isolated_rng(seed, self.parts.device):
-            return self.parts.model.sample_latent(count)
+            latents: Tensor = self.parts.model.sample_latent(count)
+        return latents
 
     def evaluate(self, split: str) -> dict[str, Measurement]:
         if split == "valid":

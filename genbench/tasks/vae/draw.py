@@ -59,18 +59,21 @@ class Variational(VaeJudging):
         """
         latents, uniforms = self._drawn(count, seed)
         height = self.dataset.shape[1]
-        return self.model.images(latents, uniforms, lambda row: progress(row / height)).cpu()
+        images: Tensor = self.model.images(latents, uniforms, lambda row: progress(row / height))
+        return images.cpu()
 
     def _draw_samples(self) -> Tensor:
         return self._images(self._latents)
 
     @torch.no_grad()
     def _images(self, latents: Tensor) -> Tensor:
-        return self.model.images(latents, self._uniforms[: len(latents)]).cpu()
+        images: Tensor = self.model.images(latents, self._uniforms[: len(latents)])
+        return images.cpu()
 
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Tensor:
-        return self.model.decode(latents).sigmoid().cpu()
+        logits: Tensor = self.model.decode(latents)
+        return logits.sigmoid().cpu()
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         title = f"{record.title}, {STAGE_TITLES[stage]}"
