@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from genbench.engine.measurement import Family, Quantity
-from genbench.engine.rundir import FINISHED
+from genbench.engine.rundir import FINISHED, SCHEMA
 from genbench.errors import ConfigError
 from genbench.identity import words
 from genbench.naming import natural
-from genbench.summary import SCHEMA
 
 __all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
 
