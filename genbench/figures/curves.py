@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
-from genbench.figures.style import BLUE, GREY, TICK_SIZE, VERMILLION, label_axes, name_in_margin, new_figure
+from genbench.figures.margin import write_margin
+from genbench.figures.style import BLUE, GREY, TICK_SIZE, VERMILLION, label_axes, new_figure
 
-__all__ = ["Better", "learning_curves", "spread_apart"]
+__all__ = ["Better", "learning_curves"]
 
 Better = Literal["higher", "lower"]
 """The direction in which a quantity improves."""
@@ -70,7 +70,7 @@ def learning_curves(
     for _, value in references:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
     low, high = (NOTE_HEIGHT, 1.0) if better == "higher" else (0.0, 1 - NOTE_HEIGHT)
-    _write_margin(axes, margin, low if noted else -np.inf, high if noted else 1.0)
+    write_margin(axes, margin, 0.058, low if noted else -np.inf, high if noted else 1.0)
     if train or valid:
         # "best" tries the upper right first, and avoids it if a curve ends there.
         corner: Literal["lower right", "best"] = "lower right" if better == "higher" else "best"
@@ -120,40 +120,7 @@ def _mark_hidden(
     return bool(hidden)
 
 
-def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]], low: float, high: float) -> None:
-    """Label vertical positions in the right margin, spread apart to avoid overlaps.
-
-    Labels stand between `low` and `high`, fractions of the axes.
-    """
-    bottom, top = axes.get_ylim()
-    ordered = sorted(entries, key=lambda entry: entry[1])
-    heights = np.array([(value - bottom) / (top - bottom) for _, value, _ in ordered])
-    for (name, value, colour), height in zip(ordered, spread_apart(heights, 0.058, low, high), strict=True):
-        name_in_margin(axes, name, value, colour, float(height))
-
-
 def _written(value: float) -> str:
     if not np.isfinite(value):
         return "not finite"
     return (f"{value:.2f}" if abs(value) < 1e6 else f"{value:.3g}").replace("-", "−")
-
-
-def spread_apart(
-    heights: NDArray[np.float64], gap: float, low: float = -np.inf, high: float = 1.0
-) -> NDArray[np.float64]:
-    """Ascending heights moved as little as possible (least squares) to be at least `gap` apart and in a range.
-
-    With the gaps subtracted this is isotonic regression, solved by pooling adjacent violators; clipping gives the
-    bounded solution. If there are too many heights for the range, some are below `low`.
-    """
-    steps = gap * np.arange(len(heights))
-    blocks: list[tuple[float, int]] = []
-    for height in heights - steps:
-        mean, size = float(height), 1
-        while blocks and blocks[-1][0] > mean:
-            before, count = blocks.pop()
-            mean, size = (before * count + mean * size) / (count + size), count + size
-        blocks.append((mean, size))
-    pooled = np.array([mean for mean, size in blocks for _ in range(size)])
-    apart: NDArray[np.float64] = np.minimum(np.maximum(pooled, low), high - steps[-1:]) + steps
-    return apart

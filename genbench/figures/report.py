@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from genbench.figures.curves import spread_apart
+from genbench.figures.margin import widest, write_margin
 from genbench.figures.style import (
     BLUE,
     GREEN,
@@ -19,7 +19,6 @@ from genbench.figures.style import (
     ORANGE,
     VERMILLION,
     label_axes,
-    name_in_margin,
     new_figure,
 )
 
@@ -33,7 +32,6 @@ MAX_CURVES = len(COLOURS)
 SKIPPED_SHARE = 0.1  # of the steps: earlier values, far from the final ones, do not affect the range
 MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
-LETTER = 0.066  # inches of a name's letter, on average
 LOG_RATIO = 1000.0
 LOG_FLOOR = 1e-12  # of the maximum: smaller values are rounding errors, below the axis
 
@@ -98,8 +96,7 @@ def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "traini
     height = 0.9 + 2.6 * len(charts)
     figure = new_figure(7.4, height)
     names = [_margin(bands, references) for _, bands, references in charts]
-    longest = max(len(name) for margin in names for name, _, _ in margin)
-    right = 1 - min(0.42, (LETTER * longest + 0.45) / 7.4)
+    right = 1 - min(0.45, (max(widest(figure, margin) for margin in names) + 0.35) / 7.4)
     figure.subplots_adjust(left=0.11, right=right, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
     columns = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
     for k, (axes, (quantity, bands, references), margin) in enumerate(zip(columns, charts, names, strict=True)):
@@ -132,7 +129,9 @@ def _draw_chart(
     _set_range(axes, bands, [value for _, value in references if value])
     for _, value in references:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
-    _write_margin(axes, margin)
+    bottom, _ = axes.get_ylim()
+    ends = [(name, value if np.isfinite(value) else bottom, colour) for name, value, colour in margin]
+    write_margin(axes, ends, 0.075, 0.0)
 
 
 def _draw(axes: Axes, band: Band, colour: str, style: Any) -> None:
@@ -184,22 +183,6 @@ def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> Non
     axes.ticklabel_format(axis="y", useOffset=False)
     room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
     axes.set_ylim(low - room, high + room)
-
-
-def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None:
-    """Names next to the right ends of their curves, or at the bottom if the last value is not finite."""
-    bottom, _ = axes.get_ylim()
-    shown = [(name, value if np.isfinite(value) else bottom, colour) for name, value, colour in entries]
-    to_axes = axes.transAxes.inverted()
-    places = [float(to_axes.transform(axes.transData.transform((0, value)))[1]) for _, value, _ in shown]
-    order = np.argsort(places, kind="stable")
-    heights = spread_apart(np.clip(np.array(places)[order], 0.0, 1.0), 0.075, 0.0)
-    for k, height in zip(order, heights, strict=True):
-        name, _, colour = shown[k]
-        place = float(
-            axes.transData.inverted().transform(axes.transAxes.transform((0, min(max(places[k], 0), 1))))[1]
-        )
-        name_in_margin(axes, name, place, colour, float(height))
 
 
 def _short(value: float) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from genbench.figures import curves, dirac, grids
+from genbench.figures import curves, dirac, grids, margin
 
 # --- curves -----------------------------------------------------------------------------------------------
 
@@ -167,8 +167,8 @@ def test_heights_are_spread_by_least_squares_within_bounds(seed: int) -> None:
         constraints={"type": "ineq", "fun": lambda x: apart @ x - gap, "jac": lambda x: apart},
         tol=1e-12,
     ).x
-    np.testing.assert_allclose(curves.spread_apart(heights, gap, low, high), expected, atol=1e-6)
-    assert not curves.spread_apart(np.empty(0), gap).size
+    np.testing.assert_allclose(margin.spread_apart(heights, gap, low, high), expected, atol=1e-6)
+    assert not margin.spread_apart(np.empty(0), gap).size
 
 
 # --- grids ------------------------------------------------------------------------------------------------
