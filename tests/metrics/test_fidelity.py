@@ -231,8 +231,8 @@ def test_protocol() -> None:
     real = real_features(Fake(), pictures(60), "set", "test", 50, None)
     generated = Features(noise(1200, 1), noise(1200, 1))
     assert fidelity.protocol(generated, real) == {
-        "n_generated": 1200,
-        "n_reference": 50,
+        "n_generated": "1200",
+        "n_reference": "50",
         "reference_split": "set test",
         "reference_rows": "RandomState(2020).choice(60, 50, replace=False)",
         "inception": "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)",
@@ -354,7 +354,7 @@ def test_weights_under_the_data_root(tmp_path: Path) -> None:
 
 
 def test_chosen_weights_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no Inception weights at .*absent\.pth\n.*metrics\.inception_weights"):
+    with pytest.raises(DataError, match=r"no Inception weights at .*absent\.pth\n.*task\.inception_weights"):
         inception.find_weights(tmp_path, tmp_path / "absent.pth")
 
 
@@ -371,7 +371,7 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
     assert f"{inception.WEIGHTS} is not at {tmp_path}" in message
     assert f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{inception.WEIGHTS}" in message
     assert "no network" in message
-    assert "metrics.inception_weights=PATH" in message
+    assert "task.inception_weights=PATH" in message
     assert "inception/ under data_root" in message
 
 
@@ -466,7 +466,7 @@ def test_files_that_are_no_weights(content: str, random_state: dict[str, Tensor]
     elif content == "not finite":
         torch.save({**random_state, "Mixed_7c.branch1x1.bn.weight": torch.full((320,), torch.inf)}, path)
     with pytest.raises(
-        DataError, match=r"not a readable file of Inception weights: .+\n.*metrics\.inception_weights"
+        DataError, match=r"not a readable file of Inception weights: .+\n.*task\.inception_weights"
     ):
         Inception(path, CPU)
     assert not (tmp_path / "harm").exists()
