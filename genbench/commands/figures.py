@@ -28,7 +28,7 @@ from genbench.errors import ConfigError, GenbenchError
 from genbench.figures.flows import planar_maps
 from genbench.figures.grids import image_grid
 from genbench.loaded import LoadedRun
-from genbench.run import make_logbook
+from genbench.run import draw_curves, make_logbook
 
 __all__ = ["main"]
 
@@ -79,6 +79,8 @@ def _redraw(options: argparse.Namespace) -> None:
     logbook.read()
     for name, figure in task.figures("end", logbook).items():
         print(logbook.save_figure(name, figure, "end"))
+    if path := draw_curves(task, logbook):
+        print(path)
 
 
 def _animate(options: argparse.Namespace) -> None:
