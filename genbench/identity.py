@@ -12,7 +12,7 @@ from typing import Any
 from genbench import registry
 from genbench.config import COMPONENTS, Config, TrainerConfig, flatten, group_of, to_dict
 
-__all__ = ["changes", "differences", "directory_name", "fingerprint", "settings", "title", "without"]
+__all__ = ["changes", "differences", "directory_name", "fingerprint", "settings", "title", "without", "words"]
 
 NOT_IDENTITY = (
     "data_root",
@@ -103,16 +103,16 @@ def changes(config: Config, experiment: Config | None) -> dict[str, str]:
     return found
 
 
-def _words(changed: Mapping[str, str], seed: int) -> list[str]:
-    """`latent_dim=2`, …, `seed=1`; a key's last part is enough where it is no other key's, too."""
+def words(changed: Mapping[str, str]) -> list[str]:
+    """`latent_dim=2`, … : a key's last part is enough where it is no other key's, too."""
     last = [key.rpartition(".")[2] for key in changed]
     names = [short if last.count(short) == 1 else key for short, key in zip(last, changed, strict=True)]
-    return [f"{name}={value}" for name, value in zip(names, changed.values(), strict=True)] + [f"seed={seed}"]
+    return [f"{name}={value}" for name, value in zip(names, changed.values(), strict=True)]
 
 
 def title(config: Config, changed: Mapping[str, str]) -> str:
     """Names a run in pictures and on the console."""
-    return f"{config.name} {', '.join(_words(changed, config.seed))}"
+    return f"{config.name} {', '.join([*words(changed), f'seed={config.seed}'])}"
 
 
 def directory_name(config: Config, changed: Mapping[str, str]) -> str:
@@ -120,11 +120,11 @@ def directory_name(config: Config, changed: Mapping[str, str]) -> str:
 
     Words that find no room are counted: `latent_dim=2,+3,seed=1-…`.
     """
-    words = [re.sub(r"[^\w.=+-]+", "_", word, flags=re.ASCII).strip("_") for word in _words(changed, config.seed)]
-    *words, seed = words
-    for kept in range(len(words), -1, -1):
-        counted = [f"+{len(words) - kept}"] if kept < len(words) else []
-        name = ",".join([*words[:kept], *counted, f"{seed}-{fingerprint(config)}"])
+    safe = [re.sub(r"[^\w.=+-]+", "_", word, flags=re.ASCII).strip("_") for word in words(changed)]
+    end = f"seed={config.seed}-{fingerprint(config)}"
+    for kept in range(len(safe), -1, -1):
+        counted = [f"+{len(safe) - kept}"] if kept < len(safe) else []
+        name = ",".join([*safe[:kept], *counted, end])
         if len(name) <= LONGEST:
             break
     return name

@@ -19,8 +19,8 @@ ALLOWED = {
     "registry": {"errors", "naming"},
     "functional": set(),
     "config": {"errors", "naming", "registry"},
-    "compose": {"config", "errors", "naming", "registry"},
     "identity": {"config", "registry"},
+    "compose": {"errors", "naming", "registry", "config"},
     "bijections": GROUND,
     "data": GROUND,
     "figures": GROUND,
@@ -35,9 +35,9 @@ ALLOWED = {
     "run": GROUND | {"compose", "config", "engine", "figures", "identity", "summary", "tasks"},
     "loaded": {"compose", "config", "engine", "errors", "run"},
     "sweeps": {"engine", "loaded", "registry"},
-    "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry", "summary"},
-    "commands": {"bijections", "compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"}
-    | {"loaded", "report", "run", "sweeps"},
+    "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
+    "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
+    | {"loaded", "run", "sweeps"},
     "train": {"commands", "compose", "errors", "run", "sweeps"},
 }
 

@@ -117,10 +117,11 @@ def _compose(
     problems: list[Problem],
 ) -> Report:
     sweeps = pictures.sweep_pictures(runs, problems)
-    families = [
+    sections = [
         _family_section(name, [row for row in rows if row[0].family.title == name], sweeps.get(name, []))
         for name in dict.fromkeys(one.family.title for one, _, _ in rows)
     ]
+    families = [section for section in sections if section.compares]
     compared = {
         (one.experiment, c.reference.metric, c.reference.label)
         for one, found, _ in rows

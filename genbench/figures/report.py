@@ -94,6 +94,7 @@ def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "traini
     Raises:
         ValueError: for more bands than colours.
     """
+    charts = [(quantity, bands, _shown(bands, references)) for quantity, bands, references in charts]
     height = 0.9 + 2.6 * len(charts)
     figure = new_figure(7.4, height)
     names = [_margin(bands, references) for _, bands, references in charts]
@@ -129,11 +130,7 @@ def _draw_chart(
     for band, colour, style in zip(bands, COLOURS, STYLES, strict=False):
         _draw(axes, band, colour, style)
     _set_range(axes, bands, [value for _, value in references if value])
-    drawn = [value for _, value in references]
-    if axes.get_yscale() == "log":
-        drawn = [value for value in drawn if value > 0]
-        margin = [entry for entry in margin if entry[2] != GREY or entry[1] > 0]
-    for value in drawn:
+    for _, value in references:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
     _write_margin(axes, margin)
 
@@ -153,23 +150,37 @@ def _set_steps(axes: Axes) -> None:
     )
 
 
+def _finite(bands: Sequence[Band]) -> list[float]:
+    parts = [part for band in bands for part in (band.mean, band.low, band.high) if part is not None]
+    return [value for part in parts for value in part[np.isfinite(part)].tolist()]
+
+
+def _is_logarithmic(values: Sequence[float]) -> bool:
+    return bool(values) and min(values) > 0 and max(values) > LOG_RATIO * min(values)
+
+
+def _shown(bands: Sequence[Band], references: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Without those for which a logarithmic axis has no place."""
+    positive = [(label, value) for label, value in references if value > 0]
+    logarithmic = _is_logarithmic([*_finite(bands), *(value for _, value in references if value)])
+    return positive if logarithmic else list(references)
+
+
 def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> None:
-    values = [*extra]
-    everything = [*extra]
-    for band in bands:
-        later = band.steps >= SKIPPED_SHARE * band.steps.max(initial=0.0)
-        later |= later.sum() < MIN_POINTS
-        for part in (band.mean, band.low, band.high):
-            if part is not None:
-                values += part[later & np.isfinite(part)].tolist()
-                everything += part[np.isfinite(part)].tolist()
-    if not values:
+    everything = [*extra, *_finite(bands)]
+    if not everything:
         return
-    low, high = min(values), max(values)
-    if min(everything) > 0 and max(everything) > LOG_RATIO * min(everything):
+    if _is_logarithmic(everything):
         axes.set_yscale("log")
         axes.set_ylim(max(min(everything), LOG_FLOOR * max(everything)) / 2, max(everything) * 2)
         return
+    values = [*extra]
+    for band in bands:
+        later = band.steps >= SKIPPED_SHARE * band.steps.max(initial=0.0)
+        later |= later.sum() < MIN_POINTS
+        cut = (part if part is None else part[later] for part in (band.mean, band.low, band.high))
+        values += _finite([Band("", band.steps[later], *cut)])  # type: ignore[arg-type]  # the mean is there
+    low, high = min(values), max(values)
     axes.ticklabel_format(axis="y", useOffset=False)
     room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
     axes.set_ylim(low - room, high + room)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from genbench.engine.measurement import Family, Quantity
-from genbench.engine.rundir import FINISHED
+from genbench.engine.rundir import FINISHED, SCHEMA
 from genbench.errors import ConfigError
+from genbench.identity import words
 from genbench.naming import natural
-from genbench.summary import SCHEMA
 
 __all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
 
@@ -70,7 +70,7 @@ class Run:
     @property
     def words(self) -> str:
         """What was changed from the experiment."""
-        return ", ".join(f"{key}={value}" for key, value in self.summary["changes"].items())
+        return ", ".join(words(self.summary["changes"]))
 
     @cached_property
     def family(self) -> Family:

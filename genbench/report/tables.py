@@ -42,8 +42,9 @@ def verdict_text(verdict: str) -> str:
 
 
 def headline(rows: Sequence[Result]) -> Result | None:
-    """What a group is known by: the first quantity with a published value, else the first."""
-    return next((row for row in rows if row.comparisons), rows[0] if rows else None)
+    """What a group is known by: the first quantity with a published value, else with a true one, else the first."""
+    told = [*(row for row in rows if row.comparisons), *(row for row in rows if row.truth is not None), *rows]
+    return told[0] if told else None
 
 
 def _published(comparisons: Sequence[Comparison], decimals: int | None) -> Cell:
@@ -73,7 +74,7 @@ def _state(one: Group) -> str:
 
 def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]]) -> Table:
     """One row for each group (with its results and the anchor of its section): the first thing that is looked at."""
-    columns = ("run", "seeds", "value", "published", "verdict", "time")
+    columns = ("run", "seeds", "value", "compared with", "verdict", "time")
     rows = []
     for one, results, anchor in groups:
         told = headline(results)
@@ -88,12 +89,17 @@ def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]]) -> Table:
                 text(one.experiment, small=one.words, link=anchor),
                 numeric(str(len(one.done)) if one.done else "", small=state if one.done else ""),
                 numeric(value, small=f"{quantity_title(told.quantity)} {arrow}".strip()) if told else text(state),
-                _published(found, digits),
+                _published(found, digits) if found or not told else _true(told),
                 _verdicts(found, digits),
                 numeric(duration(math.fsum(seconds) / len(seconds)) if seconds else ""),
             )
         )
     return Table("My runs", "", columns, tuple(rows))
+
+
+def _true(told: Result) -> Cell:
+    label = "" if told.truth is None else told.quantity.truth_label
+    return numeric(number(told.truth, told.quantity.decimals), small=label)
 
 
 def _at_best(told: Result) -> bool:

@@ -465,9 +465,7 @@ def test_files_that_are_no_weights(content: str, random_state: dict[str, Tensor]
         torch.save({"weight": torch.zeros(2)}, path)
     elif content == "not finite":
         torch.save({**random_state, "Mixed_7c.branch1x1.bn.weight": torch.full((320,), torch.inf)}, path)
-    with pytest.raises(
-        DataError, match=r"not a readable file of Inception weights: .+\n.*task\.inception_weights"
-    ):
+    with pytest.raises(DataError, match=r"not a readable file of Inception weights: .+\n.*task\.inception_weights"):
         Inception(path, CPU)
     assert not (tmp_path / "harm").exists()
 

@@ -54,9 +54,6 @@ class DiracGame(Adversarial):
         Quantity("eval/distance", "distance to the equilibrium", better="lower"),
         Quantity("eval/multiplier_error", "largest error of the multipliers μ", better="lower"),
         Quantity("eval/multiplier_modulus", "modulus of the multiplier |μ|", decimals=7, truth_label=CLOSED_FORM),
-        Quantity("eval/multiplier_real", "real part of μ", decimals=7, truth_label=CLOSED_FORM),
-        Quantity("eval/multiplier_imag", "imaginary part of μ", decimals=7, truth_label=CLOSED_FORM),
-        Quantity("eval/bias_multiplier", "multiplier of the bias ψ1", decimals=7, truth_label=CLOSED_FORM),
         Quantity("eval/conserved_drift", "drift of the conserved quantity", better="lower"),
         Quantity("eval/limit_cycle", "|θ| where the cycle crosses ψ0 = 0", decimals=4, truth_label="gradient flow"),
         Quantity(
