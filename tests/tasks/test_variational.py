@@ -13,7 +13,7 @@ from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.models.vae import ConvVae, MlpVae
 from genbench.run import build_task
-from genbench.tasks import variational
+from genbench.tasks.vae import draw
 from genbench.tasks.vae.draw import Variational
 
 TINY = (
@@ -166,10 +166,10 @@ def test_samples_of_a_pixelvae_tell_how_far_they_are(data_root: Path) -> None:
 def test_a_traversal_through_the_mean_is_the_reconstruction(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the latent's own value in place of those of the prior, every image is that of the posterior's mean."""
     task, seen = make_task(data_root, "experiment=vae-mnist5k"), []
-    monkeypatch.setattr(variational, "traversals", lambda images, *rest: seen.append((images, *rest)))
+    monkeypatch.setattr(draw, "traversals", lambda images, *rest: seen.append((images, *rest)))
     task._traversals(torch.arange(20.0), "")
     images, names, values, _ = seen[0]
-    assert names[0].startswith("z20 ") and len(names) == variational.TRAVERSED
+    assert names[0].startswith("z20 ") and len(names) == draw.TRAVERSED
     mu = task.model.encode(task.dataset.to_float(task.dataset.valid[:1])).mu
     for row, latent in enumerate(range(19, 11, -1)):
         for column, value in enumerate(values):
