@@ -28,7 +28,7 @@ from genbench.errors import GenbenchError
 from genbench.figures.report import Band, Chart, stacked_curves
 from genbench.tasks.base import Parts
 
-__all__ = ["Outcome", "build_task", "make_batches", "make_logbook", "run", "run_directory"]
+__all__ = ["Outcome", "build_task", "draw_curves", "make_batches", "make_logbook", "run", "run_directory"]
 
 HEADLINE = 3  # quantities that a line has room for
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
@@ -150,7 +150,7 @@ def _train(config: Config, run_dir: RunDirectory, task: Task, device: torch.devi
             note = "\n".join(task.notes(logbook.final_values))
         except Diverged as error:
             status, note = "diverged", str(error)
-        _draw_curves(task, logbook)
+        draw_curves(task, logbook)
         ended = summary.after(begun, config, experiment, trainer, status, note)
         run_dir.write_summary(ended)
     except Interrupted as signal:
@@ -170,15 +170,14 @@ def _train(config: Config, run_dir: RunDirectory, task: Task, device: torch.devi
     return outcome
 
 
-def _draw_curves(task: Task, logbook: Logbook) -> None:
-    """`figures/curves-end.png`: whatever the task draws over training."""
+def draw_curves(task: Task, logbook: Logbook) -> Path | None:
+    """`figures/curves-end.png`: whatever the task draws over training; None where nothing of it was logged."""
     charts: list[Chart] = []
     for title, metrics in task.curves.items():
         rows = {metric: np.array(logbook.curve(metric, "step")).T for metric in metrics}
         bands = [Band(metric, *columns) for metric, columns in rows.items() if columns.size]
         charts += [(title, bands, ())] if bands else []
-    if charts:
-        logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end")
+    return logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end") if charts else None
 
 
 def _already_finished(run_dir: RunDirectory) -> Outcome:
