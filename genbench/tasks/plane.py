@@ -55,13 +55,11 @@ class PlaneTask(Task):
 
     def __init__(self, parts: Parts, name: str, *needs: str) -> None:
         require(parts.model, "model", name, "log_prob", "sample", *needs)
-        require(parts.dataset, "dataset", name, "targets")
+        require(parts.dataset, "dataset", name, "target")
         require_float32(parts, name)
         dataset: Any = parts.dataset
-        if dataset.train.dim() != 2:
-            raise ConfigError(f"task={name} takes the points of one target", "choose dataset=plane")
         self.parts, self.model, self.dataset, self.loss = parts, parts.model, parts.dataset, parts.loss
-        self.target: PlaneTarget = dataset.targets[0]
+        self.target: PlaneTarget = dataset.target
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.curves = {f"{self.quantity}, training and validation": [f"train/{self.curve}", f"valid/{self.curve}"]}

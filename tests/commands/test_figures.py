@@ -48,7 +48,9 @@ def test_dirac_pairs(genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureF
     main(["sweep", *(f"outputs/{name}" for name in names)])
     assert capsys.readouterr().out.split() == [str(picture)]
     assert picture.read_bytes() == drawn
-    assert [path.name for path in (tmp_path / "outputs").glob("**/sweep-*")] == [picture.name]  # JSD's twin is missing
+    assert [path.name for path in (tmp_path / "outputs").glob("**/sweep-*")] == [
+        picture.name
+    ]  # JSD's twin is missing
 
 
 def test_a_picture_of_runs_knows_its_family(genbench: Genbench) -> None:
