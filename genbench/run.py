@@ -26,7 +26,7 @@ from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError
-from genbench.figures.report import Band, Chart, stacked_curves
+from genbench.figures.curves import Band, Chart, stacked_curves
 from genbench.tasks.base import Parts
 
 __all__ = [
@@ -223,12 +223,13 @@ def _train(job: Job) -> Outcome:
 
 
 def draw_curves(task: Task, logbook: Logbook) -> Path | None:
-    """`figures/curves-end.png`: whatever the task draws over training; None where nothing of it was logged."""
+    """`figures/curves-end.png`: what the task draws over training; None where nothing of it was logged."""
     charts: list[Chart] = []
     for title, metrics in task.curves.items():
         rows = {metric: np.array(logbook.curve(metric, "step")).T for metric in metrics}
         bands = [Band(metric, *columns) for metric, columns in rows.items() if columns.size]
-        charts += [(title, bands, ())] if bands else []
+        lines = dict(line for metric in metrics for line in logbook.lines(metric))
+        charts += [(title, bands, list(lines.items()))] if bands else []
     return logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end") if charts else None
 
 

@@ -12,7 +12,6 @@ from genbench.engine.batches import NoiseStream
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Measurement, Quantity
-from genbench.engine.task import Record
 from genbench.errors import ConfigError
 from genbench.metrics.plane import energy_truth, judge_samples
 from genbench.registry import register
@@ -103,9 +102,6 @@ class Energy(PlaneTask):
         if share < UNRELIABLE:
             notes.append(f"its effective sample size is {share:.2%}, too small to trust that {log_z}")
         return notes
-
-    def _references(self, record: Record) -> list[tuple[str, float]]:
-        return [("−log Z", -energy_truth(self.target.name).log_z)]
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"step": self.updates, "generator": self.stream.state_dict()}
