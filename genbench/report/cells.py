@@ -12,6 +12,7 @@ from genbench.report.statistics import Estimate
 
 __all__ = [
     "ARROWS",
+    "MINUS",
     "Cell",
     "Table",
     "duration",
@@ -83,7 +84,9 @@ def number(value: float | None, decimals: int | None = None) -> str:
         return ""
     if not math.isfinite(value):
         return "not finite"
-    if decimals is None or (value and abs(value) < 0.5 * 10**-decimals) or abs(value) >= 1e6:
+    if decimals is None and 999.5 <= abs(value) < 1e6:
+        text = f"{value:,.0f}"
+    elif decimals is None or (value and abs(value) < 0.5 * 10**-decimals) or abs(value) >= 1e6:
         text = f"{value:.3g}"
     else:
         text = f"{value:.{decimals}f}"
@@ -145,6 +148,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\|*_<>[]~":
+    text = " ".join(text.split("\n"))
+    for character in "\\|*_<>[]~`":
         text = text.replace(character, f"\\{character}")
     return text

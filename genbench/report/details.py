@@ -46,6 +46,7 @@ def commands_table(one: Group) -> Table:
         summary = run.summary
         versions = ", ".join(f"{name} {version}" for name, version in (summary.get("versions") or {}).items())
         where = f"commit {_commit(summary.get('git_commit'))}, {versions}" if versions else ""
+        note = str(summary.get("note") or (run.last_line if run.state != "done" else ""))
         finished = str(summary.get("finished") or run.status.get("time") or "")
         rows.append(
             (
@@ -53,7 +54,7 @@ def commands_table(one: Group) -> Table:
                 text(run.state, small=finished),
                 Cell((str(summary.get("command") or ""),), kind="code"),
                 Cell((str(summary.get("device") or ""),), kind="wide", small=where),
-                Cell((str(summary.get("note") or (run.last_line if run.state != "done" else "")),), kind="wide"),
+                Cell(tuple(note.splitlines()), kind="wide"),
             )
         )
     return Table("Commands", "", columns, tuple(rows)).without_empty_columns()

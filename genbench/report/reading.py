@@ -6,12 +6,13 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from genbench.engine.measurement import Family, Quantity
+from genbench.config import Reference
+from genbench.engine.measurement import Better, Family, Quantity
 from genbench.engine.rundir import FINISHED
 from genbench.errors import ConfigError
 from genbench.identity import words
@@ -21,8 +22,22 @@ from genbench.summary import SCHEMA
 __all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
 
 STATES = ("running", "done", "failed", "diverged", "interrupted")
-BEGUN = ("name", "seed", "title", "changes", "settings", "family", "quantities", "curves", "cover")
-ENDED = ("status", "step", "shortened", "metrics", "reference")
+BEGUN = {
+    "name": str,
+    "seed": int,
+    "title": str,
+    "changes": dict,
+    "settings": dict,
+    "family": dict,
+    "quantities": list,
+    "curves": dict,
+    "cover": str,
+    "versions": dict,
+}
+"""What `summary.json` holds from the start of a run on."""
+
+ENDED = {"status": str, "step": int, "shortened": bool, "metrics": dict, "reference": list, "wall_seconds": float}
+"""What it holds besides at the end."""
 
 
 class Damaged(Exception):
@@ -80,6 +95,12 @@ class Run:
     @cached_property
     def quantities(self) -> list[Quantity]:
         return [Quantity(**row) for row in self.summary["quantities"]]
+
+    @cached_property
+    def references(self) -> list[Reference]:
+        names = {field.name for field in fields(Reference)}
+        rows = self.summary.get("reference", [])
+        return [Reference(**{key: value for key, value in row.items() if key in names}) for row in rows]
 
     def entry(self, metric: str) -> Mapping[str, Any]:
         """Everything that is known of a metric."""
@@ -147,10 +168,11 @@ def read(path: Path) -> Run:
     if summary.get("schema") != SCHEMA:
         raise Damaged(f"summary.json was written by another version of genbench: repeat {_command(summary)}")
     ended = status["status"] in FINISHED
-    missing = [key for key in (*BEGUN, *(ENDED if ended else ())) if key not in summary]
-    if missing:
-        raise Damaged(f"summary.json has no {', '.join(missing)}")
-    curves = _curves(path / "metrics.jsonl", required=ended)
+    expected = BEGUN | ENDED if ended else BEGUN
+    wrong = [key for key, kind in expected.items() if not isinstance(summary.get(key), kind)]
+    if wrong:
+        raise Damaged(f"summary.json has no proper {', '.join(wrong)}")
+    curves = _curves(path / "metrics.jsonl", str(status["status"]))
     last = max((points[-1].step for points in curves.values()), default=0)
     if status["status"] == "done" and last != status["step"]:
         raise Damaged(f"metrics.jsonl ends at step {last}, but status.json says done at step {status['step']}")
@@ -182,16 +204,18 @@ def _mapping(path: Path, *keys: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _curves(path: Path, required: bool) -> dict[str, list[Point]]:
+def _curves(path: Path, status: str) -> dict[str, list[Point]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        if required:
+        if status in FINISHED:
             raise Damaged("metrics.jsonl is missing") from None
         return {}
     except (OSError, ValueError) as error:
         raise Damaged(f"metrics.jsonl cannot be read: {error}") from None
-    if text and not text.endswith("\n"):
+    if status == "running":
+        text = text[: text.rfind("\n") + 1]  # its last row may be on its way to the disk
+    elif text and not text.endswith("\n"):
         raise Damaged("metrics.jsonl ends in the middle of a line")
     curves: dict[str, list[Point]] = {}
     step = 0
@@ -210,7 +234,10 @@ def _curves(path: Path, required: bool) -> dict[str, list[Point]]:
 
 def _check_meaning(run: Run) -> None:
     try:
-        _ = run.family, run.quantities, run.seed, run.words, run.summary["curves"].items()
+        _ = run.family, run.references, [list(metrics) for metrics in run.summary["curves"].values()]
+        for quantity in run.quantities:
+            if quantity.better not in get_args(Better):
+                raise ValueError(f"{quantity.name} has better {quantity.better!r}")
     except (TypeError, ValueError, AttributeError) as error:
         raise Damaged(f"summary.json is not as this version writes it: {error}") from None
 
@@ -223,7 +250,9 @@ def _check_values(run: Run) -> None:
     for metric, entry in run.summary["metrics"].items():
         try:
             final, best = (entry.get(at, entry["final"])["value"] for at in ("final", "best"))
-            math.isnan(best or 0.0)  # raises where it is no number
+            for value in (best, entry.get("truth"), entry.get("standard_error")):
+                math.isnan(value or 0.0)  # raises where it is no number
+            entry.get("protocol", {}).items()
             logged = run.curves[metric][-1].value
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Damaged(f"{metric} is not whole in both summary.json and metrics.jsonl") from None

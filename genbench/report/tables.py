@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from genbench.report.cells import (
     ARROWS,
+    MINUS,
     Cell,
     Table,
     duration,
@@ -236,7 +237,7 @@ def published_table(published: Sequence[Published]) -> Table:
         (
             text(entry.experiment),
             text(reference.metric + (" (best)" if reference.at == "best" else "")),
-            numeric(number(reference.value)),
+            numeric(f"{reference.value:.10g}".replace("-", MINUS)),
             text(reference.source),
             Cell((protocol_text(reference.protocol),), kind="wide"),
         )
