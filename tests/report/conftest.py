@@ -8,14 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from kites import CURVES, KITES, QUANTITIES, Logged, configuration, draw
 from torch import nn
 
 from genbench import identity, summary
-from genbench.config import Config, Reference, TrainerConfig, to_dict
+from genbench.config import Reference, to_dict
 from genbench.engine.logbook import Logbook
 from genbench.engine.measurement import Family, Measurement, Quantity, values_of
 from genbench.engine.rundir import FINISHED, RunDirectory
@@ -24,49 +23,7 @@ from genbench.engine.trainer import Trainer
 from genbench.run import run_directory
 
 MakeRun = Callable[..., Path]
-Measured = Mapping[str, float | Measurement]
-Logged = Mapping[int, Measured]
-"""Step → what was logged there; plain numbers are measurements with nothing beside them."""
-
-KITES = Family("Kites")
-HEIGHT = Quantity("test/height", "mean height", "m", "higher", 2, truth_label="of a perfect kite")
-TILT = Quantity("valid/tilt", "tilt", "rad", "lower", 3)
-LINE = Quantity("test/line", "length of the line", "m", "", 1)
-QUANTITIES = (HEIGHT, TILT, LINE)
-CURVES: Logged = {10: {"valid/tilt": 0.5}, 20: {"valid/tilt": 0.25, "test/height": Measurement(101.0, 0.5)}}
 SIZE = 10  # steps of an epoch
-
-
-def configuration(name: str, references: Sequence[Reference], changed: Mapping[str, Any]) -> Config:
-    """An experiment, with some of its dotted keys changed."""
-    config = Config(
-        name=name,
-        seed=1,
-        device="cpu",
-        deterministic=False,
-        data_root="data",
-        output_root="outputs",
-        task={"name": "density", "compile": False},
-        model={"name": "planar-flow", "layers": 8, "direction": "data to base"},
-        loss={"name": "nll"},
-        regularizer={"name": "none"},
-        dataset={"name": "plane", "target": "arcs"},
-        optimizer={"name": "sgd", "lr": 0.1},
-        critic_optimizer=None,
-        trainer=TrainerConfig(batch_size=4, max_steps=20),
-        reference=list(references),
-    )
-    for key, value in changed.items():
-        group, _, option = key.partition(".")
-        whole: Any = getattr(config, group)
-        if not option:
-            new = value
-        elif isinstance(whole, dict):
-            new = whole | {option: value}
-        else:
-            new = replace(whole, **{option: value})
-        config = replace(config, **{group: new})
-    return config
 
 
 @pytest.fixture
@@ -143,10 +100,3 @@ def make_run(outputs: Path) -> MakeRun:
         return run.path
 
     return make
-
-
-def draw(path: Path) -> None:
-    """A picture whose content depends on its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(len(path.name))
-    Image.fromarray(random.integers(0, 255, (64, 300, 3), dtype=np.uint8)).save(path)
