@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from genbench import compose, identity
+from genbench import compose, identity, sweeps
 from genbench.config import Config, Ensemble, flatten, to_dict
 from genbench.data.dataset import Dataset
 from genbench.engine.batches import Batches
@@ -95,6 +95,8 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
             ]
         outcomes = [finished_outcome(directory) for directory in directories]
     print("\n".join([f"{config.name}: {table('runs', outcomes)}", *notes]))
+    for path in sweeps.draw(directory.path for directory in directories):
+        print(f"  picture      {path}")
     if len(going) < len(directories):
         print(f"  {len(directories) - len(going)} were done before; delete their directories to rerun them")
     worst = max(outcomes, key=lambda outcome: outcome.exit_code)

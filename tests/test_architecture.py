@@ -33,7 +33,7 @@ ALLOWED = {
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
     "summary": {"config", "engine", "identity"},
     "run": GROUND | {"compose", "config", "data", "engine", "figures", "identity", "summary", "tasks"},
-    "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "run", "tasks"},
+    "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "run", "sweeps", "tasks"},
     "jobs": {"compose", "ensemble", "errors", "run"},
     "loaded": {"compose", "config", "engine", "errors", "run"},
     "sweeps": {"engine", "loaded", "registry"},

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from genbench.data.plane import PlaneTarget
+from genbench.data.plane import TARGETS, PlaneTarget
 from genbench.engine.device import float64_device, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity
-from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
+from genbench.engine.task import STAGE_TITLES, FinishedRun, Record, Stage, Task
 from genbench.errors import ConfigError
 from genbench.figures.flows import animate_flow
-from genbench.figures.plane import density_pair, samples_over_contours
+from genbench.figures.plane import density_pair, density_panel, samples_over_contours
 from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
+from genbench.naming import natural
 from genbench.tasks.base import Parts, require, require_float32
 
 if TYPE_CHECKING:
@@ -93,6 +95,32 @@ class PlaneTask(Task):
             return title
         number = f"{values[-1][1]:.3f}".replace("-", "−")
         return f"{title}: {self.quantity} {number}"
+
+    @classmethod
+    def sweep_figures(cls, runs: Sequence[FinishedRun]) -> dict[str, Figure]:
+        """Densities of several experiments beside their targets, one row for each target, if rows are of one length.
+
+        Of runs that differ in the seed alone, the lowest seed is shown.
+        """
+        rows: dict[str, dict[str, FinishedRun]] = {}
+        for run in sorted(runs, key=lambda run: (natural(run.config["name"]), run.config["seed"])):
+            alike = json.dumps(run.config | {"seed": None}, sort_keys=True)
+            rows.setdefault(run.config["dataset"]["target"], {}).setdefault(alike, run)
+        lengths = {len(row) for row in rows.values()}
+        if len(lengths) != 1 or len(rows) * min(lengths) < 2:
+            return {}
+        told = cls.quantities[0]
+        densities, titles = [], []
+        for target, row in rows.items():
+            for run in row.values():
+                task = run.task()
+                densities.append(density_on_grid(task.model.log_prob, task.device))
+                titles.append(f"{run.config['name'].removeprefix('flow-')}: {run.value(told.name):.3f}")
+            densities.append(target_on_grid(TARGETS[target], cls.of_energy))
+            titles.append(f"{target}, target: {run.metrics[told.name]['truth']:.3f}")
+        kind = "energies" if cls.of_energy else "samples"
+        title = f"Flows fitted to {kind}, with {told.label} ({told.unit})"
+        return {f"densities-{kind}": density_panel(densities, titles, min(lengths) + 1, EXTENT, title)}
 
     def animate(self, path: Path, title: str) -> None:
         """The way of samples from the base through the layers, as a GIF."""
