@@ -5,334 +5,39 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from genbench import registry
+from genbench import compose
 from genbench.config import Reference
-from genbench.report import pictures, tables
-from genbench.report.catalog import Catalog
-from genbench.report.families import expected_protocol, protocol_of
-from genbench.report.groups import group
+from genbench.engine.measurement import Family, Measurement, Quantity
+from genbench.report import details, pictures, tables
+from genbench.report.cells import Cell, Table, duration, markdown, number, signed, text
+from genbench.report.groups import Group, Result, group, protocol_text, results
+from genbench.report.published import missing, published
 from genbench.report.reading import Problem, find, read
-from genbench.report.results import Result, compare, results
-from genbench.report.tables import Table, number, result_tables
+from kites import HEIGHT, KITES, LINE, TILT
 
 MakeRun = Callable[..., Path]
-VAE = {"dataset": "binmnist", "binarization": "fixed (Larochelle)", "split": "50000/10000/10000", "kl": "analytic"}
 
 
-def judge(outputs: Path, catalog: Catalog) -> tuple[list[Result], list[Problem]]:
-    groups, twice = group([read(path) for path in find([outputs], [])], catalog)
-    rows, mixed = results(groups, catalog)
-    return rows, [*twice, *mixed]
+def judge(outputs: Path) -> tuple[list[tuple[Group, list[Result]]], list[Problem]]:
+    groups, problems = group([read(path) for path in find([outputs], [])])
+    rows = []
+    for one in groups:
+        found, mixed = results(one)
+        rows.append((one, found))
+        problems += mixed
+    return rows, problems
 
 
-def measured(rows: list[Result], metric: str) -> list[Result]:
-    return [row for row in rows if row.members and row.quantity.metric == metric]
-
-
-# Verdicts
-
-
-@pytest.mark.parametrize(
-    ("better", "value", "verdict"),
-    [
-        ("higher", -100.0, "reached"),
-        ("higher", -101.5, "reached"),
-        ("higher", -101.51, "missed"),
-        ("lower", -102.0, "reached"),
-        ("lower", -100.5, "reached"),
-        ("lower", -100.49, "missed"),
-    ],
-)
-def test_a_value_within_the_tolerance_is_reached(better: str, value: float, verdict: str) -> None:
-    found = compare(Reference("m", -101.0, "someone", tolerance=0.5, better=better), value)
-    assert found.verdict == verdict
-    assert found.difference == pytest.approx(value + 101.0)
-
-
-def test_what_was_not_measured_has_no_difference() -> None:
-    found = compare(Reference("m", 1.0, "someone"), None, "not run")
-    assert (found.verdict, found.difference) == ("not run", None)
-
-
-def test_verdicts_are_of_the_mean_over_seeds(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    """−101.0, −101.4 and −102.1: the last seed alone misses −100.99 ± 0.5, their mean −101.5 too, by 0.01."""
-    for seed, value in enumerate((-101.0, -101.4, -102.1), 1):
-        make_run("vae-binmnist-L100", seed, {"valid/elbo": [(10, value + 0.3), (20, value)]})
-    (row,) = measured(judge(outputs, catalog)[0], "valid/elbo")
-    assert row.final
-    assert (row.final.n, row.final.mean) == (3, pytest.approx(-101.5))
-    assert row.final.low is not None
-    assert row.best
-    assert row.best.mean == pytest.approx(-101.2)
-    assert row.gap == pytest.approx(0.3)
-    assert [(c.reference.value, c.verdict) for c in row.comparisons] == [(-100.99, "missed"), (-101.37, "reached")]
-
-
-def test_a_published_best_value_is_held_against_the_best(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    fid = {"n_generated": 5000, "n_reference": 50000, "inception_weights": "f0de"}
-    protocol = {"dataset": "cifar10", "eval/fid": fid}
-    make_run("cifar10-jsd-3", 1, {"eval/fid": [(2000, 26.0), (4000, 48.0)]}, protocol=protocol)
-    (row,) = measured(judge(outputs, catalog)[0], "eval/fid")
-    (comparison,) = row.comparisons
-    assert (comparison.reference.at, comparison.measured, comparison.verdict) == ("best", 26.0, "reached")
-
-
-# Every published value
-
-
-def test_every_published_value_is_measured_or_said_not_to_be(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    make_run("vae-binmnist-L100", 1)
-    rows, _ = judge(outputs, catalog)
-    told = {
-        (row.experiment, row.quantity.metric, c.reference.value, c.verdict) for row in rows for c in row.comparisons
-    }
-    expected = {
-        (experiment.name, reference.metric, reference.value)
-        for experiment in catalog
-        for reference in experiment.references
-        if experiment.task != "flow-suite"  # its members have experiments of their own
-    }
-    found = {(name, metric, value) for name, metric, value, _ in told}
-    assert {(metric, value) for _, metric, value in found} == {(metric, value) for _, metric, value in expected}
-    # One that is of another coefficient is told of the experiment that has this one.
-    assert {name for name, _, _ in expected - found} == {"cifar10-w1-3", "cifar10-w1-3-lambda10"}
-    assert ("cifar10-w1-3", "test/fid", 33.621) in found
-    assert ("cifar10-w1-3-lambda10", "test/fid", 59.469) in found
-    assert ("vae-binmnist-L100", "valid/elbo", -100.99, "reached") in told
-    assert ("vae-binmnist-L100", "test/log_likelihood", -95.31, "not measured") in told
-    assert ("pixelcnn-binmnist", "test/log_likelihood", -80.5, "not run") in told
-
-
-def test_the_values_of_an_ensemble_are_those_of_its_members_experiments(catalog: Catalog) -> None:
-    suite = catalog.get("flow-toy-suite")
-    assert suite
-    of_members = {
-        (f"test/nll/{experiment.name.removeprefix('flow-')}", reference.value, reference.source)
-        for experiment in catalog
-        if experiment.name.startswith("flow-") and experiment.task == "density"
-        for reference in experiment.references
-    }
-    assert {(r.metric, r.value, r.source) for r in suite.references} <= of_members
-
-
-def test_what_is_not_run_stands_in_the_table_that_it_would_join(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    protocol = VAE | {"importance_samples": 1000}
-    make_run("vae-binmnist-conv", 1, {"test/log_likelihood": [(20, -90.0)]}, protocol=protocol)
-    rows, _ = judge(outputs, catalog)
-    found = result_tables([row for row in rows if row.quantity.metric == "test/log_likelihood"])
-    (table,) = [table for table in found if any(row[0].lines == ("vae-binmnist-conv",) for row in table.rows)]
-    names = [row[0].lines[0] for row in table.rows]
-    assert "iwae-binmnist-k50" in names  # M = 1000 too
-    assert "vae-binmnist-L100" not in names  # M = 200
-
-
-def test_a_shorter_run_is_not_the_one_that_was_published(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    values = {"test/log_likelihood": [(20, -90.0)]}
-    make_run("pixelcnn-binmnist", 1, values, changed=["trainer.epochs=3"])
-    rows = [row for row in judge(outputs, catalog)[0] if row.experiment == "pixelcnn-binmnist"]
-    assert [(row.variant, [c.verdict for c in row.comparisons]) for row in rows if row.comparisons] == [
-        ("trainer.epochs 40 → 3", ["missed", "missed"]),
-        ("", ["not run", "not run"]),
-    ]
-
-
-@pytest.mark.parametrize("status", ["interrupted", "failed", "diverged"])
-def test_a_run_without_a_measurement_joins_the_table_of_its_own_data(
-    status: str, make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    make_run(
-        "iwae-binmnist-k50", 1, {"test/log_likelihood": [(20, -87.0)]}, protocol=VAE | {"importance_samples": 1000}
-    )
-    dynamic = ["dataset.name=binmnist-dynamic"]
-    make_run("iwae-binmnist-k50", 2, {"valid/elbo": [(20, -90.0)]}, changed=dynamic, status=status)
-    rows = [row for row in judge(outputs, catalog)[0] if row.quantity.metric == "test/log_likelihood"]
-    places = {c.reference.value: (row.protocol["dataset"], c.verdict) for row in rows for c in row.comparisons}
-    assert places[-84.78] == ("binmnist-dynamic", status)
-    assert places[-86.82] == ("binmnist", "missed")
-
-
-def test_dequantizations_share_no_table(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    protocol = {"dataset": "mnist", "dequantization": "uniform", "alpha": "1e-05", "importance_samples": {"test": 8}}
-    make_run("realnvp-mnist-conv", 1, {"test/bits_per_dim": [(20, 1.2)]}, protocol=protocol)
-    rows = [row for row in judge(outputs, catalog)[0] if row.quantity.metric == "test/bits_per_dim"]
-    found = {row.experiment + row.variant: row.protocol["dequantization"] for row in rows}
-    assert found == {
-        "realnvp-mnist-conv": "uniform",
-        "realnvp-mnist-convmodel.dequantization variational": "variational",
-        "realnvp-mnist-multiscale": "variational",
-    }
-
-
-@pytest.mark.parametrize("name", ["realnvp", "realnvp-conv", "realnvp-multiscale"])
-def test_what_is_said_of_dequantization_is_what_the_models_do(name: str) -> None:
-    model = registry.build("model", {"name": name, "width": 8}, (1, 28, 28))
-    flat = {
-        "model.name": name,
-        "model.alpha": 1e-5,
-        **({"model.dequantization": "uniform"} if "conv" in name else {}),
-    }
-    assert expected_protocol("test/bits_per_dim", flat) == model.protocol
-
-
-# Groups
-
-
-def test_only_runs_of_one_configuration_are_averaged(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    for seed in (1, 2):
-        make_run("vae-binmnist-L100", seed)
-    make_run("vae-binmnist-L100", 3, changed=["model.width=50"])
-    make_run("vae-binmnist-L100", 4, changed=["trainer.log_every=7", "device=cpu"])  # computes the same
-    rows = measured(judge(outputs, catalog)[0], "valid/elbo")
-    assert [([m.seed for m in row.members], row.variant) for row in rows] == [
-        ([1, 2, 4], ""),
-        ([3], "model.width 300 → 50"),
-    ]
-
-
-def test_the_same_run_counts_once(make_run: MakeRun, outputs: Path, catalog: Catalog, tmp_path: Path) -> None:
-    make_run("vae-binmnist-L100", 1)
-    make_run("vae-binmnist-L100", 1, root=outputs / "copy")
-    rows, problems = judge(outputs, catalog)
-    (row,) = measured(rows, "valid/elbo")
-    assert len(row.members) == 1
-    assert "same configuration and seed as" in problems[0].reason
-
-
-@pytest.mark.parametrize("status", ["failed", "interrupted", "running", "diverged"])
-def test_runs_that_are_not_done_are_no_part_of_a_mean(
-    status: str, make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    make_run("vae-binmnist-L100", 1)
-    make_run("vae-binmnist-L100", 2, {"valid/elbo": [(10, -500.0)]}, status=status)
-    make_run("iwae-binmnist-k50", 1, {"valid/elbo": [(10, -500.0)]}, status=status)
-    rows, _ = judge(outputs, catalog)
-    (row,) = measured(rows, "valid/elbo")
-    assert row.final
-    assert (row.final.n, row.final.mean) == (1, -101.0)
-    (alone,) = [row for row in rows if row.experiment == "iwae-binmnist-k50" and row.group]
-    assert [comparison.verdict for comparison in alone.comparisons] == [status]
-
-
-def test_members_of_an_ensemble_are_runs_of_the_experiments_that_they_name(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    values = {"theory/entropy/arcs": [(20, 2.66)], "valid/nll/arcs-samples-k8": [(10, 3.0), (20, 2.7)]}
-    members = [
-        {"experiment": "flow-arcs-samples-k8", "target": "arcs", "seed": seed, "metrics": {"test/nll": nll}}
-        for seed, nll in enumerate((2.70, 2.71, 2.72, 2.83), 1)
-    ]
-    protocol = {"dataset": "arcs and sine", "split": "1/1/1 points", "seeds": [1, 2, 3, 4]}
-    make_run("flow-toy-suite", 1, values, protocol=protocol, members=members)
-    (row,) = measured(judge(outputs, catalog)[0], "test/nll")
-    assert (row.experiment, row.variant, row.truth) == ("flow-arcs-samples-k8", "in flow-toy-suite", 2.66)
-    assert row.protocol == {"target": "arcs", "split": "1/1/1 points"}
-    assert row.final
-    assert (row.final.n, row.final.mean) == (4, pytest.approx(2.74))
-    assert [(c.reference.value, c.verdict) for c in row.comparisons] == [(2.73, "reached")]
-    assert row.members[0].curves["valid/nll"][-1].value == 2.7
-
-
-def test_divergences_over_theta_have_one_mean_error(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    errors = {(1, 0.5): 0.02, (1, 1.0): 0.04, (2, 0.5): 0.06, (2, 1.0): 0.08, (3, 0.5): 0.9}  # seed 3 lacks a θ
-    for (seed, theta), error in errors.items():
-        values = {"test/error": [(20, error)], "test/w1": [(20, theta + error)], "theory/w1": [(20, theta)]}
-        protocol = {"dataset": "lines", "theta": f"{theta:g}"}
-        make_run("divergence-w1", seed, values, changed=[f"dataset.theta={theta}"], protocol=protocol)
-    rows, _ = judge(outputs, catalog)
-    (whole,) = measured(rows, "test/mean_error")
-    assert whole.protocol == {"dataset": "lines", "divergence": "w1"}
-    assert whole.values == [pytest.approx(0.03), pytest.approx(0.07)]
-    assert [(row.group.theta, row.truth) for row in measured(rows, "test/w1") if row.group] == [
-        ("0.5", 0.5),
-        ("1", 1.0),
-    ]
-
-
-def test_a_seed_of_two_ensembles_counts_once(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    for first in (1, 2):
-        members = [
-            {"experiment": "flow-arcs-samples-k8", "target": "arcs", "seed": seed, "metrics": {"test/nll": 2.7}}
-            for seed in range(first, first + 4)
-        ]
-        make_run("flow-toy-suite", first, {"x": [(20, 1.0)]}, protocol={"split": "points"}, members=members)
-    rows, problems = judge(outputs, catalog)
-    (row,) = measured(rows, "test/nll")
-    assert [member.seed for member in row.members] == [1, 2, 3, 4, 5]
-    assert len(problems) == 3
-    assert all("counted once" in problem.reason for problem in problems)
-
-
-def test_members_that_no_experiment_names_are_told_without_published_values(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    member = {"experiment": "flow-arcs-samples-k4", "target": "arcs", "seed": 1, "metrics": {"test/nll": 2.8}}
-    values = {"theory/entropy/arcs": [(20, 2.66)]}
-    make_run("flow-toy-suite", 1, values, changed=["model.layers=[4]"], protocol={}, members=[member])
-    (row,) = [row for row in judge(outputs, catalog)[0] if row.experiment == "flow-arcs-samples-k4"]
-    assert (row.protocol, row.truth, row.comparisons) == ({"target": "arcs"}, 2.66, ())
-
-
-# Protocols
-
-
-def test_other_protocols_are_other_rows_and_tables(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    """The same configuration, judged with other Inception weights: two rows, in two tables, and it is said."""
-    for seed, weights in enumerate(("tensorflow", "tensorflow", "torchvision"), 1):
-        fid = {"n_generated": 5000, "n_reference": 50000, "inception_weights": weights}
-        protocol = {"dataset": "cifar10", "eval/fid": fid}
-        make_run("cifar10-jsd-3", seed, {"eval/fid": [(10, 90.0), (20, 10.0 * seed)]}, protocol=protocol)
-    rows, problems = judge(outputs, catalog)
-    found = measured(rows, "eval/fid")
-    assert [(row.protocol["inception_weights"], row.final and row.final.mean) for row in found] == [
-        ("tensorflow", 15.0),
-        ("torchvision", 30.0),
-    ]
-    assert "judged in 2 ways, never averaged" in problems[0].reason
-    assert len(result_tables(found)) == 2
-
-
-def test_no_table_mixes_protocols_or_quantities(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    cases = itertools.product(("binmnist", "mnist5k"), (200, 1000))
-    for seed, (data, draws) in enumerate(cases, 1):
-        values = {"valid/elbo": [(10, -120.0), (20, -101.0)], "test/log_likelihood": [(20, -95.0)]}
-        protocol = VAE | {"dataset": data, "importance_samples": draws}
-        make_run("vae-binmnist-L100", seed, values, protocol=protocol)
-    rows = [row for row in judge(outputs, catalog)[0] if row.members]
-    found = {(table.title, table.note) for table in result_tables(rows)}
-    assert len(found) == 2 + 4  # ELBO does not depend on the number of importance samples
-
-
-def test_what_a_metric_depends_on() -> None:
-    fid = {"n_generated": 50000, "inception_weights": "f0de", "inception_score": "10 splits", "kid": "100 subsets"}
-    ten = {"n_generated": 10000, "inception_weights": "f0de"}
-    protocol = {"dataset": "cifar10", "ema": 0.998, "test/fid": fid, "test/10k_test_fid": ten, "eval/jsd": "all"}
-    common = {"dataset": "cifar10", "n_generated": "50000", "inception_weights": "f0de"}
-    assert protocol_of("test/fid", protocol) == common
-    assert protocol_of("test/inception_score", protocol) == common | {"inception_score": "10 splits"}
-    assert protocol_of("test/10k_test_fid", protocol)["n_generated"] == "10000"
-    assert protocol_of("test/classes", protocol) == {"dataset": "cifar10"}
-    flow = {"dataset": "mnist", "alpha": "1e-05", "importance_samples": {"valid": 1, "test": 8}}
-    assert protocol_of("valid/bits_per_dim", flow)["importance_samples"] == "1"
-    assert protocol_of("test/bits_per_dim", flow)["importance_samples"] == "8"
-
-
-def test_what_a_configuration_alone_says(catalog: Catalog) -> None:
-    """Defaults of the code make no difference: experiments that were not run are compared by their YAML."""
-    for experiment in catalog:
-        for metric in ("test/log_likelihood", "valid/bits_per_dim", "test/fid", "eval/fid"):
-            assert expected_protocol(metric, experiment.flat) == expected_protocol(metric, experiment.settings)
-
-
-# Tables
+def measured(outputs: Path, metric: str = "test/height") -> list[Result]:
+    rows = [row for _, found in judge(outputs)[0] for row in found if row.quantity.name == metric]
+    assert rows
+    return rows
 
 
 def column(table: Table, title: str) -> list[tuple[str, ...]]:
@@ -340,120 +45,358 @@ def column(table: Table, title: str) -> list[tuple[str, ...]]:
     return [row[k].lines for row in table.rows]
 
 
-def test_the_best_of_a_table_is_bold(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    for name, value in (("vae-binmnist-L2", -155.0), ("vae-binmnist-L20", -100.5), ("vae-binmnist-L100", -101.1)):
-        make_run(name, 1, {"valid/elbo": [(10, -200.0), (20, value)]})
-    (table,) = result_tables(measured(judge(outputs, catalog)[0], "valid/elbo"))
-    final = table.columns.index("final ↑")
-    assert [(row[0].lines[0], row[final].lines[0]) for row in table.rows if row[final].bold] == [
-        ("vae-binmnist-L20", "−100.50")
+def my_runs(outputs: Path) -> Table:
+    return tables.my_runs_table([(one, found, one.title) for one, found in judge(outputs)[0]])
+
+
+# Groups
+
+
+def test_only_runs_of_one_configuration_are_averaged(make_run: MakeRun, outputs: Path) -> None:
+    for seed in (1, 2):
+        make_run(seed=seed)
+    make_run(seed=3, changed={"model.layers": 2})
+    make_run(seed=4, changed={"trainer.log_every": 7, "device": "cuda"})  # computes the same
+    make_run(seed=5, changed={"task.compile": True})
+    found = [([run.seed for run in row.runs], row.group.words) for row in measured(outputs)]
+    assert found == [([1, 2, 4, 5], ""), ([3], "layers=2")]
+
+
+def test_other_names_are_other_groups(make_run: MakeRun, outputs: Path) -> None:
+    for name in ("kite-10", "kite-2"):
+        make_run(name)
+    assert [one.title for one, _ in judge(outputs)[0]] == ["kite-2", "kite-10"]
+
+
+def test_the_same_run_counts_once(make_run: MakeRun, outputs: Path) -> None:
+    first, second = make_run(), make_run(root=outputs / "copy")
+    (row,) = measured(outputs)
+    assert len(row.runs) == 1
+    (problem,) = judge(outputs)[1]
+    assert {problem.path, row.runs[0].path} == {first, second}
+    assert problem.reason == f"same configuration and seed as {row.runs[0].path}: counted once"
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", "running", "diverged"])
+def test_runs_that_are_not_done_are_no_part_of_a_mean(status: str, make_run: MakeRun, outputs: Path) -> None:
+    make_run(seed=1)
+    make_run(seed=2, logged={10: {"test/height": -500.0}}, status=status)
+    make_run("box-kite", 1, {10: {"test/height": -500.0}}, status=status)
+    (row,) = measured(outputs)
+    assert (row.final.n, row.final.mean) == (1, 101.0)
+    table = my_runs(outputs)
+    assert column(table, "run") == [("box-kite",), ("red-kite",)]
+    assert column(table, "value") == [(f"{status} at step 10",), ("101.00 ± 0.50",)]
+    assert [row[table.columns.index("seeds")].small for row in table.rows] == ["", f"+ {status}"]
+
+
+def test_a_running_run_is_running_and_not_failed(make_run: MakeRun, outputs: Path) -> None:
+    for seed in (1, 2):
+        make_run(seed=seed, status="running")
+    make_run(seed=3, status="failed", error="RuntimeError: the wind dropped")
+    ((one, found),) = judge(outputs)[0]
+    assert found == []
+    assert column(my_runs(outputs), "value") == [("2 running, failed at step 20",)]
+    commands = details.commands_table(one)
+    assert column(commands, "status") == [("running",), ("running",), ("failed",)]
+    assert column(commands, "note")[0] == ("step 20: valid/tilt 0.25, test/height 101",)
+    assert column(commands, "note")[2] == ("RuntimeError: the wind dropped",)
+
+
+def test_the_commands_of_a_group_repeat_every_run(make_run: MakeRun, outputs: Path) -> None:
+    make_run(seed=2, changed={"model.layers": 2}, note="The line broke.\nTwice.")
+    make_run(seed=1, changed={"model.layers": 2}, status="interrupted")
+    ((one, _),) = judge(outputs)[0]
+    table = details.commands_table(one)
+    assert column(table, "command") == [
+        ("genbench experiment=red-kite model.layers=2 seed=1",),
+        ("genbench experiment=red-kite model.layers=2 seed=2",),
     ]
-    assert column(table, "published") == [("",), ("",), ("−100.99", "−101.37")]
-    assert column(table, "verdict") == [("",), ("",), ("✓ reached", "✓ reached")]
+    assert column(table, "note")[1] == ("The line broke.", "Twice.")
+    assert {row[table.columns.index("ran")].small if "ran" in table.columns else "" for row in table.rows} == {""}
+    settings = details.settings_table(one.first)
+    assert [(row[0].lines, row[1].lines) for row in settings.rows if row[0].bold] == [(("model.layers",), ("2",))]
+    assert len(settings.rows) > 20
 
 
-def test_families_share_no_column_unless_they_are_judged_alike(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    for name, metric, protocol in (
-        ("vae-binmnist-L100", "test/log_likelihood", VAE | {"importance_samples": 200}),
-        ("vae-binmnist-L20", "test/log_likelihood", VAE | {"importance_samples": 200}),
-        ("iwae-binmnist-k50", "test/log_likelihood", VAE | {"importance_samples": 1000}),
-        ("pixelcnn-binmnist", "test/log_likelihood", VAE | {"likelihood": "exact"}),
-    ):
-        make_run(name, 1, {metric: [(20, -90.0)]}, protocol=protocol)
-    groups, _ = group([read(path) for path in find([outputs], [])], catalog)
-    (table,) = tables.families_table(groups)
-    titles = [title for title in table.columns if title.startswith("log p(x)")]
-    assert titles == ["log p(x), M = 200 ↑", "log p(x), M = 1000 ↑", "log p(x), exact ↑"]
-    filled = [[row[1].lines[0] for row in table.rows if any(row[table.columns.index(t)].lines)] for t in titles]
-    assert filled == [["vae-binmnist-L20", "vae-binmnist-L100"], ["iwae-binmnist-k50"], ["pixelcnn-binmnist"]]
-    assert set(column(table, "samples/s")) == {("7.25",)}
+# Results
 
 
-def test_seeds_that_were_judged_in_two_ways_have_two_columns(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    for seed, resize in enumerate(("bilinear", "bicubic"), 1):
-        fid = {"n_generated": 5000, "n_reference": 50000, "inception_weights": "f0de", "resize": resize}
-        protocol = {"dataset": "cifar10", "eval/fid": fid}
-        make_run("cifar10-jsd-3", seed, {"eval/fid": [(10, 30.0 * seed)]}, protocol=protocol)
-    groups, _ = group([read(path) for path in find([outputs], [])], catalog)
-    (table,) = tables.families_table(groups)
-    found = [k for k, title in enumerate(table.columns) if "FID" in title]
-    assert {table.rows[0][k].lines for k in found} == {("30.00",), ("60.00",)}
+def test_results_follow_the_order_of_the_quantities(make_run: MakeRun, outputs: Path) -> None:
+    make_run(logged={10: {"valid/tilt": 0.5}, 20: {"test/line": 7.0, "valid/tilt": 0.7, "test/height": 3.0}})
+    ((_, found),) = judge(outputs)[0]
+    assert [row.quantity for row in found] == [HEIGHT, TILT, LINE]
+    assert [row.best and row.best.mean for row in found] == [None, 0.5, None]
 
 
-def test_where_lower_is_better_the_lowest_is_bold(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    for experiment, nll in (
-        ("flow-arcs-samples-k2", 3.0),
-        ("flow-arcs-samples-k8", 2.7),
-        ("flow-arcs-samples-k32", 2.8),
-    ):
-        make_run(experiment, 1, {"test/nll": [(20, nll)]}, protocol={"dataset": "plane", "target": "arcs"})
-    (table,) = result_tables(measured(judge(outputs, catalog)[0], "test/nll"))
-    assert [row[0].lines[0] for row in table.rows if any(cell.bold for cell in row)] == ["flow-arcs-samples-k8"]
+def test_a_quantity_that_is_only_logged_needs_no_protocol(make_run: MakeRun, outputs: Path) -> None:
+    for name in ("red-kite", "box-kite"):
+        run = make_run(name, 1, {10: {"valid/tilt": 0.5}, 20: {"valid/tilt": 0.25}})
+        summary = json.loads((run / "summary.json").read_text())
+        del summary["metrics"]["valid/tilt"]["protocol"]
+        (run / "summary.json").write_text(json.dumps(summary))
+    rows = measured(outputs, "valid/tilt")
+    assert [row.protocol for row in rows] == [{}, {}]
+    assert len(list(pictures.compared_curves(rows))) == 1
 
 
-def test_an_own_run_is_judged_by_the_references_that_it_brings(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    run = make_run("vae-binmnist-L100", 1)
-    for file in ("config.yaml", "summary.json"):
-        (run / file).write_text((run / file).read_text().replace("vae-binmnist-L100", "mine"))
-    (row,) = measured(judge(outputs, catalog)[0], "valid/elbo")
-    assert (row.experiment, row.variant) == ("mine", "not an experiment of the configuration")
-    assert [comparison.verdict for comparison in row.comparisons] == ["reached", "reached"]
+def test_verdicts_are_of_the_mean_over_seeds(make_run: MakeRun, outputs: Path) -> None:
+    """−101.0, −101.4 and −102.1: the last seed alone misses −100.99 ± 0.5, their mean −101.5 too, by 0.01."""
+    references = [
+        Reference("test/height", -100.99, "one", tolerance=0.5),
+        Reference("test/height", -101.37, "two", tolerance=0.5),
+    ]
+    for seed, value in enumerate((-101.0, -101.4, -102.1), 1):
+        logged = {10: {"test/height": value + 0.3}, 20: {"test/height": value}}
+        make_run(seed=seed, logged=logged, references=references)
+    (row,) = measured(outputs)
+    assert (row.final.n, row.final.mean) == (3, pytest.approx(-101.5))
+    assert row.final.low is not None
+    assert row.best
+    assert row.best.mean == pytest.approx(-101.2)
+    assert [(c.reference.value, c.verdict) for c in row.comparisons] == [(-100.99, "missed"), (-101.37, "reached")]
+    assert row.comparisons[0].difference == pytest.approx(-0.51)
+    (table,) = tables.quantity_tables([row])
+    assert column(table, "verdict") == [("✗ missed (−0.51)", "✓ reached (−0.13)")]
 
 
-def test_a_single_seed_has_the_standard_error_over_its_split(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    error = "test/log_likelihood_standard_error"
+def test_a_published_best_value_is_held_against_the_best(make_run: MakeRun, outputs: Path) -> None:
+    reference = Reference("valid/tilt", 0.26, "someone", at="best", better="lower")
+    make_run(logged={10: {"valid/tilt": 0.26}, 20: {"valid/tilt": 0.48}}, references=[reference])
+    (row,) = measured(outputs, "valid/tilt")
+    (comparison,) = row.comparisons
+    assert (comparison.measured, comparison.verdict) == (0.26, "reached")
+    table = my_runs(outputs)
+    assert (column(table, "value"), column(table, "published")) == ([("0.260",)], [("0.260 (best)",)])
+
+
+def test_a_shortened_run_has_not_missed(make_run: MakeRun, outputs: Path) -> None:
+    reference = Reference("test/height", 200.0, "someone")
+    make_run(references=[reference], changed={"trainer.max_steps": 10})
+    make_run("box-kite", references=[reference])
+    assert column(my_runs(outputs), "verdict") == [("✗ missed (−99.00)",), ("~ shortened (−99.00)",)]
+
+
+def test_a_value_of_another_protocol_is_not_compared(make_run: MakeRun, outputs: Path) -> None:
+    same = Reference("test/height", 100.0, "one", protocol={"dataset": "arcs"})
+    other = Reference("test/height", 200.0, "two", protocol={"dataset": "sine"})
+    make_run(references=[other, same])
+    (row,) = measured(outputs)
+    assert [c.reference.source for c in row.comparisons] == ["one"]
+
+
+@pytest.mark.parametrize(("value", "told"), [(90.0, "Half of the steps."), (110.0, "")])
+def test_a_missed_value_says_why(make_run: MakeRun, outputs: Path, value: float, told: str) -> None:
+    reference = Reference("test/height", 100.0, "someone", note="Half of the steps.")
+    make_run(logged={20: {"test/height": value}}, references=[reference])
+    (table,) = tables.quantity_tables(measured(outputs))
+    assert table.rows[0][table.columns.index("verdict")].small == told
+
+
+def test_a_truth_that_is_of_a_seed_has_a_mean(make_run: MakeRun, outputs: Path) -> None:
+    for seed, truth in ((1, 100.0), (2, 104.0)):
+        make_run(seed=seed, logged={20: {"test/height": Measurement(101.0, truth=truth)}})
+    (row,) = measured(outputs)
+    assert row.truth == 102.0
+    make_run(seed=3)
+    assert measured(outputs)[0].truth is None  # unknown for one of them
+
+
+def test_a_single_seed_has_the_standard_error_over_its_split(make_run: MakeRun, outputs: Path) -> None:
     for seed in (1, 2, 3):
-        make_run("vae-binmnist-L100", seed, {"test/log_likelihood": [(20, -95.0 - seed)], error: [(20, 0.26)]})
-        (row,) = measured(judge(outputs, catalog)[0], "test/log_likelihood")
-        (table,) = result_tables([row])
-        (text,) = table.rows[0][[name.split(" ")[0] for name in table.columns].index("final")].lines
-        assert text == ("−96.00 ± 0.26", "−96.50 ± 0.26", "−97.00 [−98.00, −96.00]")[seed - 1]
-        assert ("standard error" in table.note) == (seed < 3)
-        assert row.standard_error == pytest.approx(0.26)
+        make_run(seed=seed, logged={20: {"test/height": Measurement(95.0 + seed, 0.26, 100.0)}})
+        make_run("box-kite", seed, {20: {"test/height": Measurement(90.0, 0.1)}})
+        rows = [row for row in measured(outputs) if row.group.experiment == "red-kite"]
+        (table,) = tables.quantity_tables([*rows, *rows])
+        expected = ("96.00 ± 0.26", "96.50 (96.00 … 97.00)", "97.00 [94.52, 99.48]")[seed - 1]
+        assert column(table, "final")[0] == (expected,)
+        assert ("standard error" in table.note) == (seed == 1)
+        assert rows[0].standard_error == pytest.approx(0.26)
 
 
-def test_places_of_a_sweep_are_in_their_order(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
-    for theta in (0, 0.1, 0.25, 1, 2, 10):
-        values = {"test/error": [(20, 0.1)], "test/w1": [(20, theta + 0.1)], "theory/w1": [(20, float(theta))]}
-        make_run("divergence-w1", 1, values, changed=[f"dataset.theta={theta}"], protocol={"dataset": "lines"})
-    (table,) = result_tables(measured(judge(outputs, catalog)[0], "test/w1"))
-    assert column(table, "θ") == [("0",), ("0.1",), ("0.25",), ("1",), ("2",), ("10",)]
+# Protocols
 
 
-def test_speeds_of_different_machines_have_no_mean(make_run: MakeRun, outputs: Path, catalog: Catalog) -> None:
+def test_other_protocols_are_other_rows_and_tables(make_run: MakeRun, outputs: Path) -> None:
+    """The same configuration, judged in another way: two rows, in two tables, and it is said."""
+    for seed, wind in enumerate(("west", "west", "east"), 1):
+        make_run(seed=seed, logged={20: {"test/height": Measurement(10.0 * seed, protocol={"wind": wind})}})
+    rows = measured(outputs)
+    assert [(row.protocol["wind"], row.final.mean) for row in rows] == [("west", 15.0), ("east", 30.0)]
+    (problem,) = judge(outputs)[1]
+    assert "test/height was judged in 2 ways, never averaged" in problem.reason
+    assert "arcs; split 30/20/10; wind west | arcs; split 30/20/10; wind east" in problem.reason
+    assert len(tables.quantity_tables([*rows, *rows])) == 2
+
+
+def test_no_table_mixes_protocols_or_quantities(make_run: MakeRun, outputs: Path) -> None:
+    for k, (data, wind) in enumerate(itertools.product(("arcs", "sine"), ("west", "east"))):
+        for name in ("red-kite", "box-kite"):
+            logged = {
+                10: {"valid/tilt": 0.5},
+                20: {"valid/tilt": 0.4, "test/height": Measurement(95.0, protocol={"wind": wind})},
+            }
+            make_run(name, 1, logged, protocol={"dataset": data}, changed={"model.layers": k + 1})
+    rows = [row for _, found in judge(outputs)[0] for row in found]
+    found = tables.quantity_tables(rows)
+    notes = {(table.title, table.note.split(" · ")[0]): len(table.rows) for table in found}
+    assert notes == {
+        ("mean height (m)", "arcs; wind west"): 2,
+        ("mean height (m)", "arcs; wind east"): 2,
+        ("mean height (m)", "sine; wind west"): 2,
+        ("mean height (m)", "sine; wind east"): 2,
+        ("tilt (rad)", "arcs"): 4,  # it does not depend on the wind
+        ("tilt (rad)", "sine"): 4,
+    }
+    drawn = list(pictures.compared_curves(rows))
+    assert len({picture.name for picture in drawn}) == len(drawn) == 2
+
+
+def test_curves_of_several_protocols_are_several_pictures(make_run: MakeRun, outputs: Path) -> None:
+    for name, wind in itertools.product(("red-kite", "box-kite"), ("west", "east")):
+        logged = {step: {"valid/tilt": Measurement(1 / step, protocol={"wind": wind})} for step in (10, 20)}
+        make_run(name, 1, logged, changed={"model.layers": len(wind + name)})
+        make_run(name, 1, logged, changed={"model.layers": 2 * len(wind + name)})
+    drawn = list(pictures.compared_curves(measured(outputs, "valid/tilt")))
+    assert len({picture.name for picture in drawn}) == len(drawn) == 2
+
+
+def test_a_protocol_is_told_in_a_line() -> None:
+    assert protocol_text({"wind": "west", "dataset": "arcs", "line_length": 7}) == "arcs; wind west; line length 7"
+    assert protocol_text({}) == ""
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("quantity", "best"), [(HEIGHT, "kite-3"), (dataclasses.replace(HEIGHT, better="lower"), "kite-1")]
+)
+def test_the_best_of_a_table_is_bold(quantity: Quantity, best: str, make_run: MakeRun, outputs: Path) -> None:
+    for k in (1, 2, 3):
+        make_run(f"kite-{k}", 1, {20: {"test/height": 10.0 * k}}, quantities=[quantity])
+    (table,) = tables.quantity_tables(measured(outputs))
+    assert [row[0].lines[0] for row in table.rows if any(cell.bold for cell in row)] == [best]
+
+
+def test_of_what_is_neither_good_nor_bad_nothing_is_bold(make_run: MakeRun, outputs: Path) -> None:
+    for name in ("red-kite", "box-kite"):
+        make_run(name, 1, {20: {"test/line": float(len(name))}})
+    (table,) = tables.quantity_tables(measured(outputs, "test/line"))
+    assert not any(cell.bold for row in table.rows for cell in row)
+
+
+def test_a_table_has_truth_published_values_and_verdicts(make_run: MakeRun, outputs: Path) -> None:
+    logged = {20: {"test/height": Measurement(101.0, 0.5, 104.0)}}
+    make_run(logged=logged, references=[Reference("test/height", 100.0, "Wright 1903, Table 2")])
+    (table,) = tables.quantity_tables(measured(outputs))
+    assert table.title == "mean height (m)"
+    assert table.columns == ("experiment", "seeds", "final ↑", "of a perfect kite", "published", "verdict")
+    assert [cell.lines[0] for cell in table.rows[0]] == [
+        "red-kite",
+        "1",
+        "101.00 ± 0.50",
+        "104.00",
+        "100.00",
+        "✓ reached (+1.00)",
+    ]
+    assert [cell.small for cell in table.rows[0]] == ["", "", "", "off by −3.00", "Wright 1903, Table 2", ""]
+
+
+def test_places_of_a_sweep_are_in_their_order(make_run: MakeRun, outputs: Path) -> None:
+    for layers in (10, 1, 2):
+        make_run(changed={"model.layers": layers})
+    (table,) = tables.quantity_tables(measured(outputs))
+    assert [row[0].small for row in table.rows] == ["layers=1", "layers=2", "layers=10"]
+
+
+def test_speeds_of_different_machines_have_no_mean(make_run: MakeRun, outputs: Path) -> None:
     for seed, device in enumerate(("cpu", "cpu", "H200"), 1):
-        path = make_run("vae-binmnist-L100", seed) / "summary.json"
-        summary = json.loads(path.read_text())
-        speed = {"cpu": 10.0, "H200": 1000.0}[device]
-        path.write_text(json.dumps(summary | {"device": device, "steps_per_second": speed * (1 + seed % 2)}))
-    groups, _ = group([read(path) for path in find([outputs], [])], catalog)
-    cost = tables.cost_table(groups)
-    assert column(cost, "steps/s") == [("15",), ("2,000",)]
+        speed = {"cpu": 10.0, "H200": 1000.0}[device] * (1 + seed % 2)
+        make_run(seed=seed, ended={"device": device, "steps_per_second": speed})
+    cost = tables.cost_table([one for one, _ in judge(outputs)[0]])
     assert column(cost, "device") == [("cpu",), ("H200",)]
-    (across,) = tables.families_table(groups)
-    assert (column(across, "steps/s"), column(across, "device")) == ([("15", "2,000")], [("cpu", "H200")])
+    assert column(cost, "steps/s") == [("15",), ("2,000",)]
 
 
-def test_published_values_are_drawn_where_it_is_clear_whose_they_are(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    fid = {"n_generated": 5000, "n_reference": 50000, "inception_weights": "f0de"}
-    protocol = {"dataset": "cifar10", "eval/fid": fid}
-    for name in ("cifar10-jsd-1", "cifar10-jsd-3"):
-        make_run(name, 1, {"eval/fid": [(10, 90.0), (20, 60.0)]}, protocol=protocol)
-    first, second = measured(judge(outputs, catalog)[0], "eval/fid")
-    assert pictures._published([first], "eval/fid") == [("report 000, Q2.7", 93.984)]
-    assert pictures._published([first, second], "eval/fid") == []
+def test_families_with_a_likelihood_stand_beside_each_other(make_run: MakeRun, outputs: Path) -> None:
+    """One column for each kind of value, a table for each data set, and no family without a likelihood."""
+    exact, bound = Family("Kites", likelihood="exact"), Family("Balloons", likelihood="bound: from below")
+    ceiling = Quantity("test/ceiling", "ceiling", "m", "higher", 0)
+    make_run("kite", 1, {20: {"test/height": Measurement(90.0, protocol={"wind": "none"})}}, family=exact)
+    make_run("balloon", 1, {20: {"test/ceiling": 80.0}}, family=bound, quantities=[ceiling])
+    make_run("balloon", 1, {20: {"test/ceiling": 7.0}}, family=bound, quantities=[ceiling], protocol={"dataset": "x"},
+             changed={"model.layers": 2})  # fmt: skip
+    make_run("plane", 1, {20: {"test/height": 70.0}}, family=Family("Planes"))
+    (table,) = tables.across_tables(judge(outputs)[0])
+    assert table.title == "arcs; split 30/20/10"
+    assert column(table, "family") == [("Balloons",), ("Kites",)]
+    assert column(table, "ceiling") == [("80",), ("",)]
+    assert column(table, "mean") == [("",), ("90.00",)]
+
+
+def test_a_group_is_known_by_what_was_published_or_is_true(make_run: MakeRun, outputs: Path) -> None:
+    logged = {20: {"test/height": 1.0, "valid/tilt": Measurement(2.0, truth=2.5), "test/line": 3.0}}
+    make_run("kite-1", 1, {20: {"test/height": 1.0}})
+    make_run("kite-2", 1, logged)
+    make_run("kite-3", 1, logged, references=[Reference("test/line", 3.0, "someone")])
+    table = my_runs(outputs)
+    assert column(table, "value") == [("1.00",), ("2.000",), ("3.0",)]
+    assert column(table, "published") == [("",), ("2.500",), ("3.0",)]
+    assert [row[2].small for row in table.rows] == ["mean height (m) ↑", "tilt (rad) ↓", "length of the line (m)"]
+    assert [row[0].link for row in table.rows] == ["kite-1", "kite-2", "kite-3"]
+
+
+def test_published_values_are_drawn_where_it_is_clear_whose_they_are(make_run: MakeRun, outputs: Path) -> None:
+    for name in ("kite-1", "kite-2"):
+        make_run(name, references=[Reference("test/height", 100.0, "someone")])
+    first, second = measured(outputs)
+    assert pictures._published([first]) == [("someone", 100.0)]
+    assert pictures._published([first, second]) == []
     other = dataclasses.replace(second, comparisons=())
-    assert pictures._published([first, other], "eval/fid") == [("cifar10-jsd-1, report 000, Q2.7", 93.984)]
+    assert pictures._published([first, other]) == [("kite-1, someone", 100.0)]
+
+
+def test_only_a_run_that_has_not_ended_has_its_curves_drawn_here(make_run: MakeRun, outputs: Path) -> None:
+    logged = {step: {"valid/tilt": 1 / step} for step in (10, 20)}
+    make_run("kite-1", 1, logged, status="running")
+    make_run("kite-2", 1, logged)
+    drawn = [[picture.name for picture in pictures.own_curves(one, one.title)] for one, _ in judge(outputs)[0]]
+    assert drawn == [["kite-1-curves.png"], []]
+
+
+# Published values
+
+
+def test_all_published_values_are_those_that_hydra_composes() -> None:
+    names = sorted(path.stem for path in (compose.CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
+    composed = {name: compose.experiment(name) for name in names}
+    expected = {name: config.reference for name, config in composed.items() if config and config.reference}
+    assert None not in composed.values()
+    assert {entry.experiment: list(entry.references) for entry in published()} == expected
+
+
+def test_values_that_were_compared_are_not_missing(make_run: MakeRun, outputs: Path) -> None:
+    everything = published()
+    chosen = next(entry for entry in everything if len(entry.references) > 1)
+    told, *others = chosen.references
+    left = missing(everything, {(chosen.experiment, told.metric, told.label)})
+    assert [entry for entry in left if entry.experiment == chosen.experiment] == [
+        dataclasses.replace(chosen, references=tuple(others))
+    ]
+    assert len(left) == len(everything)
+    rows = tables.published_table(left).rows
+    assert len(rows) == sum(len(entry.references) for entry in everything) - 1
+
+
+def test_published_values_are_printed_as_they_were_published() -> None:
+    values = (-100.99, 0.0123456, 5e-5, 1234567.0)
+    entry = dataclasses.replace(published()[0], references=tuple(Reference("m", v, "s") for v in values))
+    table = tables.published_table([entry])
+    assert column(table, "published") == [("−100.99",), ("0.0123456",), ("5e−05",), ("1234567",)]
+
+
+# Cells
 
 
 def test_numbers() -> None:
@@ -462,43 +405,35 @@ def test_numbers() -> None:
     assert number(None) == ""
     assert number(0.0, 3) == "0.000"
     assert number(float("nan"), 2) == "not finite"
+    assert [number(value) for value in (999.4, 999.9, 12345.6, 2e6)] == ["999", "1,000", "12,346", "2e+06"]
+    assert (signed(0.5, 2), signed(-0.5, 2), signed(0.0, 2)) == ("+0.50", "−0.50", "0.00")
+    assert [duration(seconds) for seconds in (None, 14.2, 192, 9360)] == ["", "14.2 s", "3.2 min", "2.6 h"]
 
 
 def test_markdown_escapes_what_would_be_markup() -> None:
-    table = Table("a|b", "", ("x_y",), ((tables.Cell(("<b>|*",)),),))
-    assert tables.markdown(table).splitlines()[-1] == r"| \<b\>\|\* |"
-    assert tables.markdown(table).splitlines()[2] == r"| x\_y |"
+    table = Table("", "", ("x_y", "n"), ((Cell(("<b>|*",)), text("`a`\nb", "c", small="~d~")),))
+    assert markdown(table).splitlines() == [r"| x\_y | n |", "|---|---|", r"| \<b\>\|\* | \`a\` b<br>c<br>\~d\~ |"]
 
 
-@pytest.mark.parametrize(("value", "told"), [(-120.0, "Half of the steps."), (-90.0, "")])
-def test_a_missed_value_says_why(make_run: MakeRun, outputs: Path, catalog: Catalog, value: float, told: str) -> None:
-    make_run("vae-binmnist-L100", 1, {"valid/elbo": [(10, value)]})
-    (row,) = measured(judge(outputs, catalog)[0], "valid/elbo")
-    noted = [
-        dataclasses.replace(c, reference=dataclasses.replace(c.reference, note="Half of the steps."))
-        for c in row.comparisons
-    ]
-    (table,) = result_tables([dataclasses.replace(row, comparisons=tuple(noted))])
-    assert table.rows[0][table.columns.index("verdict")].small == told
+def test_columns_without_a_value_are_left_out() -> None:
+    table = Table("", "", ("a", "b", "c"), ((text("1"), text(), text(small="x")), (text("2"), text(), text())))
+    assert table.without_empty_columns().columns == ("a", "c")
 
 
-def test_published_values_of_another_binarization_have_a_table_of_their_own(
-    make_run: MakeRun, outputs: Path, catalog: Catalog
-) -> None:
-    """Run or not run: −84.78 is of dynamic binarization, −86.82 of the fixed one."""
-    make_run("vae-binmnist-L100", 1)
-    for ran in (False, True):
-        if ran:
-            make_run("iwae-binmnist-k50", 1, {"test/log_likelihood": [(10, -90.0)]}, protocol=VAE)
-        rows = [
-            row for row in judge(outputs, catalog)[0] if row.experiment == "iwae-binmnist-k50" and row.comparisons
-        ]
-        told = {
-            c.reference.value: (c.verdict, row.protocol["dataset"], row.variant)
-            for row in rows
-            for c in row.comparisons
-        }
-        assert told == {
-            -86.82: ("missed" if ran else "not run", "binmnist", ""),
-            -84.78: ("not run", "binmnist-dynamic", "dataset.name binmnist-dynamic"),
-        }
+# Whose names are known
+
+
+def test_the_report_knows_no_metric_and_no_family() -> None:
+    from genbench.registry import known, lookup
+
+    families = {lookup("task", name).family for name in known("task")}  # type: ignore[attr-defined]
+    named: list[Any] = [getattr(lookup("task", name), "quantities", ()) for name in known("task")]
+    metrics = {quantity.name for quantities in named if isinstance(quantities, Sequence) for quantity in quantities}
+    assert len(metrics) > 10
+    sources = [*Path(tables.__file__).parent.glob("*.*"), Path(tables.__file__).parents[1] / "commands" / "report.py"]
+    words = {*metrics, *(family.title for family in families), "train/", "valid/", "test/", "eval/", "theory/"}
+    found: Mapping[str, list[str]] = {
+        path.name: [word for word in words if word in path.read_text(encoding="utf-8")] for path in sources
+    }
+    assert {name: words for name, words in found.items() if words} == {}
+    assert KITES not in families
