@@ -19,13 +19,11 @@ from genbench import identity
 from genbench.config import Config
 from genbench.engine import device as devices
 from genbench.engine.measurement import verdict
+from genbench.engine.rundir import SCHEMA
 from genbench.engine.task import Samples, Task
 from genbench.engine.trainer import Trainer
 
-__all__ = ["SCHEMA", "after", "before"]
-
-SCHEMA = 2
-"""Number of the layout; 1 had no meaning beside its numbers, and no number."""
+__all__ = ["after", "before"]
 
 SAMPLED = 64  # images whose drawing is timed
 PACKAGES = ("genbench", "torch", "torchvision", "numpy", "hydra-core")

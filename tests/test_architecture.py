@@ -12,13 +12,15 @@ from draw_architecture import floors, imports, modules, read_graph, room_of
 
 # What a module may import of genbench, by its room: its package, or its name at the top level.
 # docs/architecture.svg draws what they do import.
-GROUND = {"errors", "registry", "functional"}
+GROUND = {"errors", "naming", "registry", "functional"}
 ALLOWED = {
     "errors": set(),
-    "registry": {"errors"},
+    "naming": set(),
+    "registry": {"errors", "naming"},
     "functional": set(),
-    "config": {"errors", "registry"},
-    "compose": {"errors", "registry", "config"},
+    "config": {"errors", "naming", "registry"},
+    "identity": {"config", "registry"},
+    "compose": {"errors", "naming", "registry", "config"},
     "bijections": GROUND,
     "data": GROUND,
     "figures": GROUND,
@@ -29,11 +31,13 @@ ALLOWED = {
     "models": GROUND | {"bijections", "engine"},
     "metrics": GROUND | {"data", "engine"},
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
-    "run": GROUND | {"compose", "config", "engine", "tasks"},
-    "sweeps": {"engine", "registry"},
-    "report": {"compose", "config", "engine", "errors", "figures", "registry"},
-    "commands": {"bijections", "compose", "config", "engine", "errors", "figures", "registry", "report"}
-    | {"run", "sweeps"},
+    "summary": {"config", "engine", "identity"},
+    "run": GROUND | {"compose", "config", "engine", "figures", "identity", "summary", "tasks"},
+    "loaded": {"compose", "config", "engine", "errors", "run"},
+    "sweeps": {"engine", "loaded", "registry"},
+    "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
+    "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
+    | {"loaded", "run", "sweeps"},
     "train": {"commands", "compose", "errors", "run", "sweeps"},
 }
 

@@ -121,7 +121,7 @@ def _compose(
 ) -> Report:
     sweeps = pictures.sweep_pictures(runs, problems)
     keys: set[str] = set()
-    families = [
+    sections = [
         _family_section(
             f"family-{_anchor(name, keys)}",
             name,
@@ -130,6 +130,7 @@ def _compose(
         )
         for name in dict.fromkeys(one.family.title for one, _, _ in rows)
     ]
+    families = [section for section in sections if section.compares]
     compared = {
         (one.experiment, c.reference.metric, c.reference.label)
         for one, found, _ in rows

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["load_newest", "save", "write_atomically"]
+__all__ = ["load_newest", "save"]
 
 
 def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -39,16 +39,6 @@ def load_newest(directory: Path) -> tuple[dict[str, Any] | None, list[Path]]:
             return torch.load(path, map_location="cpu", weights_only=True), damaged
         damaged.append(path)
     return None, damaged
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file atomically: a reader sees the old text or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _newest_first(directory: Path) -> list[Path]:

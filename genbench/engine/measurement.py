@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from genbench.config import Reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Better", "Family", "Measurement", "Quantity", "agree", "mean_over", "values_of", "verdict"]
 

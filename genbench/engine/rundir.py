@@ -12,10 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from genbench.engine.checkpoint import write_atomically
 from genbench.errors import ConfigError, RunLocked
 
-__all__ = ["FINISHED", "RunDirectory", "to_json"]
+__all__ = ["FINISHED", "SCHEMA", "RunDirectory", "to_json"]
+
+SCHEMA = 2
+"""Number of the layout of `summary.json`; the first had no number, and no meaning beside its values."""
 
 FINISHED = ("done", "diverged")
 """Statuses that starting the same run again does not change."""
@@ -67,17 +69,27 @@ class RunDirectory:
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "pid": os.getpid(),
         }
-        write_atomically(self.path / "status.json", to_json(row | details))
+        _write_atomically(self.path / "status.json", to_json(row | details))
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        _write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        write_atomically(self.path / "summary.json", to_json(summary))
+        _write_atomically(self.path / "summary.json", to_json(summary))
 
     def read_summary(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
         return found
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file atomically: a reader sees the old text or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def to_json(value: Any) -> str:

@@ -126,8 +126,8 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
+        return f"{seconds:.3g}\u00a0s"
+    return f"{seconds / 60:.3g}\u00a0min" if seconds < 6000 else f"{seconds / 3600:.3g}\u00a0h"
 
 
 def markdown(table: Table) -> str:

@@ -47,6 +47,11 @@ class FamilySection:
     runs: list[RunSection]
     cost: Table
 
+    @property
+    def compares(self) -> bool:
+        """There is something that the sections of its runs do not show."""
+        return bool(self.tables or self.curves or self.sweeps or len(self.runs) > 1)
+
 
 @dataclass(frozen=True)
 class Report:

@@ -21,6 +21,7 @@ from genbench.report.statistics import FEWEST, confidence_interval
 
 __all__ = ["Picture", "compared_curves", "cover", "own_curves", "own_pictures", "sweep_pictures", "thumbnail"]
 
+LONGEST_NAME = 34  # characters that a margin has room for
 THUMBNAIL = 240  # pixels: twice the width at which it is shown
 STAGES = {"start": "before training", "middle": "half way", "end": "after training"}
 
@@ -129,11 +130,12 @@ def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
         size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
         for start in range(0, len(rows) if len(rows) > 1 else 0, size):
             part = rows[start : start + size]
-            bands = [_band(_shortened(row.group.title), row.runs, quantity.name) for row in part]
+            names = _names([row.group for row in part])
+            bands = [_band(name, row.runs, quantity.name) for name, row in zip(names, part, strict=True)]
             data = rows[0].protocol.get("dataset", "")
             figure = overlaid_curves([band for band in bands if band], label, _published(part), data)
             name = f"{rows[0].group.family.title}-{quantity.name}-{next(number)}"
-            yield _drawn(name, f"{label} over training: {', '.join(row.group.experiment for row in part)}", figure)
+            yield _drawn(name, f"{label} over training: {', '.join(row.group.title for row in part)}", figure)
 
 
 def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:
@@ -146,9 +148,15 @@ def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:
     return list(found.items())[:2]
 
 
-def _shortened(words: str) -> str:
-    """Short enough for a margin."""
-    return words if len(words) <= 34 else f"{words[:33]}…"
+def _names(groups: Sequence[Group]) -> list[str]:
+    """What tells groups apart, short enough for a margin."""
+    if len({one.experiment for one in groups}) == 1:
+        names = [one.words or one.experiment for one in groups]
+    elif len({one.words for one in groups}) == 1:
+        names = [one.experiment for one in groups]
+    else:
+        names = [one.title for one in groups]
+    return [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
 
 
 def _band(label: str, runs: Sequence[Run], metric: str) -> Band | None:

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple, get_args
 
 from genbench.config import Reference
 from genbench.engine.measurement import Better, Family, Quantity
-from genbench.engine.rundir import FINISHED
+from genbench.engine.rundir import FINISHED, SCHEMA
 from genbench.errors import ConfigError
 from genbench.identity import words
 from genbench.naming import natural
-from genbench.summary import SCHEMA
 
 __all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
 

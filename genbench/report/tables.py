@@ -75,7 +75,7 @@ def _state(one: Group) -> str:
 
 def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]]) -> Table:
     """One row for each group (with its results and the anchor of its section): the first thing that is looked at."""
-    columns = ("run", "seeds", "value", "published or true", "verdict", "time")
+    columns = ("run", "seeds", "value", "compared with", "verdict", "time")
     rows = []
     for one, results, anchor in groups:
         told = headline(results)

@@ -16,6 +16,8 @@ __all__ = ["SampledTask", "StagedSamples"]
 class StagedSamples(Task):
     """Samples drawn at each stage of training from the same random numbers, and remembered."""
 
+    cover = "samples/generated-end.png"
+
     _samples: dict[str, Tensor]
     """Stage → what `_draw_samples` returned then."""
 

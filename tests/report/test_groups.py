@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kites import HEIGHT, KITES, LINE, TILT
 
 from genbench import compose
 from genbench.config import Reference
@@ -19,7 +20,6 @@ from genbench.report.cells import Cell, Table, duration, markdown, number, signe
 from genbench.report.groups import Group, Result, group, protocol_text, results
 from genbench.report.published import missing, published
 from genbench.report.reading import Problem, find, read
-from kites import HEIGHT, KITES, LINE, TILT
 
 MakeRun = Callable[..., Path]
 

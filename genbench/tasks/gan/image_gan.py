@@ -67,7 +67,6 @@ class ImageGan(StagedSamples, Adversarial):
         Quantity("test/classes", "classes among the samples", better="higher", decimals=1),
         Quantity("test/recognized", "samples that a classifier recognizes, share", better="higher", decimals=3),
     )
-    cover = "samples/generated-end.png"
 
     def __init__(
         self,

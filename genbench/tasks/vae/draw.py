@@ -49,8 +49,6 @@ class Variational(VaeJudging):
     several seconds; its noise differs from the eager one.
     """
 
-    cover = "samples/generated-end.png"
-
     @torch.no_grad()
     def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
         """[count, C, H, W] in [0, 1], of latents of the prior: mean images, or a PixelVAE's samples.
