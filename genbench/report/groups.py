@@ -6,10 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from genbench.config import Reference
-from genbench.engine.measurement import Family, Quantity, verdict
+from genbench.engine.measurement import Better, Family, Quantity, verdict
 from genbench.identity import without
 from genbench.naming import natural
 from genbench.report.reading import Problem, Run
@@ -108,7 +108,7 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
     """What a group has measured, in the order of its quantities; and warnings where protocols are mixed."""
     rows: list[Result] = []
     problems: list[Problem] = []
-    for quantity in one.first.quantities if one.done else []:
+    for quantity in _quantities(one.first) if one.done else []:
         by_protocol: dict[str, list[Run]] = {}
         for run in one.done:
             if run.value(quantity.name) is not None:
@@ -120,6 +120,16 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
             reason = f"{one.title}: {quantity.name} was judged in {len(by_protocol)} ways, never averaged: {texts}"
             problems.append(Problem(one.first.path.parent, reason))
     return rows, problems
+
+
+def _quantities(run: Run) -> list[Quantity]:
+    """Those of its task, and whatever else was published."""
+    named = {quantity.name: quantity for quantity in run.quantities}
+    for reference in run.references:
+        named.setdefault(
+            reference.metric, Quantity(reference.metric, reference.metric, better=cast(Better, reference.better))
+        )
+    return list(named.values())
 
 
 def _row(one: Group, quantity: Quantity, runs: list[Run]) -> Result:
