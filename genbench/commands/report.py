@@ -81,7 +81,8 @@ def _report(roots: Sequence[Path], out: Path, title: str) -> None:
             f"no runs in {', '.join(map(str, roots))}", "name directories that hold runs, such as outputs"
         )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         job = bar.add_task("reading runs", total=len(paths))
         runs: list[Run] = []
         for path in paths:

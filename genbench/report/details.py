@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from genbench.report.cells import (
-    ARROWS,
-    Cell,
-    Table,
-    estimate_text,
-    how_to_read,
-    number,
-    numeric,
-    quantity_title,
-    text,
-)
+from genbench.report.cells import Cell, Table, estimate_text, how_to_read, number, numeric, text
 from genbench.report.groups import Group, Result, protocol_text
 from genbench.report.reading import Run
 
@@ -27,7 +16,7 @@ def values_table(results: Sequence[Result]) -> Table:
     columns = ("quantity", "final", "best", "truth", "protocol")
     rows = tuple(
         (
-            text(f"{quantity_title(row.quantity)} {ARROWS[row.quantity.better]}".strip()),
+            text(f"{row.quantity.title} {row.quantity.arrow}".strip()),
             numeric(estimate_text(row.final, row.quantity.decimals, row.standard_error)),
             numeric(estimate_text(row.best, row.quantity.decimals)),
             numeric(number(row.truth, row.quantity.decimals)),
@@ -70,11 +59,10 @@ def settings_table(run: Run) -> Table:
     """All settings that decide what a run computes."""
     changed = run.summary["changes"]
     rows = tuple(
-        (Cell((key,), kind="code", bold=key in changed), Cell((_written(value),), kind="wide", bold=key in changed))
+        (
+            Cell((key,), kind="code", bold=key in changed),
+            Cell(("null" if value is None else str(value),), kind="wide", bold=key in changed),
+        )
         for key, value in run.summary["settings"].items()
     )
     return Table("Settings", "changed ones bold", ("key", "value"), rows)
-
-
-def _written(value: Any) -> str:
-    return "null" if value is None else str(value)

@@ -126,16 +126,17 @@ def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
             charts.setdefault(key, []).append(row)
     for rows in charts.values():
         quantity = rows[0].quantity
-        label = f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label
         size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
         for start in range(0, len(rows) if len(rows) > 1 else 0, size):
             part = rows[start : start + size]
             names = _names([row.group for row in part])
             bands = [_band(name, row.runs, quantity.name) for name, row in zip(names, part, strict=True)]
             data = rows[0].protocol.get("dataset", "")
-            figure = overlaid_curves([band for band in bands if band], label, _published(part), data)
+            figure = overlaid_curves([band for band in bands if band], quantity.title, _published(part), data)
             name = f"{rows[0].group.family.title}-{quantity.name}-{next(number)}"
-            yield _drawn(name, f"{label} over training: {', '.join(row.group.title for row in part)}", figure)
+            yield _drawn(
+                name, f"{quantity.title} over training: {', '.join(row.group.title for row in part)}", figure
+            )
 
 
 def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:

@@ -21,18 +21,8 @@ from genbench.naming import natural
 __all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
 
 STATES = ("running", "done", "failed", "diverged", "interrupted")
-BEGUN = {
-    "name": str,
-    "seed": int,
-    "title": str,
-    "changes": dict,
-    "settings": dict,
-    "family": dict,
-    "quantities": list,
-    "curves": dict,
-    "cover": str,
-    "versions": dict,
-}
+TEXTS, MAPPINGS = ("name", "title", "cover"), ("changes", "settings", "family", "curves", "versions")
+BEGUN = {"seed": int, "quantities": list, **dict.fromkeys(TEXTS, str), **dict.fromkeys(MAPPINGS, dict)}
 """What `summary.json` holds from the start of a run on."""
 
 ENDED = {"status": str, "step": int, "shortened": bool, "metrics": dict, "reference": list, "wall_seconds": float}
@@ -165,7 +155,8 @@ def read(path: Path) -> Run:
         raise Damaged(f"status.json: status {status['status']!r} at step {status['step']!r}")
     summary = _mapping(path / "summary.json")
     if summary.get("schema") != SCHEMA:
-        raise Damaged(f"summary.json was written by another version of genbench: repeat {_command(summary)}")
+        command = summary.get("command") or "the run"
+        raise Damaged(f"summary.json was written by another version of genbench: repeat {command}")
     ended = status["status"] in FINISHED
     expected = BEGUN | ENDED if ended else BEGUN
     wrong = [key for key, kind in expected.items() if not isinstance(summary.get(key), kind)]
@@ -183,10 +174,6 @@ def read(path: Path) -> Run:
     if ended:
         _check_values(run)
     return run
-
-
-def _command(summary: Mapping[str, Any]) -> str:
-    return str(summary.get("command") or "the run")
 
 
 def _mapping(path: Path, *keys: str) -> dict[str, Any]:

@@ -56,11 +56,7 @@ def confidence_interval(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray
     Should Know About the Bootstrap"): it follows skewed values, and its quantiles lie as far out as those of t, since
     plain percentiles are too narrow for few values.
 
-    Args:
-        values: [n, …], n ≥ 2; entries of the same index along the first axis belong together.
-
-    Returns:
-        Lower and upper ends, […] each.
+    `values` are [n, …], n ≥ 2, entries of the same index along the first axis belonging together; the ends […] each.
     """
     array = np.asarray(values, dtype=np.float64)
     n = len(array)
