@@ -74,7 +74,7 @@ def _run_record(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "changes": run.summary["changes"],
         "status": run.state,
-        "step": run.status["step"],
+        "step": run.step,
         "last_line": run.last_line,
         **{key: run.summary.get(key) for key in (*REPEAT, *COSTS)},
     }

@@ -101,16 +101,25 @@ class Run:
         return None if found is None else float(found)
 
     @property
+    def logged(self) -> int:
+        """The last step that is in the logs."""
+        return max((points[-1].step for points in self.curves.values()), default=0)
+
+    @property
+    def step(self) -> int:
+        """How far it is: the status of a running run tells where it was started."""
+        return max(int(self.status["step"]), self.logged)
+
+    @property
     def last_line(self) -> str:
         """What the run said last: its error, or the last values that it logged."""
         error = str(self.status.get("error") or "").strip().splitlines()
         if error:
             return error[-1]
-        step = max((points[-1].step for points in self.curves.values()), default=None)
-        if step is None:
+        if not self.curves:
             return "nothing logged"
-        last = {name: points[-1].value for name, points in self.curves.items() if points[-1].step == step}
-        return f"step {step}: " + ", ".join(f"{name} {value:.6g}" for name, value in last.items())
+        last = {name: points[-1].value for name, points in self.curves.items() if points[-1].step == self.logged}
+        return f"step {self.logged}: " + ", ".join(f"{name} {value:.6g}" for name, value in last.items())
 
 
 def find(roots: Iterable[Path], problems: list[Problem]) -> list[Path]:
@@ -162,14 +171,13 @@ def read(path: Path) -> Run:
     wrong = [key for key, kind in expected.items() if not isinstance(summary.get(key), kind)]
     if wrong:
         raise Damaged(f"summary.json has no proper {', '.join(wrong)}")
-    curves = _curves(path / "metrics.jsonl", str(status["status"]))
-    last = max((points[-1].step for points in curves.values()), default=0)
+    run = Run(path, status, summary, _curves(path / "metrics.jsonl", str(status["status"])))
+    last = run.logged
     if status["status"] == "done" and last != status["step"]:
         raise Damaged(f"metrics.jsonl ends at step {last}, but status.json says done at step {status['step']}")
     # "running" and "failed" may tell where the run was started: at a checkpoint from before the last rows.
     if status["status"] not in ("running", "failed") and last > status["step"]:
         raise Damaged(f"metrics.jsonl goes on to step {last}, but status.json ends at step {status['step']}")
-    run = Run(path, status, summary, curves)
     _check_meaning(run)
     if ended:
         _check_values(run)

@@ -40,7 +40,7 @@ def _state(one: Group) -> str:
     states = [run.state for run in one.others]
     found = [f"{states.count(state)} {state}" if len(states) > 1 else state for state in dict.fromkeys(states)]
     if one.others and not one.done:
-        return f"{', '.join(found)} at step {one.first.status['step']:,}"
+        return f"{', '.join(found)} at step {one.first.step:,}"
     return ", ".join(f"+ {state}" for state in found)
 
 

@@ -96,7 +96,7 @@ def make_run(outputs: Path) -> MakeRun:
                 )
                 after = summary.after(begun, config, published, cast(Trainer, trainer), status, note or error)
                 run.write_summary(after | {"peak_memory_mib": 900.0, "finished": "2026-01-01"} | dict(ended or {}))
-            run.set_status(status, last, **({"error": error} if error else {}))
+            run.set_status(status, 0 if status == "running" else last, **({"error": error} if error else {}))
         return run.path
 
     return make
