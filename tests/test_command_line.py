@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from genbench.compose import CONFIG_DIRECTORY, GROUPS
+from genbench.engine.trainer import Trainer
 
 Genbench = Callable[..., int]
 QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
@@ -77,7 +78,7 @@ def test_bad_input(
 def test_a_run_leaves_its_directory(genbench: Genbench, tmp_path: Path) -> None:
     assert genbench(*QUICK, "seed=4") == 0
     (run,) = (tmp_path / "outputs" / "dirac-w1-1").iterdir()
-    assert run.name.startswith("seed4-")
+    assert run.name.startswith("max_steps=2,seed=4-")
     assert {path.name for path in run.iterdir()} >= {
         "config.yaml",
         "status.json",
@@ -90,7 +91,9 @@ def test_a_run_leaves_its_directory(genbench: Genbench, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
     status, summary = (json.loads((run / name).read_text()) for name in ("status.json", "summary.json"))
     assert (status["status"], status["step"]) == ("done", 2)
-    assert summary["metrics"]["eval/distance"].keys() == {"final", "best"}
+    assert summary["schema"] == 2
+    assert summary["metrics"]["eval/distance"].keys() == {"final", "best", "protocol"}
+    assert "protocol" not in summary  # each value has its own
     assert [row["verdict"] for row in summary["reference"]] == ["reached", "reached"]
     assert summary["versions"]["torch"]
     assert summary["device"]
@@ -133,6 +136,37 @@ def test_the_run_directory_depends_on_what_is_computed_and_not_on_paths(genbench
     elsewhere = {path.name for path in (tmp_path / "elsewhere" / "dirac-w1-1").iterdir()}
     assert len(ours) == 2
     assert elsewhere < ours
+
+
+def test_a_run_says_what_it_is_from_its_start(
+    genbench: Genbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that one that fails can be told from others, too."""
+
+    def fail(trainer: Trainer) -> None:
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", fail)
+        assert genbench(*QUICK) == 1
+    (path,) = tmp_path.glob("outputs/*/*/summary.json")
+    begun = json.loads(path.read_text())
+    assert json.loads(path.with_name("status.json").read_text())["status"] == "failed"
+    assert genbench(*QUICK) == 0
+    ended = json.loads(path.read_text())
+    end = {"status", "note", "step", "metrics", "reference", "steps_per_second", "wall_seconds", "finished"}
+    assert end <= ended.keys() - begun.keys()
+    assert {"schema", "title", "changes", "settings", "family", "quantities", "curves", "cover"} <= begun.keys()
+    assert ended | begun == ended
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_options_may_stand_anywhere(genbench: Genbench, tmp_path: Path, place: int) -> None:
+    """Hydra alone takes no overrides on both sides of an option."""
+    words = [*QUICK, "seed=1,2"]
+    words.insert(place, "-m")
+    assert genbench(*words) == 0
+    assert len(list((tmp_path / "outputs" / "dirac-w1-1").iterdir())) == 2
 
 
 def test_a_sweep_goes_on_after_a_diverged_job(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from genbench import config as schema
-from genbench import registry
+from genbench import identity, registry
 from genbench.compose import configuration
-from genbench.config import fingerprint, identity
+from genbench.identity import fingerprint, settings
 
 EXPERIMENT = "experiment=vae-mnist5k"
 
@@ -40,13 +40,18 @@ PINNED = {
         "trainer.keep_checkpoints=9",
         "data_root=elsewhere",
         "output_root=elsewhere",
-        "metrics.inception_weights=elsewhere",
         "reference=[]",
         "optimizer.lr=0.001",  # what it is anyway
     ],
 )
 def test_a_run_resumes_whatever_does_not_decide_its_numbers(word: str) -> None:
     assert fingerprint(configuration(EXPERIMENT, word)) == fingerprint(configuration(EXPERIMENT))
+
+
+def test_where_inception_lies_does_not_decide_the_numbers() -> None:
+    experiment = "experiment=cifar10-jsd-3"
+    there = configuration(experiment, "task.inception_weights=elsewhere")
+    assert fingerprint(there) == fingerprint(configuration(experiment))
 
 
 @pytest.mark.parametrize(
@@ -91,10 +96,11 @@ def test_a_new_option_leaves_fingerprints_as_they_were(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(registry, "parameters", more)
     longer = dataclasses.make_dataclass("Longer", [("fresh", int, 5)], bases=(schema.TrainerConfig,))
-    monkeypatch.setattr(schema, "TrainerConfig", longer)
+    for module in (schema, identity):
+        monkeypatch.setattr(module, "TrainerConfig", longer)
     config = configuration(EXPERIMENT)
-    assert identity(config)["model.fresh"] == [1, 2]
-    assert identity(config)["trainer.fresh"] == 5
+    assert settings(config)["model.fresh"] == [1, 2]
+    assert settings(config)["trainer.fresh"] == 5
     assert fingerprint(config) == before
     for word in ("+model.fresh=[1]", "+trainer.fresh=6"):
         assert fingerprint(configuration(EXPERIMENT, word)) != before

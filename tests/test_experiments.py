@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from shared import EXPERIMENTS, smaller
 
 from genbench import registry
-from genbench.compose import CONFIG_DIRECTORY, compose_experiment
+from genbench.compose import CONFIG_DIRECTORY, configuration
 
 CHOICES = sorted(path for group in registry.PACKAGES for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
+
+# What a chart would show if the run had it: a penalty, FID during training.
+MAYBE = {"train/penalty", "eval/fid_in_hundreds"}
 
 
 @pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
@@ -25,18 +29,37 @@ def test_two_steps(genbench: Callable[..., int], tmp_path: Path, experiment: str
     (run,) = (tmp_path / "outputs" / experiment).iterdir()  # so it bears its own name
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("done", 2)
-    if summary["protocol"]["dataset"] != "lines":  # its picture needs a sweep
-        assert list((run / "figures").glob("*.png"))
-    for reference in compose_experiment(experiment)["reference"]:
-        assert summary["metrics"][reference["metric"]][reference.get("at", "final")]["value"] is not None
+    assert list((run / "figures").glob("*.png"))
+    metrics = summary["metrics"]
+    for reference in configuration(f"experiment={experiment}").reference:
+        assert metrics[reference.metric][reference.at]["value"] is not None
+    assert summary["family"]["title"]
+    names = [quantity["name"] for quantity in summary["quantities"]]
+    assert len(set(names)) == len(names)
+    headline = next(name for name in names if name in metrics)
+    assert metrics[headline]["protocol"]["dataset"]  # so it was measured, not logged by a training step
+    assert not summary["cover"] or (run / summary["cover"]).is_file()
+    for title, curves in summary["curves"].items():
+        assert metrics.keys() & set(curves), title
+        assert set(curves) - metrics.keys() <= MAYBE
 
 
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_a_choice_lists_every_parameter_of_its_component(path: Path) -> None:
     """So that each can be overridden without `+`, and the YAML shows what there is."""
-    written = yaml.safe_load(path.read_text())
+    written = composed(path)
     component = registry.lookup(path.parent.name, written.pop("name"))
     assert list(written) == list(registry.parameters(component))
+
+
+def composed(path: Path) -> dict[str, Any]:
+    """A choice's own settings, then what it takes over from others of its group."""
+    own = yaml.safe_load(path.read_text())
+    defaults = own.pop("defaults", ["_self_"])
+    assert defaults[-1] == "_self_"  # or it would be overruled
+    for name in reversed(defaults[:-1]):
+        own |= {key: value for key, value in composed(path.with_stem(name)).items() if key not in own}
+    return own
 
 
 @pytest.mark.parametrize("group", registry.PACKAGES)

@@ -1,9 +1,9 @@
 """`genbench-figures`: pictures of finished runs, from their checkpoints, without training.
 
-genbench-figures redraw outputs/vae-mnist5k/seed1-…          every final picture again
-genbench-figures animate outputs/dirac-w1-3/seed1-…          a Dirac-GAN's trajectory, or samples on their way through
+genbench-figures redraw outputs/vae-mnist5k/*seed=1-…        every final picture again
+genbench-figures animate outputs/dirac-w1-3/*seed=1-…        a Dirac-GAN's trajectory, or samples on their way through
                                                              a planar flow, as a GIF
-genbench-figures sample outputs/pixelcnn-mnist5k/seed1-…     new images from any model of images, with a progress bar
+genbench-figures sample outputs/pixelcnn-mnist5k/*seed=1-…   new images from any model of images, with a progress bar
 genbench-figures sweep outputs/divergence-w1                 runs together, as at the end of a sweep
 genbench-figures sweep outputs/dirac-*                       Dirac-GANs without and with averaging, in pairs
 genbench-figures planar-maps                                 what single planar maps do to a normal distribution
@@ -28,7 +28,7 @@ from genbench.errors import ConfigError, GenbenchError
 from genbench.figures.flows import planar_maps
 from genbench.figures.grids import image_grid
 from genbench.loaded import LoadedRun
-from genbench.run import make_logbook
+from genbench.run import draw_curves, make_logbook
 
 __all__ = ["main"]
 
@@ -77,8 +77,11 @@ def _redraw(options: argparse.Namespace) -> None:
     task = run.task()
     logbook = make_logbook(run.checked(), run.directory, task)
     logbook.read()
+    logbook.measurements = run.measurements()
     for name, figure in task.figures("end", logbook).items():
         print(logbook.save_figure(name, figure, "end"))
+    if path := draw_curves(task, logbook):
+        print(path)
 
 
 def _animate(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ class Quantity:
     """A metric as tables and pictures name it.
 
     Attributes:
-        name: of the metric, such as "test/elbo".
+        name: of the metric: on what it is measured, a slash, and what.
         unit: such as "nats"; empty for pure numbers.
         better: which way is better; only then a best value is remembered.
         decimals: digits after the point; None for three significant digits.

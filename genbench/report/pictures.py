@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from genbench.figures.report import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
+from genbench.figures.curves import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
 from genbench.report.groups import Group, Result
 from genbench.report.reading import Problem, Run
 from genbench.report.statistics import FEWEST, confidence_interval

@@ -15,7 +15,6 @@ from genbench.engine.device import float64_device, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
 from genbench.errors import ConfigError
-from genbench.figures.curves import learning_curves
 from genbench.figures.flows import animate_flow
 from genbench.figures.plane import density_pair, samples_over_contours
 from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
@@ -55,16 +54,14 @@ class PlaneTask(Task):
 
     def __init__(self, parts: Parts, name: str, *needs: str) -> None:
         require(parts.model, "model", name, "log_prob", "sample", *needs)
-        require(parts.dataset, "dataset", name, "targets")
+        require(parts.dataset, "dataset", name, "target")
         require_float32(parts, name)
         dataset: Any = parts.dataset
-        if dataset.train.dim() != 2:
-            raise ConfigError(f"task={name} takes the points of one target", "choose dataset=plane")
         self.parts, self.model, self.dataset, self.loss = parts, parts.model, parts.dataset, parts.loss
-        self.target: PlaneTarget = dataset.targets[0]
+        self.target: PlaneTarget = dataset.target
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
-        self.curves = {f"{self.quantity}, training and validation": [f"train/{self.curve}", f"valid/{self.curve}"]}
+        self.curves = {self.quantity: [f"{split}/{self.curve}" for split in ("train", "valid", "test")]}
 
     def mass(self) -> dict[str, Measurement]:
         """∫ q over a box that holds it, in float64: 1, if density and log-determinants are right."""
@@ -82,23 +79,12 @@ class PlaneTask(Task):
         target, extent = target_on_grid(self.target, self.of_energy), EXTENT
         with isolated_rng(self.seed, self.device):
             samples = self.model.sample(DRAWN).cpu()
-        figures = {
+        return {
             "density": density_pair(
                 density_on_grid(self.model.log_prob, self.device), target, extent, self._title(title, record)
             ),
             "samples": samples_over_contours(samples, target, extent, title),
         }
-        if stage == "end":
-            figures[self.curve] = learning_curves(
-                record.curve(f"train/{self.curve}", "step"),
-                record.curve(f"valid/{self.curve}", "step"),
-                self._references(record),
-                record.title,
-                quantity=self.quantity,
-                better="lower",
-                over="training step",
-            )
-        return figures
 
     def _title(self, title: str, record: Record) -> str:
         """Of the learned density, with its newest value."""
@@ -107,9 +93,6 @@ class PlaneTask(Task):
             return title
         number = f"{values[-1][1]:.3f}".replace("-", "−")
         return f"{title}: {self.quantity} {number}"
-
-    def _references(self, record: Record) -> list[tuple[str, float]]:
-        raise NotImplementedError
 
     def animate(self, path: Path, title: str) -> None:
         """The way of samples from the base through the layers, as a GIF."""

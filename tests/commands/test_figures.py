@@ -22,7 +22,7 @@ def test_redraw_makes_the_same_pictures(genbench: Genbench, tmp_path: Path) -> N
     assert genbench("experiment=vae-mnist5k", "trainer.epochs=2", "trainer.max_steps=70") == 0
     figures = run_of(tmp_path, "vae-mnist5k") / "figures"
     before = {path.name: path.read_bytes() for path in figures.glob("*-end.png")}
-    assert {"elbo-end.png", "samples-end.png", "reconstructions-end.png", "stages-end.png"} <= set(before)
+    assert {"curves-end.png", "samples-end.png", "reconstructions-end.png", "stages-end.png"} <= set(before)
     for path in figures.iterdir():
         path.unlink()
     main(["redraw", str(run_of(tmp_path, "vae-mnist5k"))])
@@ -37,14 +37,30 @@ def test_animate(genbench: Genbench, tmp_path: Path) -> None:
         assert animation.n_frames > 1
 
 
-def test_dirac_pairs(genbench: Genbench, tmp_path: Path) -> None:
-    assert genbench("-m", "experiment=dirac-w1-1,dirac-w1-6,dirac-jsd-2", "trainer.max_steps=20") == 0
-    main(["dirac-pairs", "outputs"])
-    assert (tmp_path / "outputs" / "dirac-w1.png").is_file()
-    assert not (tmp_path / "outputs" / "dirac-jsd.png").exists()  # its twin is missing
+def test_dirac_pairs(genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the end of a sweep over several experiments, beside their directories, and on demand."""
+    names = ("dirac-w1-1", "dirac-w1-6", "dirac-jsd-2")
+    assert genbench("-m", f"experiment={','.join(names)}", "trainer.max_steps=20") == 0
+    picture = Path("outputs/sweep-dirac-w1.png")
+    assert f"picture      {picture}" in capsys.readouterr().out
+    drawn = picture.read_bytes()
+    picture.unlink()
+    main(["sweep", *(f"outputs/{name}" for name in names)])
+    assert capsys.readouterr().out.split() == [str(picture)]
+    assert picture.read_bytes() == drawn
+    assert [path.name for path in (tmp_path / "outputs").glob("**/sweep-*")] == [
+        picture.name
+    ]  # JSD's twin is missing
 
 
-@pytest.mark.parametrize("words", [["redraw", "nowhere"], ["animate", "nowhere"], ["dirac-pairs", "nowhere"]])
+def test_a_picture_of_runs_knows_its_family(genbench: Genbench) -> None:
+    """Written into the file, for whoever collects pictures."""
+    assert genbench("-m", "experiment=dirac-w1-1,dirac-w1-6", "trainer.max_steps=5") == 0
+    with Image.open("outputs/sweep-dirac-w1.png") as picture:
+        assert picture.text["Family"] == "Dirac-GANs"
+
+
+@pytest.mark.parametrize("words", [["redraw", "nowhere"], ["animate", "nowhere"], ["sweep", "nowhere"]])
 def test_bad_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:

@@ -8,12 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from genbench import registry
+from genbench.compose import configuration
+from genbench.engine.logbook import Logbook
 
 WORDS = ["experiment=vae-mnist5k", "trainer.epochs=6", "trainer.log_every=10", "trainer.checkpoint_every=50"]
 SLOW = """
@@ -155,6 +160,34 @@ def test_a_damaged_checkpoint_costs_only_its_steps(undisturbed: Path, tmp_path: 
     newest.write_bytes(bytes(content))
     assert "is damaged; going back to an older one" in finish(tmp_path, data_root)
     assert_equal_to(undisturbed, tmp_path)
+
+
+@pytest.mark.usefixtures("tiny_planes")
+@pytest.mark.parametrize("experiment", ["flow-arcs-samples-k2", "flow-arcs-density-k2"])
+def test_measurements_keep_their_meaning(
+    genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: str
+) -> None:
+    """Stopped after the last evaluation: the resumed run measures nothing more, and knows what its numbers mean."""
+    words = (f"experiment={experiment}", "trainer.max_steps=4", "trainer.evaluate_every=2")
+
+    def metrics(root: str) -> dict[str, Any]:
+        (path,) = (tmp_path / root).glob("*/*/summary.json")
+        return {name: entry for name, entry in json.loads(path.read_text())["metrics"].items() if "protocol" in entry}
+
+    assert genbench(*words, "output_root=whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Logbook, "hyperparameters", lambda logbook: os.kill(os.getpid(), signal.SIGTERM))
+        assert genbench(*words, "output_root=parts") == 143
+    (path,) = (tmp_path / "parts").glob("*/*/summary.json")
+    assert "metrics" not in json.loads(path.read_text())
+    with monkeypatch.context() as patch:
+        patch.delattr(registry.lookup("task", configuration(*words).task["name"]), "evaluate")
+        assert genbench(*words, "output_root=parts") == 0
+    found = metrics("parts")
+    assert found == metrics("whole")
+    (headline, *_) = json.loads(path.read_text())["quantities"]
+    assert {"final", "standard_error", "truth", "protocol"} <= found[headline["name"]].keys()
+    assert found[headline["name"]]["protocol"]["dataset"] == "arcs"
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, data_root: Path) -> None:

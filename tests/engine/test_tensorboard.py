@@ -37,7 +37,8 @@ def test_scalars_pictures_settings_and_charts(genbench: Callable[..., int], tmp_
     assert "data_root" not in settings  # where the data lie explains no result
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
-    assert {info.name.tag for info in metrics} == {"valid/elbo", "test/elbo", "test/log_likelihood"}
+    measured = {"valid/elbo", "test/elbo", "test/log_likelihood", "valid/kl", "test/active_units"}
+    assert {info.name.tag for info in metrics} == measured  # the task's quantities
 
 
 def test_a_diverged_run_is_in_the_table_of_its_sweep(genbench: Callable[..., int], tmp_path: Path) -> None:

@@ -23,13 +23,14 @@ from genbench.data.dataset import Dataset, as_stored
 from genbench.engine.batches import Batches
 from genbench.engine.device import tf32
 from genbench.engine.gradients import Gradients, forget_compiled
+from genbench.engine.measurement import values_of
 from genbench.errors import ConfigError
 from genbench.models.dcgan import Dcgan
 from genbench.models.mlp_gan import MlpCritic, MlpGan
 from genbench.regularizers.base import Critic
 from genbench.regularizers.r1 import R1
-from genbench.tasks import adversarial
 from genbench.tasks.base import Parts
+from genbench.tasks.gan import adversarial
 from genbench.tasks.gan.adversarial import Adversarial, recompute_statistics
 
 LR = 0.05
@@ -82,7 +83,6 @@ def make_task(
         batch_size=batch_size,
         precision=precision,
         data_root=Path(),
-        inception_weights=None,
     )
     return Adversarial(parts, **{"batch_norm_batches": 3, **settings})
 
@@ -512,7 +512,8 @@ def test_evaluation_is_what_the_critic_sees(regularizer: str, split: str, monkey
     fake = torch.cat([judged(task.parts.model.sample_latent(len(chunk))) for chunk in real.split(3)])
     assert len(fake) == len(real) == (7 if split == "valid" else 8)
     expected = task.loss.metric(critic(real), critic(fake)).item()
-    assert value == {"eval/jsd": pytest.approx(expected, rel=1e-12)}
+    assert values_of(value) == {"eval/jsd": pytest.approx(expected, rel=1e-12)}
+    assert value["eval/jsd"].protocol == {"samples": f"{len(real)} of each"}
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
@@ -756,4 +757,4 @@ def test_virtual_batch_norm_trains() -> None:
     assert all(torch.isfinite(value) for values in logged for value in values.values())
     assert torch.equal(task.generator.reference, reference)
     assert torch.equal(task.judged_generator().reference, reference)
-    assert np.isfinite(task.evaluate("valid")["eval/jsd"])
+    assert np.isfinite(task.evaluate("valid")["eval/jsd"].value)

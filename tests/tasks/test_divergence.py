@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 from genbench import registry
 from genbench.data.dataset import Dataset, as_stored
 from genbench.data.lines import ParallelLines, lines
+from genbench.engine.measurement import values_of
 from genbench.errors import ConfigError
 from genbench.figures.style import divergence_name
 from genbench.losses.f_divergence import TABLE
@@ -81,7 +83,6 @@ def make_task(
         batch_size=12,
         precision=precision,
         data_root=Path(),
-        inception_weights=None,
     )
     return Divergence(parts, **settings)
 
@@ -217,11 +218,14 @@ def test_the_estimate_of_a_linear_critic(split: str, prefix: str) -> None:
     rows = task.dataset.split(split)
     difference = rows[:, 0].mean(0) - rows[:, 1].mean(0)
     expected = -0.8 * difference[0].item() + 0.5 * difference[1].item()
-    assert task.evaluate(split) == {
+    measured = task.evaluate(split)
+    assert values_of(measured) == {
         f"{prefix}/w1": pytest.approx(expected, rel=1e-6),
         "theory/w1": 1.5,
         f"{prefix}/error": pytest.approx(1.5 - expected, rel=1e-6),
     }
+    assert measured[f"{prefix}/w1"].truth == 1.5
+    assert measured[f"{prefix}/error"].protocol == {"divergence": "w1"}  # errors of two divergences are not compared
 
 
 @pytest.mark.parametrize(
@@ -243,8 +247,9 @@ def test_the_estimate_of_a_linear_critic(split: str, prefix: str) -> None:
 def test_the_best_critic_finds_the_truth(loss: str, theta: float, critic: tuple[float, float], known: float) -> None:
     """Critics that are known to be optimal: the error beside the theory vanishes."""
     task = make_task(linear((critic[0], 0.0), critic[1]), loss, dataset=segments(theta))
-    values = task.evaluate("test")
-    symbol = task.loss.symbol
+    measured = task.evaluate("test")
+    values, symbol = values_of(measured), task.loss.symbol
+    assert measured[f"test/{symbol}"].truth == values[f"theory/{symbol}"]
     assert values[f"theory/{symbol}"] == pytest.approx(known)
     assert values[f"test/{symbol}"] == pytest.approx(known, abs=1e-6)
     assert values["test/error"] < 1e-6
@@ -253,7 +258,9 @@ def test_the_best_critic_finds_the_truth(loss: str, theta: float, critic: tuple[
 @pytest.mark.parametrize("loss", ["kl", "reverse_kl", "pearson_chi2", "relativistic"])
 def test_no_theory_where_the_divergence_is_infinite_or_unknown(loss: str) -> None:
     task = make_task(smooth(), loss)
-    assert task.evaluate("valid").keys() == {f"eval/{loss}"}
+    measured = task.evaluate("valid")
+    assert measured.keys() == {f"eval/{loss}"}
+    assert measured[f"eval/{loss}"].truth is None
 
 
 def test_judging_leaves_everything_alone() -> None:
@@ -282,15 +289,29 @@ def test_what_is_refused() -> None:
 # --- the picture of a sweep ----------------------------------------------------------------------------------
 
 
-Run = tuple[dict[str, Any], dict[str, float]]
+@dataclass
+class Run:
+    """A finished run (engine.task.FinishedRun) that logged nothing but what a sweep needs."""
+
+    config: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+
+    def value(self, metric: str) -> float:
+        return self.metrics[metric]["final"]["value"] if metric in self.metrics else math.nan
+
+    def task(self) -> Any:
+        raise AssertionError("the picture needs no networks")
+
+
+def run(theta: float, values: dict[str, float]) -> Run:
+    config = {"dataset": {"name": "lines", "theta": theta}}
+    return Run(config, {name: {"final": {"value": value, "step": 1}} for name, value in values.items()})
 
 
 def finished(theta: float, **metrics: float) -> Run:
-    config = {"dataset": {"name": "lines", "theta": theta}}
     known = {f"theory/{symbol}": truth(symbol, theta) for symbol in metrics}
-    return config, {f"test/{symbol}": value for symbol, value in metrics.items()} | {
-        name: value for name, value in known.items() if value is not None
-    }
+    values = {f"test/{symbol}": value for symbol, value in metrics.items()}
+    return run(theta, values | {name: value for name, value in known.items() if value is not None})
 
 
 @pytest.fixture
@@ -324,7 +345,7 @@ def test_a_sweep_is_one_row_a_seed_and_one_column_a_theta(drawn: list[tuple[Any,
 def test_runs_of_one_curve_learn_alike(drawn: list[tuple[Any, ...]], key: str, refused: bool) -> None:
     """How often a run logs does not matter; what its critic learns from does."""
     runs = [finished(theta, w1=theta) for theta in (0.0, 1.0)]
-    runs[1][0]["trainer"] = {key: 512}
+    runs[1].config["trainer"] = {key: 512}
     if refused:
         with pytest.raises(ConfigError, match="differ in more than"):
             Divergence.sweep_figures(runs)
@@ -355,7 +376,7 @@ def test_unequal_numbers_of_seeds_draw_the_common_ones(drawn: list[tuple[Any, ..
 
 def test_runs_without_a_final_estimate_do_not_spoil_the_picture() -> None:
     """A run that diverged has a summary, its theory in it, and no test."""
-    diverged = ({"dataset": {"theta": 1.5}}, {"theory/w1": 1.5, "eval/w1": 1e9})
+    diverged = run(1.5, {"theory/w1": 1.5, "eval/w1": 1e9})
     runs = [finished(0.5, w1=0.5), diverged, finished(1.0, w1=1.0), finished(2.0, w1=2.0)]
     assert Divergence.sweep_figures(runs).keys() == {"w1"}
 

@@ -10,6 +10,7 @@ import torch
 
 from genbench.compose import configuration
 from genbench.engine.batches import Batches
+from genbench.engine.measurement import values_of
 from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity, inception
 from genbench.run import build_task
@@ -62,21 +63,26 @@ def test_the_same_latents_throughout(data_root: Path) -> None:
 def test_scores_and_their_protocols(data_root: Path) -> None:
     task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
     state = torch.get_rng_state()
-    valid, test = task.evaluate("valid"), task.evaluate("test")
+    measured = task.evaluate("valid") | task.evaluate("test")
+    values = values_of(measured)
+    valid, test = ({name for name in values if name.split("/")[0] == split} for split in ("eval", "test"))
     assert torch.equal(torch.get_rng_state(), state)
-    assert {"eval/w1", "eval/fid", "eval/fid_in_hundreds", "eval/inception_score"} == set(valid)
-    assert valid["eval/fid_in_hundreds"] == valid["eval/fid"] / 100
-    assert set(test) == {f"test/{name}" for name in fidelity.SCORES}
-    assert task.protocol["eval/fid"]["n_generated"] == 16
-    assert task.protocol["test/fid"]["n_generated"] == 24
-    assert task.protocol["test/fid"]["n_reference"] == 20
-    assert task.protocol["test/fid"]["reference_split"] == "cifar10 train"
+    assert {"eval/w1", "eval/fid", "eval/fid_in_hundreds", "eval/inception_score"} == valid
+    assert values["eval/fid_in_hundreds"] == values["eval/fid"] / 100
+    assert test == {f"test/{name}" for name in fidelity.SCORES}
+    assert measured["eval/fid"].protocol["n_generated"] == "16"
+    assert measured["test/fid"].protocol["n_generated"] == "24"
+    assert measured["test/fid"].protocol["n_reference"] == "20"
+    assert measured["test/fid"].protocol["reference_split"] == "cifar10 train"
+    # What one score depends on is no difference between values of another.
+    assert "kid" in measured["test/kid"].protocol and "kid" not in measured["test/fid"].protocol
+    assert all(type(entry) is str for found in measured.values() for entry in found.protocol.values())
     # The same images through the library's own pieces.
     images = torch.cat(list(task._bytes(16)))
     features = task._inception.features([images])
     real = task._inception.features([task.dataset.train[torch.from_numpy(fidelity.rows(100, 20))]])
     expected = fidelity.frechet_distance(fidelity.statistics(features.pool), fidelity.statistics(real.pool))
-    assert valid["eval/fid"] == pytest.approx(expected, rel=1e-6)
+    assert values["eval/fid"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")
@@ -85,18 +91,29 @@ def test_ten_thousand_are_judged_against_both_splits(data_root: Path, monkeypatc
     task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
     values = task.evaluate("test")
     assert {"test/fid", "test/10k_train_fid", "test/10k_test_fid"} <= set(values)
-    assert task.protocol["test/10k_test_fid"]["reference_split"] == "cifar10 test"
-    assert task.protocol["test/10k_test_fid"]["n_generated"] == 20
+    assert values["test/10k_test_fid"].protocol["reference_split"] == "cifar10 test"
+    assert values["test/10k_test_fid"].protocol["n_generated"] == "20"
 
 
 @pytest.mark.usefixtures("tiny_images")
-def test_missing_weights_are_said_before_training(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_said_before_training(
+    genbench: Callable[..., int],
+    data_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def fail(*_: Any) -> None:
         raise DataError("no weights")
 
     monkeypatch.setattr(inception, "Inception", fail)
+    task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
     with pytest.raises(DataError, match=r"no weights\n.*task.fid_samples=null task.final_samples=null"):
-        build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
+        task.before_training()
+    few = (*FEW, "model.width=2", "task.batch_norm_batches=2", "trainer.max_steps=1")
+    assert genbench("experiment=cifar10-w1-3", *few) == 2
+    assert "no weights" in capsys.readouterr().err
+    assert not Path("outputs").exists()
+    build(data_root, "experiment=cifar10-w1-3", "task.fid_samples=null", "task.final_samples=null").before_training()
 
 
 def test_what_does_not_fit_is_refused(data_root: Path) -> None:
@@ -125,10 +142,10 @@ class TestClassifier:
         real = task.dataset.to_float(task.dataset.valid[:25])
         task.generate = lambda latents: real  # type: ignore[method-assign]
         values = task._recognized()
-        assert values["test/classes"] >= 8
-        assert values["test/recognized"] > 0.8
+        assert values["test/classes"].value >= 8
+        assert values["test/recognized"].value > 0.8
         task.generate = lambda latents: torch.zeros_like(real)  # type: ignore[method-assign]
-        assert task._recognized()["test/classes"] <= 1
+        assert task._recognized()["test/classes"].value <= 1
 
     def test_the_walk_goes_from_one_class_to_another(self, task: ImageGan, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[Any] = []
@@ -147,10 +164,11 @@ def test_a_run_draws_everything_and_can_be_redrawn(genbench: Callable[..., int],
     assert genbench("experiment=svhn-w1-lp", *words) == 0
     (run,) = tmp_path.glob("outputs/*/*")
     names = {path.stem for path in (run / "figures").glob("*.png")}
-    final = {"metric-end", "walk-end", "perturbations-end", "interpolations-end", "stages-end"}
+    final = {"curves-end", "metric-end", "walk-end", "perturbations-end", "interpolations-end", "stages-end"}
     assert names == final | {f"samples-{stage}" for stage in ("start", "middle", "end")}
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["protocol"]["test/fid"]["n_generated"] == 24
+    assert summary["metrics"]["test/fid"]["protocol"]["n_generated"] == "24"
+    assert summary["metrics"]["test/fid"]["protocol"]["dataset"] == "svhn"
     assert summary["metrics"]["eval/fid"]["best"]["value"] <= summary["metrics"]["eval/fid"]["final"]["value"]
 
     from genbench.commands.figures import main as figures
