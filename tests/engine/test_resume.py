@@ -172,9 +172,7 @@ def test_measurements_keep_their_meaning(
 
     def metrics(root: str) -> dict[str, Any]:
         (path,) = (tmp_path / root).glob("*/*/summary.json")
-        return {
-            name: entry for name, entry in json.loads(path.read_text())["metrics"].items() if "protocol" in entry
-        }
+        return {name: entry for name, entry in json.loads(path.read_text())["metrics"].items() if "protocol" in entry}
 
     assert genbench(*words, "output_root=whole") == 0
     with monkeypatch.context() as patch:
