@@ -16,7 +16,7 @@ from rich.table import Table
 from genbench.compose import configuration
 from genbench.config import Config
 from genbench.engine import device as devices
-from genbench.engine.batches import BatchStream
+from genbench.engine.batches import Batches
 from genbench.engine.capture import CapturedStep
 from genbench.engine.meters import Meters
 
@@ -50,7 +50,7 @@ def experiment(name: str, *words: str) -> Config:
     return config
 
 
-def genbench_steps(task: Any, batches: BatchStream, captured: bool = False) -> Loop:
+def genbench_steps(task: Any, batches: Batches, captured: bool = False) -> Loop:
     """What the engine does in a training step; `captured`: as one CUDA graph."""
     step = CapturedStep(task.training_step) if captured else lambda batch, variant: task.training_step(batch)
     meters = Meters()

@@ -41,6 +41,7 @@ __all__ = [
     "check",
     "configuration",
     "experiment",
+    "key_of",
     "launch",
     "options_first",
     "validate",
@@ -210,8 +211,12 @@ def validate(composed: DictConfig, words: Sequence[str] = ()) -> Config:
         OmegaConf.resolve(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    keys = {word.lstrip("+~").split("=")[0].split("@")[-1] for word in words}
-    return config.read(composed, keys)
+    return config.read(composed, {key_of(word) for word in words})
+
+
+def key_of(word: str) -> str:
+    """What an override sets."""
+    return word.lstrip("+~").split("=")[0].split("@")[-1]
 
 
 def _check_groups(job: list[Override], loader: ConfigLoader) -> None:

@@ -14,6 +14,7 @@ from genbench import compose
 from genbench.config import Config
 from genbench.engine import checkpoint
 from genbench.engine.device import resolve
+from genbench.engine.measurement import Measurement
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
@@ -46,6 +47,16 @@ class LoadedRun:
         """The final value; NaN where there is none."""
         found = self.metrics.get(metric, {}).get("final", {}).get("value")
         return math.nan if found is None else float(found)
+
+    def measurements(self) -> dict[str, Measurement]:
+        """What was measured, with its meaning."""
+        return {
+            name: Measurement(
+                self.value(name), entry.get("standard_error"), entry.get("truth"), entry.get("protocol", {})
+            )
+            for name, entry in self.metrics.items()
+            if "protocol" in entry
+        }
 
     def checked(self) -> Config:
         """The configuration, checked. Raises ConfigError where today's schema does not know it."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from genbench import compose, identity, registry, summary
 from genbench.config import Config, to_dict
+from genbench.data.dataset import Dataset
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.gradients import forget_compiled
@@ -25,10 +26,23 @@ from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError
-from genbench.figures.report import Band, Chart, stacked_curves
+from genbench.figures.curves import Band, Chart, stacked_curves
 from genbench.tasks.base import Parts
 
-__all__ = ["Outcome", "build_task", "draw_curves", "make_batches", "make_logbook", "run", "run_directory"]
+__all__ = [
+    "EXIT_CODES",
+    "Job",
+    "Outcome",
+    "build_task",
+    "draw_curves",
+    "finished_outcome",
+    "make_batches",
+    "make_logbook",
+    "on_device",
+    "run",
+    "run_directory",
+    "table",
+]
 
 HEADLINE = 3  # quantities that a line has room for
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
@@ -49,19 +63,39 @@ class Outcome:
         return self.status == "interrupted"
 
 
-def run(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
-    """Train and measure what was composed with the overrides `words`; every way it can end is an Outcome."""
-    directory = Path(composed.output_root)
+def table(what: str, outcomes: Sequence[Outcome]) -> str:
+    """How several jobs, or other `what`, ended: one line each."""
+    width = max(len(str(outcome.directory)) for outcome in outcomes)
+    rows = [f"{outcome.directory!s:<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes]
+    done = sum(outcome.exit_code == 0 for outcome in outcomes)
+    return "\n".join([f"{done} of {len(outcomes)} {what} done", *rows])
+
+
+def run(config: Config, words: Sequence[str] = ()) -> Outcome:
+    """Train and measure what the overrides `words` composed. Raises GenbenchError, and whatever is a bug."""
+    run_dir = RunDirectory(run_directory(config))
+    if run_dir.status in FINISHED:
+        return _already_finished(run_dir)
+    with on_device(config) as device:
+        task = build_task(config, device)
+        task.before_training()
+        with run_dir:
+            if run_dir.status in FINISHED:  # by another process, while this one was building
+                return _already_finished(run_dir)
+            return _train(Job(config, run_dir, task, device, words))
+
+
+@contextmanager
+def on_device(config: Config) -> Iterator[torch.device]:
+    """A block that computes on the configuration's device, and leaves the process fit for the next job of a sweep."""
+    device = devices.resolve(config.device)
+    devices.reset_peak_memory(device)
+    threads = torch.get_num_threads()
     try:
-        config = compose.validate(composed, words)
-        directory = run_directory(config)
-        return _run(config, RunDirectory(directory), words)
-    except GenbenchError as error:
-        print(f"genbench: {error}", file=sys.stderr)
-        return Outcome(directory, "failed", error.exit_code, str(error).splitlines()[0])
-    except Exception as error:  # a bug, or the machine's fault: the next job of a sweep must not suffer from it
-        traceback.print_exc()
-        return Outcome(directory, "failed", EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
+        yield device
+    finally:
+        torch.set_num_threads(threads)  # the next job may not ask for any number
+        forget_compiled()
 
 
 def run_directory(config: Config) -> Path:
@@ -75,16 +109,17 @@ def _changes(config: Config) -> dict[str, str]:
     return identity.changes(config, compose.experiment(config.name))
 
 
-def build_task(config: Config, device: torch.device) -> Task:
+def build_task(config: Config, device: torch.device, dataset: Dataset | None = None) -> Task:
     """The task with all its components on `device`, as `genbench.engine.device.resolve` returned it, seeded.
 
-    Raises ConfigError and DataError.
+    `dataset` is the configuration's, where it was built before. Raises ConfigError and DataError.
     """
     devices.seed_everything(config.seed, config.deterministic)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     devices.check_precision(device, config.trainer.precision)
-    dataset = registry.build("dataset", config.dataset, Path(config.data_root)).to(device)
+    if dataset is None:
+        dataset = registry.build("dataset", config.dataset, Path(config.data_root)).to(device)
     model = registry.build("model", config.model, dataset.shape)
     model = model.to(device, memory_format=devices.training_layout(device))
     critic_optimizer = config.critic_optimizer or config.optimizer
@@ -118,77 +153,100 @@ def make_batches(config: Config, task: Task) -> Batches:
     return Batches(rows, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)
 
 
-def _run(config: Config, run_dir: RunDirectory, words: Sequence[str]) -> Outcome:
-    if run_dir.status in FINISHED:
-        return _already_finished(run_dir)
-    device = devices.resolve(config.device)
-    devices.reset_peak_memory(device)
-    threads = torch.get_num_threads()
-    try:
-        task = build_task(config, device)
-        task.before_training()
-        with run_dir:
-            if run_dir.status in FINISHED:  # by another process, while this one was building
-                return _already_finished(run_dir)
-            return _train(config, run_dir, task, device, words)
-    finally:
-        torch.set_num_threads(threads)  # the next job of a sweep may not ask for any number
-        forget_compiled()
+class Job:
+    """A run and what is written beside its training, whoever trains it: `config.yaml`, `summary.json`, the status.
+
+    The directory is locked by whoever makes one. `companions` runs share the process (see Trainer).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run_dir: RunDirectory,
+        task: Task,
+        device: torch.device,
+        words: Sequence[str],
+        companions: int = 1,
+    ) -> None:
+        self.config, self.run_dir = config, run_dir
+        self._experiment = compose.experiment(config.name)
+        run_dir.write_config(to_dict(config))
+        logbook, batches = make_logbook(config, run_dir, task), make_batches(config, task)
+        self.trainer = Trainer(task, batches, run_dir, logbook, config.trainer, device, companions)
+        self._begun = summary.before(config, self._experiment, task, words, device)
+        run_dir.write_summary(self._begun)
+        self.note = ""
+
+    def end(self, diverged: Diverged | None) -> Outcome:
+        """Training is over: what was measured, or why it broke off."""
+        trainer = self.trainer
+        status = "diverged" if diverged else "done"
+        self.note = str(diverged) if diverged else "\n".join(trainer.task.notes(trainer.logbook.final_values))
+        draw_curves(trainer.task, trainer.logbook)
+        ended = summary.after(self._begun, self.config, self._experiment, trainer, status, self.note)
+        self.run_dir.write_summary(ended)
+        self.run_dir.set_status(status, trainer.progress.step, **({"error": self.note} if diverged else {}))
+        return _outcome(self.run_dir, status, ended)
+
+    def interrupt(self, signal: Interrupted) -> None:
+        """Training was stopped, to go on another time."""
+        self.run_dir.set_status("interrupted", self.trainer.progress.step, signal=str(signal))
+
+    def fail(self, error: Exception) -> None:
+        """Training ended with an error."""
+        known = isinstance(error, GenbenchError)
+        told = str(error) if known else "".join(traceback.format_exception(error))
+        self.run_dir.set_status("failed", self.trainer.progress.step, error=told)
 
 
-def _train(config: Config, run_dir: RunDirectory, task: Task, device: torch.device, words: Sequence[str]) -> Outcome:
-    run_dir.write_config(to_dict(config))
-    logbook = make_logbook(config, run_dir, task)
-    trainer = Trainer(task, make_batches(config, task), run_dir, logbook, config.trainer, device)
-    experiment = compose.experiment(config.name)
-    begun = summary.before(config, experiment, task, words, device)
-    run_dir.write_summary(begun)
-    status, note = "done", ""
+def _train(job: Job) -> Outcome:
+    trainer, run_dir = job.trainer, job.run_dir
     try:
+        diverged = None
         try:
             trainer.fit()
-            note = "\n".join(task.notes(logbook.final_values))
         except Diverged as error:
-            status, note = "diverged", str(error)
-        draw_curves(task, logbook)
-        ended = summary.after(begun, config, experiment, trainer, status, note)
-        run_dir.write_summary(ended)
+            diverged = error
+        outcome = job.end(diverged)
     except Interrupted as signal:
-        run_dir.set_status("interrupted", trainer.progress.step, signal=str(signal))
+        job.interrupt(signal)
         print(f"genbench: interrupted; the same command resumes from step {trainer.progress.step}", file=sys.stderr)
         return Outcome(run_dir.path, "interrupted", signal.exit_code)
     except Exception as error:
-        known = isinstance(error, GenbenchError)
-        run_dir.set_status("failed", trainer.progress.step, error=str(error) if known else traceback.format_exc())
+        job.fail(error)
         raise
-    run_dir.set_status(status, trainer.progress.step, **({"error": note} if status == "diverged" else {}))
-    outcome = _outcome(run_dir, status, ended)
-    print(f"{logbook.title}: {status}. {note if status == 'diverged' else outcome.headline}")
-    if note and status != "diverged":
-        print("\n".join(f"  note         {line}" for line in note.splitlines()))
+    print(f"{trainer.logbook.title}: {outcome.status}. {job.note if diverged else outcome.headline}")
+    if job.note and not diverged:
+        print("\n".join(f"  note         {line}" for line in job.note.splitlines()))
     print(f"  pictures     {run_dir.figures}\n  TensorBoard  tensorboard --logdir {run_dir.tensorboard}")
     return outcome
 
 
 def draw_curves(task: Task, logbook: Logbook) -> Path | None:
-    """`figures/curves-end.png`: whatever the task draws over training; None where nothing of it was logged."""
+    """`figures/curves-end.png`: what the task draws over training; None where nothing of it was logged."""
     charts: list[Chart] = []
     for title, metrics in task.curves.items():
         rows = {metric: np.array(logbook.curve(metric, "step")).T for metric in metrics}
         bands = [Band(metric, *columns) for metric, columns in rows.items() if columns.size]
-        charts += [(title, bands, ())] if bands else []
+        lines = dict(line for metric in metrics for line in logbook.lines(metric))
+        charts += [(title, bands, list(lines.items()))] if bands else []
     return logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end") if charts else None
 
 
 def _already_finished(run_dir: RunDirectory) -> Outcome:
+    outcome = finished_outcome(run_dir)
+    print(f"{run_dir.path} is {outcome.status} already: {outcome.headline}\n  delete this directory to rerun")
+    return outcome
+
+
+def finished_outcome(run_dir: RunDirectory) -> Outcome:
+    """How a run ended that is over."""
     try:
-        outcome = _outcome(run_dir, str(run_dir.status), run_dir.read_summary())
+        return _outcome(run_dir, str(run_dir.status), run_dir.read_summary())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GenbenchError(
             f"{run_dir.path}/summary.json is damaged ({error!r})\n  delete the run directory to repeat the run"
         ) from None
-    print(f"{run_dir.path} is {outcome.status} already: {outcome.headline}\n  delete this directory to rerun")
-    return outcome
 
 
 def _outcome(run_dir: RunDirectory, status: str, ended: dict[str, Any]) -> Outcome:

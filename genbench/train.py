@@ -59,9 +59,9 @@ def _run_jobs(arguments: list[str]) -> int:
     outcomes: list[Outcome] = []
 
     def job(composed: DictConfig, words: Sequence[str], launcher: str) -> float:
-        from genbench.run import run
+        from genbench import jobs
 
-        outcome = run(composed, words)
+        outcome = jobs.do(composed, words)
         outcomes.append(outcome)
         if outcome.interrupted:
             raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop
@@ -71,21 +71,15 @@ def _run_jobs(arguments: list[str]) -> int:
 
     compose.launch(arguments, job)
     if len(outcomes) > 1:
-        print(_table(outcomes))
+        from genbench.run import table
+
+        print(f"sweep: {table('jobs', outcomes)}")
         try:
             for path in sweeps.draw(outcome.directory for outcome in outcomes):
                 print(f"  picture      {path}")
         except GenbenchError as error:  # the runs are done; they only do not belong in one picture
             print(f"  no picture   {error}")
     return max((outcome.exit_code for outcome in outcomes), default=0)
-
-
-def _table(outcomes: list[Outcome]) -> str:
-    """One line a job."""
-    width = max(len(str(outcome.directory)) for outcome in outcomes)
-    rows = [f"{outcome.directory!s:<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes]
-    done = sum(outcome.exit_code == 0 for outcome in outcomes)
-    return "\n".join([f"sweep: {done} of {len(outcomes)} jobs done", *rows])
 
 
 if __name__ == "__main__":

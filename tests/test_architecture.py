@@ -32,13 +32,15 @@ ALLOWED = {
     "metrics": GROUND | {"data", "engine"},
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
     "summary": {"config", "engine", "identity"},
-    "run": GROUND | {"compose", "config", "engine", "figures", "identity", "summary", "tasks"},
+    "run": GROUND | {"compose", "config", "data", "engine", "figures", "identity", "summary", "tasks"},
+    "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "run", "sweeps", "tasks"},
+    "jobs": {"compose", "ensemble", "errors", "run"},
     "loaded": {"compose", "config", "engine", "errors", "run"},
     "sweeps": {"engine", "loaded", "registry"},
     "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
     "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
     | {"loaded", "run", "sweeps"},
-    "train": {"commands", "compose", "errors", "run", "sweeps"},
+    "train": {"commands", "compose", "errors", "jobs", "run", "sweeps"},
 }
 
 

@@ -12,7 +12,7 @@ from shared import smaller
 
 from genbench.compose import configuration
 from genbench.engine import device as devices
-from genbench.engine.batches import BatchStream
+from genbench.engine.batches import Batches
 from genbench.engine.capture import WARM_UP, CapturedStep
 from genbench.engine.task import Task
 from genbench.metrics import fidelity
@@ -45,7 +45,7 @@ KINDS = (
 )
 
 
-def build(experiment: str, data_root: Path, *words: str) -> tuple[Task, BatchStream]:
+def build(experiment: str, data_root: Path, *words: str) -> tuple[Task, Batches]:
     config = configuration(f"experiment={experiment}", f"data_root={data_root}", *smaller(experiment), *words)
     task = build_task(config, devices.resolve("cuda"))
     return task, make_batches(config, task)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import genbench
 
 PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
 FILES = re.findall(r"^`(my_bench/[^`]+)`:?\n\n```\w*\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
@@ -30,10 +34,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def run(plugin: Path, directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(plugin), "GENBENCH_DATA": str(directory / "data")}
+def run(
+    plugin: Path, directory: Path, *words: str, module: str = "genbench.train"
+) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(plugin), str(Path(genbench.__file__).parent.parent)])
+    environment = os.environ | {"PYTHONPATH": path, "GENBENCH_DATA": str(directory / "data")}
     return subprocess.run(
-        [sys.executable, "-m", "genbench.train", *words],
+        [sys.executable, "-m", module, *words],
         cwd=directory,
         env=environment,
         capture_output=True,
@@ -43,7 +50,7 @@ def run(plugin: Path, directory: Path, *words: str) -> subprocess.CompletedProce
 
 def test_the_page_shows_a_whole_package() -> None:
     names = {name for name, _ in FILES}
-    assert {"my_bench/__init__.py", "my_bench/conf/experiment/least-squares-dirac.yaml"} <= names
+    assert {"my_bench/__init__.py", "my_bench/conf/experiment/least-squares-dirac.yaml", "my_bench/tasks.py"} <= names
 
 
 @pytest.mark.parametrize(
@@ -52,14 +59,98 @@ def test_the_page_shows_a_whole_package() -> None:
         ["experiment=least-squares-dirac"],  # a loss and an experiment
         ["experiment=dirac-w1-1", "model=offset-dirac", "model.offset=0.5"],  # a model
         ["experiment=vae-mnist5k", "dataset=stripes"],  # a data set
+        ["experiment=independent-pixels-stripes"],  # a task
     ],
-    ids=["loss and experiment", "model", "data set"],
+    ids=["loss and experiment", "model", "data set", "task"],
 )
 def test_the_page_works(plugin: Path, tmp_path: Path, words: list[str]) -> None:
     result = run(plugin, tmp_path, *words, "trainer.max_steps=3")
     assert result.returncode == 0, result.stderr
     (summary,) = tmp_path.glob("outputs/*/*/summary.json")
     assert json.loads(summary.read_text())["status"] == "done"
+
+
+@pytest.fixture(scope="module")
+def reported(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's task, trained twice with other settings, and a report of both."""
+    directory = tmp_path_factory.mktemp("reported")
+    for words in ([], ["optimizer.lr=0.001"]):
+        result = run(plugin, directory, "experiment=independent-pixels-stripes", *words)
+        assert result.returncode == 0, result.stderr
+    result = run(plugin, directory, "outputs", module="genbench.commands.report")
+    assert (result.returncode, result.stderr) == (0, "")
+    return directory / "report"
+
+
+def test_a_family_of_a_plug_in_is_reported_as_ours_are(reported: Path) -> None:
+    machine = json.loads((reported / "results.json").read_text(encoding="utf-8"))
+    test = [row for row in machine["results"] if row["metric"] == "test/log_likelihood"]
+    assert [(row["family"], row["changed"], row["verdict"]) for row in test] == [
+        ("Independent pixels", "", "reached"),
+        ("Independent pixels", "lr=0.001", "missed"),
+    ]
+    best = -784 * (math.log(28) / 28 + 27 / 28 * math.log(28 / 27))
+    assert [row["truth"] for row in test] == pytest.approx([best, best])
+    assert test[0]["final"] == pytest.approx(best, abs=0.02)
+    assert test[0]["published"] == pytest.approx(best, abs=0.005)
+    assert json.loads(test[0]["protocol"])["likelihood"] == "exact"
+    valid = [row for row in machine["results"] if row["metric"] == "valid/log_likelihood"]
+    assert all(row["best"] >= row["final"] for row in valid)
+
+
+def test_the_tables_of_a_plug_in_say_all_that_ours_do(reported: Path) -> None:
+    text = (reported / "index.html").read_text(encoding="utf-8")
+    family = text[text.index('<section id="family-independent-pixels">') : text.index('<section id="each">')]
+    captions = re.findall(r"<caption>(.*?)<span>(.*?)</span>", family)
+    protocol = "stripes; binarization none needed; split 224/64/64; likelihood exact"
+    assert captions[:2] == [
+        ("test log p(x) (nats)", f"{protocol} · ± standard error over the split"),
+        ("validation log p(x) (nats)", f"{protocol} · ± standard error over the split"),
+    ]
+    titles = [re.findall(r"<th scope[^>]*>(.*?)</th>", head) for head in re.findall(r"<thead>.*?</thead>", family)]
+    assert titles[0] == ["experiment", "seeds", "final ↑", "best possible", "published", "verdict"]
+    assert titles[1] == ["experiment", "seeds", "final ↑", "best ↑", "best possible"]
+    for words in ("✓ reached", "✗ missed", "−120.80", "784 H(1/28)", "off by"):
+        assert words in family
+    (curves,) = re.findall(r"<figcaption>(.*? over training: .*?)</figcaption>", family)
+    assert curves.startswith("validation log p(x) (nats) over training: independent-pixels-stripes, ")
+
+
+def test_a_run_of_a_plug_in_has_its_own_section_and_picture(reported: Path) -> None:
+    text = (reported / "index.html").read_text(encoding="utf-8")
+    first = text[: text.index('<section id="family-')]
+    keys = re.findall(r'<th scope=row data-label="run" class="\w*"><a href="#(.*?)">', first)
+    assert len(keys) == first.count('src="data:image/png;base64,') == 2
+    for key, command in zip(keys, ("", " optimizer.lr=0.001"), strict=True):
+        start = text.index(f'<article id="{key}">')
+        own = text[start : text.index("</article>", start)]
+        assert f"genbench experiment=independent-pixels-stripes{command}<" in own
+        pictures = re.findall(r"<figcaption>(.*?)</figcaption>", own)
+        assert pictures[0] == "samples, after training"
+        assert "curves, after training" in pictures
+        assert all((reported / path).is_file() for path in re.findall(r'<img src="(results/.*?)"', own))
+
+
+def test_published_values_of_plug_ins_are_those_that_hydra_composes(plugin: Path, tmp_path: Path) -> None:
+    """Also where an experiment builds on one of ours, or is called as one of ours."""
+    site = tmp_path / "site"
+    shutil.copytree(plugin, site)
+    experiments = site / "my_bench" / "conf" / "experiment"
+    for name, base in (("mine", "vae-binmnist-L100"), ("vae-binmnist-L100", "vae-binmnist-L20")):
+        text = f"# @package _global_\ndefaults:\n  - {base}\n  - _self_\nname: {name}\n"
+        (experiments / f"{name}.yaml").write_text(text)
+    program = """
+from genbench import compose
+from genbench.report.published import published
+compose.add_plugin_search_path()
+found = {entry.experiment: list(entry.references) for entry in published()}
+for name in ("mine", "vae-binmnist-L100", "least-squares-dirac", "independent-pixels-stripes"):
+    assert found[name] == compose.configuration(f"experiment={name}").reference, name
+    assert found[name]
+"""
+    (site / "program.py").write_text(program)
+    result = run(site, tmp_path, module="program")
+    assert result.returncode == 0, result.stderr
 
 
 def test_mistakes_in_a_plug_in_component_are_told_alike(plugin: Path, tmp_path: Path) -> None:

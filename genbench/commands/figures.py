@@ -77,6 +77,7 @@ def _redraw(options: argparse.Namespace) -> None:
     task = run.task()
     logbook = make_logbook(run.checked(), run.directory, task)
     logbook.read()
+    logbook.measurements = run.measurements()
     for name, figure in task.figures("end", logbook).items():
         print(logbook.save_figure(name, figure, "end"))
     if path := draw_curves(task, logbook):

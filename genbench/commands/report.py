@@ -10,6 +10,7 @@ The same command again updates the report.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -80,7 +81,8 @@ def _report(roots: Sequence[Path], out: Path, title: str) -> None:
             f"no runs in {', '.join(map(str, roots))}", "name directories that hold runs, such as outputs"
         )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         job = bar.add_task("reading runs", total=len(paths))
         runs: list[Run] = []
         for path in paths:
@@ -96,10 +98,12 @@ def _report(roots: Sequence[Path], out: Path, title: str) -> None:
         problems += doubled
         drawing = bar.add_task("drawing runs", total=len(groups))
         rows: list[tuple[Group, list[Result], RunSection]] = []
+        keys: set[str] = set()
         for one in groups:
             found, mixed = results(one)
             problems += mixed
-            rows.append((one, found, _run_section(one, found, problems)))
+            key = _anchor(f"{one.experiment} {one.first.path.name}", keys)
+            rows.append((one, found, _run_section(key, one, found, problems)))
             bar.advance(drawing)
         everything = [row for _, found, _ in rows for row in found]
         report = _compose(title, paths, runs, rows, problems)
@@ -117,8 +121,14 @@ def _compose(
     problems: list[Problem],
 ) -> Report:
     sweeps = pictures.sweep_pictures(runs, problems)
+    keys: set[str] = set()
     sections = [
-        _family_section(name, [row for row in rows if row[0].family.title == name], sweeps.get(name, []))
+        _family_section(
+            f"family-{_anchor(name, keys)}",
+            name,
+            [row for row in rows if row[0].family.title == name],
+            sweeps.get(name, []),
+        )
         for name in dict.fromkeys(one.family.title for one, _, _ in rows)
     ]
     families = [section for section in sections if section.compares]
@@ -140,28 +150,28 @@ def _compose(
     )
 
 
-def _run_section(one: Group, found: Sequence[Result], problems: list[Problem]) -> RunSection:
-    own: list[Picture] = pictures.own_pictures(one.first, problems)
+def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[Problem]) -> RunSection:
+    own: list[Picture] = pictures.own_pictures(one.first, key, problems)
     shown = [details.values_table(found)] if found else []
     return RunSection(
-        _anchor(f"run {one.experiment} {one.first.path.name}"),
+        f"run-{key}",
         one.title,
         one.family.title,
         one.words,
         pictures.cover(one.first, own),
         own,
-        list(pictures.own_curves(one)),
+        list(pictures.own_curves(one, key)),
         [*shown, details.commands_table(one)],
         details.settings_table(one.first),
     )
 
 
 def _family_section(
-    name: str, rows: Sequence[tuple[Group, list[Result], RunSection]], sweeps: list[Picture]
+    key: str, name: str, rows: Sequence[tuple[Group, list[Result], RunSection]], sweeps: list[Picture]
 ) -> FamilySection:
     found = [row for _, results_, _ in rows for row in results_]
     return FamilySection(
-        _anchor(name),
+        key,
         name,
         tables.quantity_tables(found),
         list(pictures.compared_curves(found)),
@@ -171,13 +181,18 @@ def _family_section(
     )
 
 
-def _anchor(words: str) -> str:
-    return re.sub(r"\W+", "-", words).strip("-").lower()
+def _anchor(words: str, taken: set[str]) -> str:
+    """A name that is in no way special, and not `taken` yet."""
+    plain = re.sub(r"\W+", "-", words).strip("-").lower()
+    key = next(key for k in itertools.count(1) if (key := f"{plain}-{k}" if k > 1 else plain) not in taken)
+    taken.add(key)
+    return key
 
 
 def _lead(runs: Sequence[Run], paths: Sequence[Path]) -> str:
     states = [run.state for run in runs]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))]
+    counts += [f"{len(paths) - len(runs)} left out"] if len(runs) < len(paths) else []
     devices = dict.fromkeys(str(run.summary["device"]) for run in runs if run.summary.get("device"))
     torch = dict.fromkeys(run.summary["versions"].get("torch", "") for run in runs if run.summary.get("versions"))
     parts = [f"{len(paths)} run directories: {', '.join(counts)}"]

@@ -8,8 +8,8 @@ Every energy and its gradient are finite at every float32 point.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genbench.data.dataset import Dataset, as_stored
-from genbench.errors import ConfigError
 from genbench.registry import OneOf, register
 
 __all__ = ["TARGETS", "PlaneDataset", "PlaneTarget", "draw_splits", "plane"]
@@ -54,13 +53,9 @@ class PlaneTarget:
 
 @dataclass(frozen=True)
 class PlaneDataset(Dataset):
-    """Points [N, 2], or [N, T, 2] of T targets side by side."""
+    """Points [N, 2] of a target."""
 
-    targets: tuple[PlaneTarget, ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (2,)
+    target: PlaneTarget = field(kw_only=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- arcs
@@ -194,42 +189,24 @@ TARGETS: dict[str, PlaneTarget] = {
     )
 }
 
-TargetName = Annotated[str, OneOf(*TARGETS)]
-
 
 @register("dataset", "plane")
-def plane(root: Path, *, target: TargetName = "arcs") -> PlaneDataset:
+def plane(root: Path, *, target: Annotated[str, OneOf(*TARGETS)] = "arcs") -> PlaneDataset:
     """262,144 / 10,000 / 100,000 points [N, 2] of a density in the plane; needs no files."""
-    splits = draw_splits([target])
-    return _dataset(target, {name: points[:, 0] for name, points in splits.items()}, [target])
-
-
-@register("dataset", "planes")
-def planes(root: Path, *, targets: list[TargetName] = ["arcs", "sine"]) -> PlaneDataset:  # noqa: B006 - never written
-    """The points of `plane` for several densities side by side, [N, T, 2], for an ensemble; needs no files."""
-    if not targets or len(set(targets)) < len(targets):
-        raise ConfigError(f"dataset.targets must name each density once, and at least one: {targets}")
-    return _dataset(" and ".join(targets), draw_splits(targets), targets)
-
-
-def _dataset(name: str, splits: dict[str, Tensor], targets: Sequence[str]) -> PlaneDataset:
+    splits = draw_splits(TARGETS[target])
     return PlaneDataset(
-        name=name,
+        name=target,
         train=splits["train"],
         valid=splits["valid"],
         test=splits["test"],
         to_float=as_stored,
         binary=False,
         protocol={"split": "/".join(str(count) for count in SPLITS.values()) + " points"},
-        targets=tuple(TARGETS[target] for target in targets),
+        target=TARGETS[target],
     )
 
 
-def draw_splits(targets: Sequence[str]) -> dict[str, Tensor]:
-    """[N, T, 2] of every split; a target's points do not depend on the other targets."""
-    columns: dict[str, list[Tensor]] = {split: [] for split in SPLITS}
-    for target in targets:
-        generator = torch.Generator().manual_seed(SEED)
-        for split, count in SPLITS.items():
-            columns[split].append(TARGETS[target].sample(count, generator))
-    return {split: torch.stack(points, dim=1) for split, points in columns.items()}
+def draw_splits(target: PlaneTarget) -> dict[str, Tensor]:
+    """[N, 2] of every split."""
+    generator = torch.Generator().manual_seed(SEED)
+    return {split: target.sample(count, generator) for split, count in SPLITS.items()}

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genbench.engine.device import upload
 
-__all__ = ["BatchStream", "Batches", "NoiseStream", "ParallelBatches"]
-
-
-class BatchStream(Protocol):
-    """The source of the training steps' batches."""
-
-    steps_per_epoch: int
-
-    def next(self) -> Tensor: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+__all__ = ["Batches", "NoiseStream"]
 
 
 class Batches:
@@ -42,9 +33,16 @@ class Batches:
         self._generator = torch.Generator().manual_seed(seed)  # on the CPU: the same order on every device
         self._start_epoch()
 
+    def over(self, data: Tensor) -> Batches:
+        """A stream of its own that goes on from here with the same rows of other data, as long."""
+        other = copy.copy(self)
+        other.data, other._generator = data, torch.Generator()
+        other.load_state_dict(self.state_dict())
+        return other
+
     def _start_epoch(self) -> None:
         self._epoch_state = self._generator.get_state()
-        self._order = upload(torch.randperm(len(self.data), generator=self._generator), self.data.device)
+        self._order: Tensor | None = None  # drawn when it is needed
         self._position = 0
 
     def next(self) -> Tensor:
@@ -56,6 +54,8 @@ class Batches:
     def _next_batch(self) -> Tensor:
         if self._position == self._per_epoch:
             self._start_epoch()
+        if self._order is None:
+            self._order = upload(torch.randperm(len(self.data), generator=self._generator), self.data.device)
         start = self._position * self.size
         self._position += 1
         return self.data.index_select(0, self._order[start : start + self.size])
@@ -69,43 +69,29 @@ class Batches:
         self._position = state["position"]
 
 
-class ParallelBatches:
-    """Several independent streams from the same data; a step takes one batch from each, concatenated."""
-
-    def __init__(self, data: Tensor, size: int, seeds: Sequence[int], drop_last: bool = False) -> None:
-        self.streams = [Batches(data, size, seed, drop_last) for seed in seeds]
-        self.steps_per_epoch = self.streams[0].steps_per_epoch
-
-    def next(self) -> Tensor:
-        return torch.cat([stream.next() for stream in self.streams])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"streams": [stream.state_dict() for stream in self.streams]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for stream, own in zip(self.streams, state["streams"], strict=True):
-            stream.load_state_dict(own)
-
-
 class NoiseStream:
-    """Standard-normal noise on a device, [S, *shape]: one independent stream per seed.
+    """Standard-normal noise of one shape on a device, from a generator of its own.
 
     Drawn on the CPU, so that it is the same on every device, and copied to one tensor, which captured steps read.
     """
 
-    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device) -> None:
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._shape = tuple(shape)
-        self.noise = torch.empty(len(seeds), *shape, device=device)
+    def __init__(self, seed: int, shape: Sequence[int], device: torch.device) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self.noise = torch.empty(*shape, device=device)
+
+    def fork(self) -> NoiseStream:
+        """A stream of its own that goes on from here."""
+        other = NoiseStream(0, self.noise.shape, self.noise.device)
+        other.load_state_dict(self.state_dict())
+        return other
 
     def draw(self) -> None:
-        """Fill `noise` with new values."""
-        drawn = torch.stack([torch.randn(self._shape, generator=generator) for generator in self._generators])
+        """Fill `noise` anew."""
+        drawn = torch.randn(self.noise.shape, generator=self._generator)
         self.noise.copy_(upload(drawn, self.noise.device))
 
-    def state_dict(self) -> list[Tensor]:
-        return [generator.get_state() for generator in self._generators]
+    def state_dict(self) -> Tensor:
+        return self._generator.get_state()
 
-    def load_state_dict(self, states: Sequence[Tensor]) -> None:
-        for generator, state in zip(self._generators, states, strict=True):
-            generator.set_state(state)
+    def load_state_dict(self, state: Tensor) -> None:
+        self._generator.set_state(state)

@@ -15,11 +15,11 @@ SECONDS_BETWEEN_LINES = 2
 
 
 class Reporter:
-    """Progress of one run, as a context manager."""
+    """Progress of one run, or of several that are trained together, as a context manager."""
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, runs: int = 1) -> None:
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self._title, self._total = title, total
+        self._title, self._total, self._runs = title, total, runs
         self._last_line = -math.inf
         self._progress: Progress | None = None
 
@@ -40,16 +40,18 @@ class Reporter:
         if self._progress:
             self._progress.stop()
 
-    def advance(self, step: int, values: dict[str, float], rate: float) -> None:
-        """Report progress: move the bar, or print a line every few seconds."""
+    def advance(self, run: str, step: int, values: dict[str, float], rate: float) -> None:
+        """Report progress of the run of this title: move the bar, or print a line every few seconds."""
         if self._progress:
             self._progress.update(self._bar, completed=step, note=_shown(values))
         else:
-            self._now_and_then(f"step {step}/{self._total}  {_shown(values)}  {rate:.0f} steps/s")
+            name = "" if self._runs == 1 else f"{run}  "
+            self._now_and_then(f"{name}step {step}/{self._total}  {_shown(values)}  {rate:.0f} steps/s")
 
-    def measured(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """Report an evaluation, at most one line every few seconds; the last one always."""
-        self._now_and_then(f"{self._title}  step {step}  epoch {epoch:.4g}  {_shown(values)}", step == self._total)
+    def measured(self, run: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        """Report an evaluation, at most one line every few seconds; the last one of a single run always."""
+        last = step == self._total and self._runs == 1
+        self._now_and_then(f"{run}  step {step}  epoch {epoch:.4g}  {_shown(values)}", last)
 
     def _now_and_then(self, line: str, always: bool = False) -> None:
         if always or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:

@@ -75,6 +75,13 @@ class Logbook:
             if reference.metric == metric and agree(reference.protocol, self.protocol(metric))
         ]
 
+    def lines(self, metric: str) -> list[tuple[str, float]]:
+        """(label, value) of what stands beside a metric: published values, and the truth."""
+        measured, quantity = self.measurements.get(metric), self._quantities.get(metric)
+        truth = measured.truth if measured else None
+        known = [] if truth is None else [(quantity.truth_label if quantity else "truth", truth)]
+        return [*self.references(metric), *known]
+
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Every metric for `summary.json`: final and best value; of a measurement its meaning, too."""
         found: dict[str, dict[str, Any]] = {}

@@ -45,6 +45,16 @@ class Quantity:
     decimals: int | None = None
     truth_label: str = "truth"
 
+    @property
+    def title(self) -> str:
+        """Label and unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def arrow(self) -> str:
+        """Points to where it is better."""
+        return {"higher": "↑", "lower": "↓", "": ""}[self.better]
+
 
 @dataclass(frozen=True)
 class Measurement:

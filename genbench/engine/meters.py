@@ -30,6 +30,15 @@ class Meters:
             else:
                 self._sums[name], self._counts[name] = value.detach().clone(), 1
 
+    def sum(self, name: str, device: torch.device) -> Tensor:
+        """Of the values of this name since the last reading; 0 if there were none."""
+        return self._sums.get(name, torch.zeros((), device=device))
+
+    def put(self, name: str, total: Tensor, more: int) -> None:
+        """Take over a sum that went on from `sum` over `more` values."""
+        if more:
+            self._sums[name], self._counts[name] = total, self._counts.get(name, 0) + more
+
     def read(self) -> dict[str, float]:
         """Return the means in one transfer, and reset. Empty if nothing was added."""
         if not self._sums:

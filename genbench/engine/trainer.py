@@ -14,7 +14,7 @@ from torch import Tensor
 from genbench.config import TrainerConfig
 from genbench.engine import checkpoint
 from genbench.engine import device as devices
-from genbench.engine.batches import BatchStream
+from genbench.engine.batches import Batches
 from genbench.engine.capture import CapturedStep, can_capture
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
@@ -24,7 +24,7 @@ from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Stage, Task
 
-__all__ = ["Diverged", "Progress", "Trainer"]
+__all__ = ["Diverged", "Progress", "Trainer", "take_steps"]
 
 
 class Diverged(Exception):
@@ -40,24 +40,42 @@ class Progress:
     wall_seconds: float = 0.0  # with evaluation and pictures; both count all sessions of the run together
 
 
+def take_steps(
+    step: Callable[[], None], count: int, interrupts: Interrupts, precision: str, device: torch.device
+) -> float:
+    """`count` training steps, fewer if a signal comes, without waiting for the device before the last; in seconds."""
+    begin = time.perf_counter()
+    with devices.tf32(precision == "tf32"):
+        for _ in range(count):
+            if interrupts.pending is not None:
+                break
+            step()
+        devices.synchronize(device)
+    return time.perf_counter() - begin
+
+
 class Trainer:
     """Trains a task in a run directory; continues where the newest good checkpoint left off.
 
     Between steps it does what is due, in this order: log, evaluate, draw, save. What was done at which step is
     part of the checkpoint, so a run that is stopped anywhere goes on without leaving out or repeating anything.
+
+    `fit` is all of it. Where runs are trained together (genbench.engine.lockstep), somebody else takes the steps and
+    calls the pieces of `fit`; `companions` runs then share the seconds that pass.
     """
 
     def __init__(
         self,
         task: Task,
-        batches: BatchStream,
+        batches: Batches,
         run: RunDirectory,
         logbook: Logbook,
         config: TrainerConfig,
         device: torch.device,
+        companions: int = 1,
     ) -> None:
         self.task, self.batches, self.run, self.logbook = task, batches, run, logbook
-        self.config, self.device = config, device
+        self.config, self.device, self._companions = config, device, companions
         self.progress = Progress()
         limits = (config.max_steps, config.epochs and config.epochs * batches.steps_per_epoch)
         self.total_steps = min(limit for limit in limits if limit)
@@ -69,27 +87,22 @@ class Trainer:
         }
         self.stages: dict[int, Stage] = {0: "start", self.total_steps // 2: "middle", self.total_steps: "end"}
         self._done = {"log": 0, "valid": -1 if config.evaluate_first else 0, "draw": -1, "save": 0, "test": -1}
-        self._meters = Meters()
-        self._captured_step = self._make_captured_step() if config.capture and can_capture(device) else None
+        self.meters = Meters()
+        self.captured_step: CapturedStep | None = None
         self._clock = time.perf_counter()
 
     def fit(self) -> None:
         """Run to the end. Raises Diverged or Interrupted, in both cases with the run fit to be looked at."""
         with Interrupts() as interrupts, Reporter(self.logbook.title, self.total_steps) as reporter:
-            self._interrupts, self._reporter = interrupts, reporter
-            self._restore()
-            self.run.set_status("running", self.progress.step)
+            self.begin(interrupts, reporter)
+            if self.config.capture and can_capture(self.device):
+                self.captured_step = CapturedStep(self.task.training_step, say=reporter.say)
             try:
-                while True:
-                    self._between_steps()
-                    if self.progress.step >= self.total_steps:
-                        break
-                    self._train(self._next_stop())
-                self.logbook.hyperparameters()
-                self._tick()
+                while not self.between_steps():
+                    self._train(self.next_stop())
             except Interrupted:
                 with interrupts.hold():
-                    self._save()
+                    self.save()
                 raise
             except Diverged:
                 self.logbook.hyperparameters()  # a sweep's table has it too
@@ -97,25 +110,14 @@ class Trainer:
             finally:
                 self.logbook.close()
 
-    def _train(self, stop: int) -> None:
-        """Training steps up to step `stop`, without waiting for the device."""
-        begin = time.perf_counter()
-        prepare, training_step = self.task.prepare_step, self._captured_step or _ungraphed(self.task.training_step)
-        next_batch, add = self.batches.next, self._meters.add
-        with self._interrupts.hold(), devices.tf32(self.config.precision == "tf32"):
-            while self.progress.step < stop and self._interrupts.pending is None:
-                add(training_step(next_batch(), prepare()))
-                self.progress.step += 1
-            devices.synchronize(self.device)
-            self.progress.seconds += time.perf_counter() - begin
+    def begin(self, interrupts: Interrupts, reporter: Reporter) -> None:
+        """Go back to the newest good checkpoint, if there is one."""
+        self._interrupts, self._reporter = interrupts, reporter
+        self._restore()
+        self.run.set_status("running", self.progress.step)
 
-    def _next_stop(self) -> int:
-        """The next step at which something is due."""
-        step = self.progress.step
-        due = [(step // interval + 1) * interval for interval in self.intervals.values()]
-        return min([self.total_steps, *due, *(stage for stage in self.stages if stage > step)])
-
-    def _between_steps(self) -> None:
+    def between_steps(self) -> bool:
+        """Do what is due at this step; True at the end of the training. Raises Diverged."""
         if self._is_due("log"):
             self._log()
         if self._is_due("valid"):
@@ -123,9 +125,33 @@ class Trainer:
         if self.progress.step in self.stages and self._done["draw"] < self.progress.step:
             self._draw(self.stages[self.progress.step])
         if self._is_due("save"):
-            self._save()
+            self.save()
+        if self.progress.step < self.total_steps:
+            return False
         if self.progress.step == self.total_steps and self._done["test"] < self.progress.step:
             self._evaluate("test")
+        self.logbook.hyperparameters()
+        self._tick()
+        return True
+
+    def next_stop(self) -> int:
+        """The next step at which something is due."""
+        step = self.progress.step
+        due = [(step // interval + 1) * interval for interval in self.intervals.values()]
+        return min([self.total_steps, *due, *(stage for stage in self.stages if stage > step)])
+
+    def _train(self, stop: int) -> None:
+        """Training steps up to step `stop`."""
+        prepare, training_step = self.task.prepare_step, self.captured_step or _ungraphed(self.task.training_step)
+        next_batch, add, progress = self.batches.next, self.meters.add, self.progress
+
+        def step() -> None:
+            add(training_step(next_batch(), prepare()))
+            progress.step += 1
+
+        with self._interrupts.hold():
+            count = stop - progress.step
+            progress.seconds += take_steps(step, count, self._interrupts, self.config.precision, self.device)
 
     def _is_due(self, event: str) -> bool:
         step = self.progress.step
@@ -133,16 +159,13 @@ class Trainer:
 
     def _tick(self) -> None:
         now = time.perf_counter()
-        self.progress.wall_seconds += now - self._clock
+        self.progress.wall_seconds += (now - self._clock) / self._companions
         self._clock = now
-
-    def _make_captured_step(self) -> CapturedStep:
-        return CapturedStep(self.task.training_step, say=lambda line: self._reporter.say(line))
 
     @property
     def captured_graphs(self) -> int:
         """Kinds of training steps that were captured."""
-        return self._captured_step.count if self._captured_step else 0
+        return self.captured_step.count if self.captured_step else 0
 
     @property
     def epoch(self) -> float:
@@ -156,10 +179,10 @@ class Trainer:
 
     def _log(self) -> None:
         with self._interrupts.hold():
-            values = self._meters.read()
+            values = self.meters.read()
             self._write(values)
             self._done["log"] = self.progress.step
-        self._reporter.advance(self.progress.step, values, self.steps_per_second)
+        self._reporter.advance(self.logbook.title, self.progress.step, values, self.steps_per_second)
 
     def _evaluate(self, split: str) -> None:
         measured = self.task.evaluate(split)
@@ -168,7 +191,7 @@ class Trainer:
             self.logbook.measurements |= measured
             self._write(values)
             self._done[split] = self.progress.step
-        self._reporter.measured(self.progress.step, self.epoch, values)
+        self._reporter.measured(self.logbook.title, self.progress.step, self.epoch, values)
 
     def _write(self, values: dict[str, float]) -> None:
         self.logbook.scalars(values, self.progress.step, self.epoch, self.progress.seconds)
@@ -185,7 +208,7 @@ class Trainer:
                 self.logbook.image(name, image, stage, self.progress.step)
             self._done["draw"] = self.progress.step
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Save everything, unless a parameter is not finite: the last good checkpoint is worth more."""
         step, task = self.progress.step, self.task.state_dict()
         if not _all_finite(task):
@@ -195,7 +218,7 @@ class Trainer:
         state = {
             "progress": asdict(self.progress),
             "done": dict(self._done),
-            "meters": self._meters.state_dict(),
+            "meters": self.meters.state_dict(),
             "task": task,
             "batches": self.batches.state_dict(),
             "rng": devices.rng_state(self.device),
@@ -215,7 +238,7 @@ class Trainer:
             return
         self.progress = Progress(**state["progress"])
         self._done = state["done"]
-        self._meters.load_state_dict(state["meters"], self.device)
+        self.meters.load_state_dict(state["meters"], self.device)
         self.task.load_state_dict(state["task"])
         self.batches.load_state_dict(state["batches"])
         devices.set_rng_state(state["rng"], self.device)

@@ -1,159 +1,189 @@
-"""Learning curves."""
+"""Curves over training: of one run, or of many with means over seeds and intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from genbench.figures.style import BLUE, GREY, TICK_SIZE, VERMILLION, label_axes, name_in_margin, new_figure
+from genbench.figures.margin import widest, write_margin
+from genbench.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILLION,
+    label_axes,
+    new_figure,
+)
 
-__all__ = ["Better", "learning_curves", "spread_apart"]
+__all__ = ["MAX_CURVES", "Band", "Chart", "overlaid_curves", "stacked_curves"]
 
-Better = Literal["higher", "lower"]
-"""The direction in which a quantity improves."""
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9")  # Okabe and Ito
+STYLES = ("-", (0, (6, 2)), "-", (0, (6, 2)), "-", (0, (6, 2)))
+MAX_CURVES = len(COLOURS)
+"""Most curves that one picture can distinguish."""
 
-# The range shows at least this share of the points: the first epochs may be tens of nats worse than the rest.
-SHOWN_SHARE = 0.9
-NOTE_HEIGHT = 0.14  # of the axes, for the note on hidden points and a gap to the names
+SKIPPED_SHARE = 0.1  # of the steps: earlier values, far from the final ones, do not affect the range
+MIN_POINTS = 5  # with fewer later points, all points set the range
+MAX_MARKERS = 30  # points are drawn with markers up to this number
+LOG_RATIO = 1000.0
+LOG_FLOOR = 1e-12  # of the maximum: smaller values are rounding errors, below the axis
 
 
-def learning_curves(
-    train: Sequence[tuple[float, float]],
-    valid: Sequence[tuple[float, float]],
+class Band(NamedTuple):
+    """A mean over seeds with its interval."""
+
+    label: str
+    steps: NDArray[np.float64]
+    """[T]"""
+
+    mean: NDArray[np.float64]
+    """[T]"""
+
+    low: NDArray[np.float64] | None = None
+    """[T]; None if there are too few seeds."""
+
+    high: NDArray[np.float64] | None = None
+
+
+Chart = tuple[str, Sequence[Band], Sequence[tuple[str, float]]]
+"""Name of the vertical axis, curves, and (label, value) of horizontal lines."""
+
+
+def overlaid_curves(
+    bands: Sequence[Band],
+    quantity: str,
     references: Sequence[tuple[str, float]] = (),
     title: str = "",
-    *,
-    quantity: str = "ELBO (nats per image)",
-    better: Better = "higher",
-    over: str = "epoch",
+    over: str = "training step",
 ) -> Figure:
-    """A quantity on training and validation data over epochs or steps, with published values.
+    """Means over seeds with their intervals on one chart; the right margin lists names and last values.
 
-    The right margin lists the final validation value and every reference. Early points far worse than the rest are
-    outside of the range; a note gives their number and the worst value.
+    Positive values that span three orders of magnitude or more have a logarithmic axis; otherwise the last nine
+    tenths of the steps set the range.
 
     Args:
-        train, valid: (epoch or step, value); either may be empty.
+        bands: at most `MAX_CURVES`.
+        quantity: name of the vertical axis, with its unit.
         references: (label, value), drawn as horizontal lines.
         title: of the picture.
-        quantity: name of the vertical axis, with its unit.
-        better: "higher" for a bound or a log-likelihood, "lower" for its negative or for bits per dimension.
         over: name of the horizontal axis.
+
+    Raises:
+        ValueError: for more bands than colours.
     """
-    figure = new_figure(7.2, 4.0)
-    figure.subplots_adjust(left=0.105, right=0.7, bottom=0.13, top=0.91)
-    axes = figure.add_subplot()
-    label_axes(axes, over, quantity, title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    return stacked_curves([(quantity, bands, references)], title, over)
 
-    curves = [("training", train, BLUE, "o"), ("validation", valid, VERMILLION, "s")]
-    for name, pairs, colour, marker in curves:
-        if pairs:
-            epochs, values = np.asarray(pairs, dtype=np.float64).T
-            style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.2, "linewidth": 1.5}
-            axes.plot(epochs, values, label=name, **style)
-    _set_range(axes, [value for _, pairs, *_ in curves for _, value in pairs], references, better)
-    noted = _mark_hidden(axes, curves, better)
 
-    margin = [(f"{label}: {_written(value)}", value, GREY) for label, value in references]
-    if valid:
-        final = valid[-1][1]
-        # A value that is not finite cannot be drawn, but must be reported.
-        height = final if np.isfinite(final) else axes.get_ylim()[0 if better == "higher" else 1]
-        margin.append((f"final validation: {_written(final)}", height, VERMILLION))
-    for _, value in references:
-        axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
-    low, high = (NOTE_HEIGHT, 1.0) if better == "higher" else (0.0, 1 - NOTE_HEIGHT)
-    _write_margin(axes, margin, low if noted else -np.inf, high if noted else 1.0)
-    if train or valid:
-        # "best" tries the upper right first, and avoids it if a curve ends there.
-        corner: Literal["lower right", "best"] = "lower right" if better == "higher" else "best"
-        axes.legend(loc=corner, fontsize=TICK_SIZE, framealpha=0.9, edgecolor="#DDDDDD")
+def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "training step") -> Figure:
+    """Charts as `overlaid_curves` draws them, one below the other over the same steps.
+
+    Args:
+        charts: at least one (quantity, bands, references).
+        title: of the picture.
+        over: name of the horizontal axis.
+
+    Raises:
+        ValueError: for more bands than colours.
+    """
+    charts = [(quantity, bands, _shown(bands, references)) for quantity, bands, references in charts]
+    height = 0.9 + 2.6 * len(charts)
+    figure = new_figure(7.4, height)
+    names = [_margin(bands, references) for _, bands, references in charts]
+    right = 1 - min(0.45, (max(widest(figure, margin) for margin in names) + 0.35) / 7.4)
+    figure.subplots_adjust(left=0.11, right=right, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
+    columns = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
+    for k, (axes, (quantity, bands, references), margin) in enumerate(zip(columns, charts, names, strict=True)):
+        label_axes(axes, over if k == len(charts) - 1 else "", quantity, title if k == 0 else "")
+        _draw_chart(axes, bands, references, margin)
     return figure
 
 
-def _set_range(axes: Axes, values: Sequence[float], references: Sequence[tuple[str, float]], better: Better) -> None:
-    """Show all finite values, except for the worst if they are far from the rest."""
-    sign = 1.0 if better == "higher" else -1.0
-    finite = sign * np.array([value for value in values if np.isfinite(value)])
-    lines = [sign * value for _, value in references]
-    if not finite.size and not lines:
+def _margin(bands: Sequence[Band], references: Sequence[tuple[str, float]]) -> list[tuple[str, float, str]]:
+    """(name with its last value, that value, colour)."""
+    if len(bands) > MAX_CURVES:
+        raise ValueError(f"{len(bands)} curves, but only {MAX_CURVES} can be told apart")
+    names = [(f"{label}: {_short(value)}", value, GREY) for label, value in references]
+    for band, colour in zip(bands, COLOURS, strict=False):
+        finite = band.mean[np.isfinite(band.mean)]
+        last = float(finite[-1]) if finite.size else np.nan
+        names.append((f"{band.label}: {_short(last)}", last, colour))
+    return names
+
+
+def _draw_chart(
+    axes: Axes,
+    bands: Sequence[Band],
+    references: Sequence[tuple[str, float]],
+    margin: Sequence[tuple[str, float, str]],
+) -> None:
+    _set_steps(axes)
+    for band, colour, style in zip(bands, COLOURS, STYLES, strict=False):
+        _draw(axes, band, colour, style)
+    _set_range(axes, bands, [value for _, value in references if value])
+    for _, value in references:
+        axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
+    bottom, _ = axes.get_ylim()
+    ends = [(name, value if np.isfinite(value) else bottom, colour) for name, value, colour in margin]
+    write_margin(axes, ends, 0.075, 0.0)
+
+
+def _draw(axes: Axes, band: Band, colour: str, style: Any) -> None:
+    marker = "o" if len(band.steps) <= MAX_MARKERS else ""
+    points: dict[str, Any] = {"marker": marker, "markersize": 3.0, "zorder": 3}
+    axes.plot(band.steps, band.mean, color=colour, linestyle=style, linewidth=1.5, **points)
+    if band.low is not None and band.high is not None:
+        axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=2)
+
+
+def _set_steps(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
+    )
+
+
+def _finite(bands: Sequence[Band]) -> list[float]:
+    parts = [part for band in bands for part in (band.mean, band.low, band.high) if part is not None]
+    return [value for part in parts for value in part[np.isfinite(part)].tolist()]
+
+
+def _is_logarithmic(values: Sequence[float]) -> bool:
+    return bool(values) and min(values) > 0 and max(values) > LOG_RATIO * min(values)
+
+
+def _shown(bands: Sequence[Band], references: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Without those for which a logarithmic axis has no place."""
+    positive = [(label, value) for label, value in references if value > 0]
+    logarithmic = _is_logarithmic([*_finite(bands), *(value for _, value in references if value)])
+    return positive if logarithmic else list(references)
+
+
+def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> None:
+    everything = [*extra, *_finite(bands)]
+    if not everything:
         return
-    worst = min([*([float(np.quantile(finite, 1 - SHOWN_SHARE, method="lower"))] if finite.size else []), *lines])
-    best = max([*finite, *lines])
-    # Include the points beyond the quantile if they lie close to it.
-    if finite.size and finite.min() > worst - 0.6 * (best - worst):
-        worst = min(worst, float(finite.min()))
-    margin = 0.06 * max(best - worst, 1e-3)
-    axes.set_ylim(*sorted((sign * (worst - margin), sign * (best + margin))))
+    if _is_logarithmic(everything):
+        axes.set_yscale("log")
+        axes.set_ylim(max(min(everything), LOG_FLOOR * max(everything)) / 2, max(everything) * 2)
+        return
+    values = [*extra]
+    for band in bands:
+        later = band.steps >= SKIPPED_SHARE * band.steps.max(initial=0.0)
+        later |= later.sum() < MIN_POINTS
+        cut = (part if part is None else part[later] for part in (band.mean, band.low, band.high))
+        values += _finite([Band("", band.steps[later], *cut)])  # type: ignore[arg-type]  # the mean is there
+    low, high = min(values), max(values)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
+    axes.set_ylim(low - room, high + room)
 
 
-def _mark_hidden(
-    axes: Axes, curves: Sequence[tuple[str, Sequence[tuple[float, float]], str, str]], better: Better
-) -> bool:
-    """Mark points outside of the range by triangles on the edge and a note; returns whether there are any."""
-    low, high = axes.get_ylim()
-    hidden = []
-    edge, marker = (0.025, "v") if better == "higher" else (0.975, "^")
-    # The first curve's triangles are larger, to be visible behind the second's.
-    for (_, pairs, colour, _), size in zip(curves, (8.0, 4.5), strict=True):
-        for epoch, value in pairs:
-            if (value < low) if better == "higher" else (value > high):
-                hidden.append(value)
-                place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "linestyle": "none"}
-                axes.plot([epoch], [edge], marker=marker, color=colour, markersize=size, label="_hidden", **place)
-    if hidden:
-        points = f"{len(hidden)} point{'s' * (len(hidden) > 1)}"
-        note: dict[str, Any] = {"transform": axes.transAxes, "fontsize": TICK_SIZE, "color": GREY}
-        if better == "higher":
-            text = f"▼ {points} below the\n    range, lowest {_written(min(hidden))}"
-            axes.text(1.02, 0.0, text, va="bottom", **note)
-        else:
-            text = f"▲ {points} above the\n    range, highest {_written(max(hidden))}"
-            axes.text(1.02, 1.0, text, va="top", **note)
-    return bool(hidden)
-
-
-def _write_margin(axes: Axes, entries: Sequence[tuple[str, float, str]], low: float, high: float) -> None:
-    """Label vertical positions in the right margin, spread apart to avoid overlaps.
-
-    Labels stand between `low` and `high`, fractions of the axes.
-    """
-    bottom, top = axes.get_ylim()
-    ordered = sorted(entries, key=lambda entry: entry[1])
-    heights = np.array([(value - bottom) / (top - bottom) for _, value, _ in ordered])
-    for (name, value, colour), height in zip(ordered, spread_apart(heights, 0.058, low, high), strict=True):
-        name_in_margin(axes, name, value, colour, float(height))
-
-
-def _written(value: float) -> str:
-    if not np.isfinite(value):
-        return "not finite"
-    return (f"{value:.2f}" if abs(value) < 1e6 else f"{value:.3g}").replace("-", "−")
-
-
-def spread_apart(
-    heights: NDArray[np.float64], gap: float, low: float = -np.inf, high: float = 1.0
-) -> NDArray[np.float64]:
-    """Ascending heights moved as little as possible (least squares) to be at least `gap` apart and in a range.
-
-    With the gaps subtracted this is isotonic regression, solved by pooling adjacent violators; clipping gives the
-    bounded solution. If there are too many heights for the range, some are below `low`.
-    """
-    steps = gap * np.arange(len(heights))
-    blocks: list[tuple[float, int]] = []
-    for height in heights - steps:
-        mean, size = float(height), 1
-        while blocks and blocks[-1][0] > mean:
-            before, count = blocks.pop()
-            mean, size = (before * count + mean * size) / (count + size), count + size
-        blocks.append((mean, size))
-    pooled = np.array([mean for mean, size in blocks for _ in range(size)])
-    apart: NDArray[np.float64] = np.minimum(np.maximum(pooled, low), high - steps[-1:]) + steps
-    return apart
+def _short(value: float) -> str:
+    return "not finite" if not np.isfinite(value) else f"{value:.4g}".replace("-", "−")

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from genbench.figures.curves import spread_apart
+from genbench.figures.margin import widest, write_margin
 from genbench.figures.style import (
     BLACK,
     BLUE,
@@ -21,7 +21,6 @@ from genbench.figures.style import (
     TITLE_SIZE,
     VERMILLION,
     label_axes,
-    name_in_margin,
     new_figure,
 )
 
@@ -90,7 +89,12 @@ def metric_and_fid(
     for label, value in references:
         margin.append((f"{label}: {value:.2f}", value, GREY))
         right.axhline(value, color=VERMILLION, alpha=0.75, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
-    _write_margin(figure, right, margin)
+    ticks, names = 0.44, 0.74  # inches from the axis to the end of its tick labels, and to the names
+    inches = figure.get_figwidth()
+    start, end = 0.7 / inches, max(0.4, 1 - (names + widest(figure, margin) + 0.1) / inches)
+    figure.subplots_adjust(left=start, right=end, bottom=0.13, top=0.85)
+    across = inches * (end - start)
+    write_margin(right, margin, 0.058, line=1 + ticks / across, text=1 + names / across)
     return figure
 
 
@@ -161,25 +165,3 @@ def _set_fid_range(axes: Axes, values: Sequence[float]) -> bool:
         return True
     _set_linear_range(axes, values)
     return False
-
-
-def _write_margin(figure: Figure, axes: Axes, entries: Sequence[tuple[str, float, str]]) -> None:
-    """Label positions on the right axis beyond its tick labels, spread apart to avoid overlaps.
-
-    The axes shrink to make room for the longest label.
-    """
-    ordered = sorted(entries, key=lambda entry: entry[1])
-    ticks, names = 0.44, 0.74  # inches from the axis to the end of its tick labels, and to the names
-    written = [figure.text(0, 0, name, fontsize=TICK_SIZE) for name, _, _ in ordered]
-    longest = max(text.get_window_extent().width for text in written) / figure.dpi
-    for text in written:
-        text.remove()
-    inches = figure.get_figwidth()
-    left, right = 0.7 / inches, max(0.4, 1 - (names + longest + 0.1) / inches)
-    figure.subplots_adjust(left=left, right=right, bottom=0.13, top=0.85)
-    across = inches * (right - left)
-    places = axes.transAxes.inverted().transform(axes.transData.transform([(0, value) for _, value, _ in ordered]))
-    heights = spread_apart(places[:, 1], 0.058)
-    heights += max(0.0, -float(heights[0]))
-    for (name, value, colour), height in zip(ordered, heights, strict=True):
-        name_in_margin(axes, name, value, colour, float(height), 1 + ticks / across, 1 + names / across)

@@ -24,7 +24,6 @@ __all__ = [
     "VERMILLION",
     "divergence_name",
     "label_axes",
-    "name_in_margin",
     "new_figure",
 ]
 
@@ -68,31 +67,3 @@ def label_axes(axes: Axes, x: str, y: str, title: str = "", grid: bool = True) -
     if grid:
         axes.grid(color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
-
-
-def name_in_margin(
-    axes: Axes, name: str, value: float, colour: str, height: float, line: float = 1.0, text: float = 1.055
-) -> None:
-    """Write a name right of the axes at `height`, with a thin line to its `value`.
-
-    `height` and the horizontal positions `line` and `text` are fractions of the axes.
-    """
-    axes.annotate(
-        name,
-        xy=(line, value),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(text, height),
-        textcoords="axes fraction",
-        va="center",
-        fontsize=TICK_SIZE,
-        color=BLACK if colour == GREY else colour,
-        arrowprops={
-            "arrowstyle": "-",
-            "color": colour,
-            "linewidth": 0.7,
-            "relpos": (0, 0.5),
-            "shrinkA": 1,
-            "shrinkB": 0,
-        },
-        annotation_clip=False,
-    )

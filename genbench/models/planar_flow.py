@@ -11,13 +11,10 @@ from torch import Tensor, nn
 
 from genbench.bijections.flow import Direction, Flow
 from genbench.bijections.planar import PlanarStack, constrain, determinant
-from genbench.engine.device import isolated_rng
 from genbench.errors import ConfigError
 from genbench.registry import OneOf, PositiveInt, register
 
-__all__ = ["PlanarEnsemble", "PlanarFlow", "PlanarFlows"]
-
-CPU = torch.device("cpu")
+__all__ = ["PlanarEnsemble", "PlanarFlow"]
 
 
 @register("model", "planar-flow")
@@ -44,37 +41,10 @@ class PlanarFlow(Flow):
             return stack.path(self.draw_base(count))
         return stack.path(self.sample(count))[::-1]
 
-
-@register("model", "planar-flows")
-class PlanarFlows(nn.Module):
-    """Planar flows of several depths; the task determines their number and seeds.
-
-    Each starts from the parameters that model=planar-flow draws with its depth and seed.
-    """
-
-    ensemble: PlanarEnsemble
-
-    def __init__(self, shape: Sequence[int], *, layers: list[PositiveInt] = [2, 8, 32]) -> None:  # noqa: B006
-        super().__init__()
-        if _features(shape) != 2:
-            raise ConfigError(f"model=planar-flows is for points in the plane, not for {tuple(shape)}")
-        if not layers or len(set(layers)) < len(layers):
-            raise ConfigError(f"model.layers must name each depth once, and at least one: {layers}")
-        self.layers = tuple(layers)
-
-    def assemble(self, members: Sequence[tuple[int, int]], device: torch.device) -> PlanarEnsemble:
-        """The ensemble of flows of the given (depth, seed), in that order, on `device`."""
-        stacks = []
-        for depth, seed in members:
-            with isolated_rng(seed, CPU):
-                stacks.append(PlanarStack(2, depth))
-        self.ensemble = PlanarEnsemble(stacks).to(device)
-        return self.ensemble
-
-    @property
-    def parameter_count(self) -> int:
-        """Parameters of all flows, without the padding."""
-        return sum(depth * (2 + 2 + 1) for depth in self.ensemble.depths)
+    @staticmethod
+    def side_by_side(flows: Sequence[PlanarFlow]) -> PlanarEnsemble:
+        """Copies of the flows' maps as one batched model."""
+        return PlanarEnsemble([cast(PlanarStack, flow.bijection) for flow in flows])
 
 
 class PlanarEnsemble(nn.Module):
@@ -111,13 +81,6 @@ class PlanarEnsemble(nn.Module):
             x, log_det = x.index_copy(0, active, moved), log_det.index_add(0, active, gained)
             start = end
         return x, log_det
-
-    def member(self, index: int, direction: str) -> PlanarFlow:
-        """A copy of one stack, without its padding, as a flow."""
-        depth = self.depths[index]
-        flow = PlanarFlow((2,), layers=depth, direction=direction).to(self.w)
-        flow.bijection.load_state_dict({name: getattr(self, name)[index, :depth] for name in ("w", "u", "b")})
-        return flow
 
 
 def _through(x: Tensor, w: Tensor, u: Tensor, b: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:

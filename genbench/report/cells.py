@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from genbench.engine.measurement import Quantity
 from genbench.report.groups import Result
 from genbench.report.statistics import Estimate
 
 __all__ = [
-    "ARROWS",
     "Cell",
     "Table",
     "duration",
@@ -20,13 +18,11 @@ __all__ = [
     "markdown",
     "number",
     "numeric",
-    "quantity_title",
     "signed",
     "text",
 ]
 
 MINUS = "−"
-ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 
 
 @dataclass(frozen=True)
@@ -77,14 +73,16 @@ def numeric(*lines: str, bold: bool = False, small: str = "") -> Cell:
     return Cell(lines or ("",), bold, "number", small)
 
 
-def number(value: float | None, decimals: int | None = None) -> str:
-    """A number as tables print it: a true minus, and a fixed number of decimals or three significant digits."""
+def number(value: float | None, decimals: int | None = None, digits: int = 3) -> str:
+    """A number as tables print it: a true minus, and a fixed number of decimals or of significant digits."""
     if value is None:
         return ""
     if not math.isfinite(value):
         return "not finite"
-    if decimals is None or (value and abs(value) < 0.5 * 10**-decimals) or abs(value) >= 1e6:
-        text = f"{value:.3g}"
+    if decimals is None and 10**digits - 0.5 <= abs(value) < 1e6:
+        text = f"{value:,.0f}"
+    elif decimals is None or (value and abs(value) < 0.5 * 10**-decimals) or abs(value) >= 1e6:
+        text = f"{value:.{digits}g}"
     else:
         text = f"{value:.{decimals}f}"
     return text.replace("-", MINUS)
@@ -114,10 +112,6 @@ def how_to_read(rows: Iterable[Result]) -> str:
     return " · ".join(notes)
 
 
-def quantity_title(quantity: Quantity) -> str:
-    return f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label
-
-
 def duration(seconds: float | None) -> str:
     """14 s, 3.2 min, 2.6 h"""
     if seconds is None:
@@ -145,6 +139,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\|*_<>[]~":
+    text = " ".join(text.split("\n"))
+    for character in "\\|*_<>[]~`":
         text = text.replace(character, f"\\{character}")
     return text

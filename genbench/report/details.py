@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from genbench.report.cells import (
-    ARROWS,
-    Cell,
-    Table,
-    estimate_text,
-    how_to_read,
-    number,
-    numeric,
-    quantity_title,
-    text,
-)
+from genbench.report.cells import Cell, Table, estimate_text, how_to_read, number, numeric, text
 from genbench.report.groups import Group, Result, protocol_text
 from genbench.report.reading import Run
 
@@ -27,7 +16,7 @@ def values_table(results: Sequence[Result]) -> Table:
     columns = ("quantity", "final", "best", "truth", "protocol")
     rows = tuple(
         (
-            text(f"{quantity_title(row.quantity)} {ARROWS[row.quantity.better]}".strip()),
+            text(f"{row.quantity.title} {row.quantity.arrow}".strip()),
             numeric(estimate_text(row.final, row.quantity.decimals, row.standard_error)),
             numeric(estimate_text(row.best, row.quantity.decimals)),
             numeric(number(row.truth, row.quantity.decimals)),
@@ -46,6 +35,7 @@ def commands_table(one: Group) -> Table:
         summary = run.summary
         versions = ", ".join(f"{name} {version}" for name, version in (summary.get("versions") or {}).items())
         where = f"commit {_commit(summary.get('git_commit'))}, {versions}" if versions else ""
+        note = str(summary.get("note") or (run.last_line if run.state != "done" else ""))
         finished = str(summary.get("finished") or run.status.get("time") or "")
         rows.append(
             (
@@ -53,7 +43,7 @@ def commands_table(one: Group) -> Table:
                 text(run.state, small=finished),
                 Cell((str(summary.get("command") or ""),), kind="code"),
                 Cell((str(summary.get("device") or ""),), kind="wide", small=where),
-                Cell((str(summary.get("note") or (run.last_line if run.state != "done" else "")),), kind="wide"),
+                Cell(tuple(note.splitlines()), kind="wide"),
             )
         )
     return Table("Commands", "", columns, tuple(rows)).without_empty_columns()
@@ -69,11 +59,10 @@ def settings_table(run: Run) -> Table:
     """All settings that decide what a run computes."""
     changed = run.summary["changes"]
     rows = tuple(
-        (Cell((key,), kind="code", bold=key in changed), Cell((_written(value),), kind="wide", bold=key in changed))
+        (
+            Cell((key,), kind="code", bold=key in changed),
+            Cell(("null" if value is None else str(value),), kind="wide", bold=key in changed),
+        )
         for key, value in run.summary["settings"].items()
     )
     return Table("Settings", "changed ones bold", ("key", "value"), rows)
-
-
-def _written(value: Any) -> str:
-    return "null" if value is None else str(value)

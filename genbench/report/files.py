@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,10 @@ from genbench.report.reading import Problem, Run
 
 __all__ = ["check_target", "records", "write"]
 
-FILES = ("index.html", "results.md", "results.csv", "results.json")
 WRITER = "genbench-report"
-COSTS = (
-    "parameters",
-    "steps_per_second",
-    "samples_per_second",
-    "training_seconds",
-    "wall_seconds",
-    "peak_memory_mib",
-)
 REPEAT = ("command", "git_commit", "versions", "device", "arithmetic", "finished", "note")
+SPEEDS = ("steps_per_second", "samples_per_second", "training_seconds", "wall_seconds")
+COSTS = ("parameters", *SPEEDS, "peak_memory_mib")
 
 
 def records(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -82,7 +74,7 @@ def _run_record(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "changes": run.summary["changes"],
         "status": run.state,
-        "step": run.status["step"],
+        "step": run.step,
         "last_line": run.last_line,
         **{key: run.summary.get(key) for key in (*REPEAT, *COSTS)},
     }
@@ -135,8 +127,8 @@ def write(
     try:
         out = out.resolve()  # a link to a folder stays one
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        (temporary / PICTURES).mkdir()
+        temporary = out.parent / f".{out.name}.{os.getpid()}"
+        (temporary / PICTURES).mkdir(parents=True)
         for name, text in contents.items():
             (temporary / name).write_text(text, encoding="utf-8")
         for name, picture in pictures.items():
@@ -150,7 +142,6 @@ def write(
 
 
 def _move(temporary: Path, out: Path) -> None:
-    temporary.chmod(0o777 & ~_umask())
     if not out.exists() or not any(out.iterdir()):
         os.replace(temporary, out)
         return
@@ -160,11 +151,6 @@ def _move(temporary: Path, out: Path) -> None:
     (out / PICTURES).mkdir(exist_ok=True)
     for path in (temporary / PICTURES).iterdir():
         os.replace(path, out / PICTURES / path.name)
-    for name in FILES:
-        os.replace(temporary / name, out / name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    (temporary / PICTURES).rmdir()
+    for path in temporary.iterdir():
+        os.replace(path, out / path.name)

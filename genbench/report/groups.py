@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from genbench.config import Reference
-from genbench.engine.measurement import Family, Quantity, verdict
+from genbench.engine.measurement import Better, Family, Quantity, verdict
 from genbench.identity import without
 from genbench.naming import natural
 from genbench.report.reading import Problem, Run
@@ -48,12 +48,6 @@ class Group:
     def first(self) -> Run:
         """The run whose pictures are shown: the lowest seed, of those that are done if there are any."""
         return min(self.done or self.others, key=lambda run: run.seed)
-
-    @property
-    def references(self) -> list[Reference]:
-        names = {field.name for field in fields(Reference)}
-        rows = self.first.summary.get("reference", [])
-        return [Reference(**{key: value for key, value in row.items() if key in names}) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
     """What a group has measured, in the order of its quantities; and warnings where protocols are mixed."""
     rows: list[Result] = []
     problems: list[Problem] = []
-    for quantity in one.first.quantities if one.done else []:
+    for quantity in _quantities(one.first) if one.done else []:
         by_protocol: dict[str, list[Run]] = {}
         for run in one.done:
             if run.value(quantity.name) is not None:
@@ -128,16 +122,25 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
     return rows, problems
 
 
+def _quantities(run: Run) -> list[Quantity]:
+    """Those of its task, and whatever else was published."""
+    named = {quantity.name: quantity for quantity in run.quantities}
+    for reference in run.references:
+        named.setdefault(
+            reference.metric, Quantity(reference.metric, reference.metric, better=cast(Better, reference.better))
+        )
+    return list(named.values())
+
+
 def _row(one: Group, quantity: Quantity, runs: list[Run]) -> Result:
-    name, entry = quantity.name, runs[0].entry(quantity.name)
+    name = quantity.name
     final = estimate(_values(runs, name, "final"))
     # What was measured once, at the end, has no best value to speak of.
     bests = _values([run for run in runs if len(run.curves.get(name, [])) > 1], name, "best")
     best = estimate(bests) if bests else None
-    protocol = entry.get("protocol", {})
-    errors = [float(error) for run in runs if (error := run.entry(name).get("standard_error")) is not None]
+    protocol = runs[0].entry(name).get("protocol", {})
     comparisons = []
-    for reference in one.references:
+    for reference in one.first.references:
         if reference.metric == name:
             mean = best.mean if reference.at == "best" and best else final.mean
             said = verdict(reference, mean, protocol, bool(runs[0].summary["shortened"]))
@@ -150,14 +153,21 @@ def _row(one: Group, quantity: Quantity, runs: list[Run]) -> Result:
         tuple(runs),
         final,
         best,
-        math.fsum(errors) / len(errors) if len(errors) == len(runs) else None,
-        entry.get("truth"),
+        _mean(runs, name, "standard_error"),
+        _mean(runs, name, "truth"),
         tuple(comparisons),
     )
 
 
 def _values(runs: Sequence[Run], metric: str, at: str) -> list[float]:
     return [value for run in runs if (value := run.value(metric, at)) is not None]
+
+
+def _mean(runs: Sequence[Run], metric: str, key: str) -> float | None:
+    """Of what all runs say beside a metric: a truth may be of a seed's own data."""
+    said = [run.entry(metric).get(key) for run in runs]
+    found = [float(value) for value in said if value is not None]
+    return math.fsum(found) / len(found) if len(found) == len(runs) else None
 
 
 def protocol_text(protocol: Mapping[str, Any]) -> str:

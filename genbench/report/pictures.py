@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from genbench.figures.report import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
+from genbench.figures.curves import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
 from genbench.report.groups import Group, Result
 from genbench.report.reading import Problem, Run
 from genbench.report.statistics import FEWEST, confidence_interval
@@ -43,8 +44,9 @@ def _found(path: Path, name: str, caption: str, problems: list[Problem]) -> Pict
     """A picture file; one that cannot be read is named in `problems`."""
     try:
         with Image.open(path) as image:
+            image.verify()  # a run may be writing it
             return Picture(f"{_slug(name)}.png", caption, image.size, source=path)
-    except (OSError, UnidentifiedImageError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         problems.append(Problem(path, f"cannot be read: {error}"))
         return None
 
@@ -56,8 +58,8 @@ def _slug(name: str) -> str:
 # What runs have drawn
 
 
-def own_pictures(run: Run, problems: list[Problem]) -> list[Picture]:
-    """All of a run's: its cover first, then those at the end of the training, then earlier ones."""
+def own_pictures(run: Run, key: str, problems: list[Problem]) -> list[Picture]:
+    """All of the run with the section `key`: its cover first, then those after training, then earlier ones."""
     first = run.path / str(run.summary["cover"])
     paths = [path for folder in ("figures", "samples") for path in (run.path / folder).glob("*.png")]
     paths.sort(key=lambda path: (path != first, not path.stem.endswith("-end"), path.stem))
@@ -65,8 +67,7 @@ def own_pictures(run: Run, problems: list[Problem]) -> list[Picture]:
     for path in paths:
         what, _, stage = path.stem.rpartition("-")
         caption = f"{what.replace('-', ' ')}, {STAGES[stage]}" if stage in STAGES else path.stem.replace("-", " ")
-        name = f"{run.name}-{run.path.name}-{path.parent.name}-{path.stem}"
-        pictures.append(_found(path, name, caption, problems))
+        pictures.append(_found(path, f"{key}-{path.parent.name}-{path.stem}", caption, problems))
     return [picture for picture in pictures if picture]
 
 
@@ -103,7 +104,7 @@ def sweep_pictures(runs: Sequence[Run], problems: list[Problem]) -> dict[str, li
 # Curves
 
 
-def own_curves(one: Group) -> Iterator[Picture]:
+def own_curves(one: Group, key: str) -> Iterator[Picture]:
     """What a group's task draws over training, training and validation together. Runs that are done have drawn it."""
     if one.done:
         return
@@ -112,29 +113,30 @@ def own_curves(one: Group) -> Iterator[Picture]:
         bands = [band for metric in metrics[:MAX_CURVES] if (band := _band(metric, one.others, metric)) is not None]
         charts += [(title, bands, ())] if any(len(band.steps) > 1 for band in bands) else []
     if charts:
-        yield _drawn(f"{one.first.name}-{one.first.path.name}-curves", "so far", stacked_curves(charts, one.title))
+        yield _drawn(f"{key}-curves", "so far", stacked_curves(charts, one.title))
 
 
 def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
     """Quantities of several groups over training, on one chart for each protocol."""
     charts: dict[str, list[Result]] = {}
+    number = itertools.count(1)
     for row in results:
         if row.quantity.better and any(len(run.curves.get(row.quantity.name, [])) > 1 for run in row.runs):
             key = json.dumps([row.group.family.title, row.quantity.name, sorted(row.protocol.items())])
             charts.setdefault(key, []).append(row)
     for rows in charts.values():
         quantity = rows[0].quantity
-        label = f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label
         size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
         for start in range(0, len(rows) if len(rows) > 1 else 0, size):
             part = rows[start : start + size]
             names = _names([row.group for row in part])
             bands = [_band(name, row.runs, quantity.name) for name, row in zip(names, part, strict=True)]
-            figure = overlaid_curves(
-                [band for band in bands if band], label, _published(part), rows[0].protocol["dataset"]
+            data = rows[0].protocol.get("dataset", "")
+            figure = overlaid_curves([band for band in bands if band], quantity.title, _published(part), data)
+            name = f"{rows[0].group.family.title}-{quantity.name}-{next(number)}"
+            yield _drawn(
+                name, f"{quantity.title} over training: {', '.join(row.group.title for row in part)}", figure
             )
-            name = f"{rows[0].group.family.title}-{quantity.name}-{rows[0].protocol['dataset']}-{start}-{len(rows)}"
-            yield _drawn(name, f"{label} over training: {', '.join(row.group.title for row in part)}", figure)
 
 
 def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:

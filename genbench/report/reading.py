@@ -6,12 +6,13 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from genbench.engine.measurement import Family, Quantity
+from genbench.config import Reference
+from genbench.engine.measurement import Better, Family, Quantity
 from genbench.engine.rundir import FINISHED, SCHEMA
 from genbench.errors import ConfigError
 from genbench.identity import words
@@ -20,8 +21,12 @@ from genbench.naming import natural
 __all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
 
 STATES = ("running", "done", "failed", "diverged", "interrupted")
-BEGUN = ("name", "seed", "title", "changes", "settings", "family", "quantities", "curves", "cover")
-ENDED = ("status", "step", "shortened", "metrics", "reference")
+TEXTS, MAPPINGS = ("name", "title", "cover"), ("changes", "settings", "family", "curves", "versions")
+BEGUN = {"seed": int, "quantities": list, **dict.fromkeys(TEXTS, str), **dict.fromkeys(MAPPINGS, dict)}
+"""What `summary.json` holds from the start of a run on."""
+
+ENDED = {"status": str, "step": int, "shortened": bool, "metrics": dict, "reference": list, "wall_seconds": float}
+"""What it holds besides at the end."""
 
 
 class Damaged(Exception):
@@ -80,6 +85,12 @@ class Run:
     def quantities(self) -> list[Quantity]:
         return [Quantity(**row) for row in self.summary["quantities"]]
 
+    @cached_property
+    def references(self) -> list[Reference]:
+        names = {field.name for field in fields(Reference)}
+        rows = self.summary.get("reference", [])
+        return [Reference(**{key: value for key, value in row.items() if key in names}) for row in rows]
+
     def entry(self, metric: str) -> Mapping[str, Any]:
         """Everything that is known of a metric."""
         found: Mapping[str, Any] = self.summary.get("metrics", {}).get(metric, {})
@@ -90,16 +101,25 @@ class Run:
         return None if found is None else float(found)
 
     @property
+    def logged(self) -> int:
+        """The last step that is in the logs."""
+        return max((points[-1].step for points in self.curves.values()), default=0)
+
+    @property
+    def step(self) -> int:
+        """How far it is: the status of a running run tells where it was started."""
+        return max(int(self.status["step"]), self.logged)
+
+    @property
     def last_line(self) -> str:
         """What the run said last: its error, or the last values that it logged."""
         error = str(self.status.get("error") or "").strip().splitlines()
         if error:
             return error[-1]
-        step = max((points[-1].step for points in self.curves.values()), default=None)
-        if step is None:
+        if not self.curves:
             return "nothing logged"
-        last = {name: points[-1].value for name, points in self.curves.items() if points[-1].step == step}
-        return f"step {step}: " + ", ".join(f"{name} {value:.6g}" for name, value in last.items())
+        last = {name: points[-1].value for name, points in self.curves.items() if points[-1].step == self.logged}
+        return f"step {self.logged}: " + ", ".join(f"{name} {value:.6g}" for name, value in last.items())
 
 
 def find(roots: Iterable[Path], problems: list[Problem]) -> list[Path]:
@@ -144,27 +164,24 @@ def read(path: Path) -> Run:
         raise Damaged(f"status.json: status {status['status']!r} at step {status['step']!r}")
     summary = _mapping(path / "summary.json")
     if summary.get("schema") != SCHEMA:
-        raise Damaged(f"summary.json was written by another version of genbench: repeat {_command(summary)}")
+        command = summary.get("command") or "the run"
+        raise Damaged(f"summary.json was written by another version of genbench: repeat {command}")
     ended = status["status"] in FINISHED
-    missing = [key for key in (*BEGUN, *(ENDED if ended else ())) if key not in summary]
-    if missing:
-        raise Damaged(f"summary.json has no {', '.join(missing)}")
-    curves = _curves(path / "metrics.jsonl", required=ended)
-    last = max((points[-1].step for points in curves.values()), default=0)
+    expected = BEGUN | ENDED if ended else BEGUN
+    wrong = [key for key, kind in expected.items() if not isinstance(summary.get(key), kind)]
+    if wrong:
+        raise Damaged(f"summary.json has no proper {', '.join(wrong)}")
+    run = Run(path, status, summary, _curves(path / "metrics.jsonl", str(status["status"])))
+    last = run.logged
     if status["status"] == "done" and last != status["step"]:
         raise Damaged(f"metrics.jsonl ends at step {last}, but status.json says done at step {status['step']}")
     # "running" and "failed" may tell where the run was started: at a checkpoint from before the last rows.
     if status["status"] not in ("running", "failed") and last > status["step"]:
         raise Damaged(f"metrics.jsonl goes on to step {last}, but status.json ends at step {status['step']}")
-    run = Run(path, status, summary, curves)
     _check_meaning(run)
     if ended:
         _check_values(run)
     return run
-
-
-def _command(summary: Mapping[str, Any]) -> str:
-    return str(summary.get("command") or "the run")
 
 
 def _mapping(path: Path, *keys: str) -> dict[str, Any]:
@@ -181,16 +198,18 @@ def _mapping(path: Path, *keys: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _curves(path: Path, required: bool) -> dict[str, list[Point]]:
+def _curves(path: Path, status: str) -> dict[str, list[Point]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        if required:
+        if status in FINISHED:
             raise Damaged("metrics.jsonl is missing") from None
         return {}
     except (OSError, ValueError) as error:
         raise Damaged(f"metrics.jsonl cannot be read: {error}") from None
-    if text and not text.endswith("\n"):
+    if status == "running":
+        text = text[: text.rfind("\n") + 1]  # its last row may be on its way to the disk
+    elif text and not text.endswith("\n"):
         raise Damaged("metrics.jsonl ends in the middle of a line")
     curves: dict[str, list[Point]] = {}
     step = 0
@@ -209,7 +228,10 @@ def _curves(path: Path, required: bool) -> dict[str, list[Point]]:
 
 def _check_meaning(run: Run) -> None:
     try:
-        _ = run.family, run.quantities, run.seed, run.words, run.summary["curves"].items()
+        _ = run.family, run.references, [list(metrics) for metrics in run.summary["curves"].values()]
+        for quantity in run.quantities:
+            if quantity.better not in get_args(Better):
+                raise ValueError(f"{quantity.name} has better {quantity.better!r}")
     except (TypeError, ValueError, AttributeError) as error:
         raise Damaged(f"summary.json is not as this version writes it: {error}") from None
 
@@ -222,7 +244,9 @@ def _check_values(run: Run) -> None:
     for metric, entry in run.summary["metrics"].items():
         try:
             final, best = (entry.get(at, entry["final"])["value"] for at in ("final", "best"))
-            math.isnan(best or 0.0)  # raises where it is no number
+            for value in (best, entry.get("truth"), entry.get("standard_error")):
+                math.isnan(value or 0.0)  # raises where it is no number
+            entry.get("protocol", {}).items()
             logged = run.curves[metric][-1].value
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Damaged(f"{metric} is not whole in both summary.json and metrics.jsonl") from None

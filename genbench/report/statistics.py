@@ -16,6 +16,7 @@ LEVEL = 0.95
 RESAMPLES = 9999
 FEWEST = 3  # values that an interval needs
 ENOUGH = 10  # values from which on the bootstrap is used
+CHUNK = 500  # means whose resamples are in memory at once
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,7 @@ def confidence_interval(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray
     Should Know About the Bootstrap"): it follows skewed values, and its quantiles lie as far out as those of t, since
     plain percentiles are too narrow for few values.
 
-    Args:
-        values: [n, …], n ≥ 2; entries of the same index along the first axis belong together.
-
-    Returns:
-        Lower and upper ends, […] each.
+    `values` are [n, …], n ≥ 2, entries of the same index along the first axis belonging together; the ends […] each.
     """
     array = np.asarray(values, dtype=np.float64)
     n = len(array)
@@ -68,12 +65,16 @@ def confidence_interval(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray
         mean, half = array.mean(axis=0), t * array.std(axis=0, ddof=1) / np.sqrt(n)
         return mean - half, mean + half
     tail = float(ndtr(-t * np.sqrt(n / (n - 1))))
-    low, high = np.quantile(np.tensordot(_weights(n), array, axes=1), [tail, 1 - tail], axis=0)
+    ends = [
+        np.quantile(columns.T @ _weights(n), [tail, 1 - tail], axis=-1)
+        for columns in np.split(array.reshape(n, -1), range(CHUNK, array[0].size, CHUNK), axis=1)
+    ]
+    low, high = np.concatenate(ends, axis=-1).reshape(2, *array.shape[1:])
     return low, high
 
 
 @cache
 def _weights(n: int) -> NDArray[np.float64]:
-    """[RESAMPLES, n]: how often each value was drawn, over n."""
+    """[n, RESAMPLES]: how often each value was drawn, over n."""
     rows = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
-    return np.stack([(rows == k).sum(axis=1) for k in range(n)], axis=1) / n
+    return np.stack([(rows == k).sum(axis=1) for k in range(n)]) / n

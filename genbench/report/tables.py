@@ -6,39 +6,14 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
-from genbench.report.cells import (
-    ARROWS,
-    Cell,
-    Table,
-    duration,
-    estimate_text,
-    how_to_read,
-    number,
-    numeric,
-    quantity_title,
-    signed,
-    text,
-)
+from genbench.report.cells import Cell, Table, duration, estimate_text, how_to_read, number, numeric, signed, text
 from genbench.report.groups import Comparison, Group, Result, protocol_text
 from genbench.report.published import Published
 from genbench.report.reading import Problem, Run
 
-__all__ = [
-    "across_tables",
-    "cost_table",
-    "headline",
-    "my_runs_table",
-    "problems_table",
-    "published_table",
-    "quantity_tables",
-]
+__all__ = ["across_tables", "cost_table", "my_runs_table", "problems_table", "published_table", "quantity_tables"]
 
 SYMBOLS = {"reached": "✓", "missed": "✗", "shortened": "~"}
-
-
-def verdict_text(verdict: str) -> str:
-    """✓ reached"""
-    return f"{SYMBOLS.get(verdict, '!')} {verdict}"
 
 
 def headline(rows: Sequence[Result]) -> Result | None:
@@ -54,7 +29,7 @@ def _published(comparisons: Sequence[Comparison], decimals: int | None) -> Cell:
 
 
 def _verdicts(comparisons: Sequence[Comparison], decimals: int | None) -> Cell:
-    lines = [f"{verdict_text(c.verdict)} ({signed(c.difference, decimals)})" for c in comparisons]
+    lines = [f"{SYMBOLS[c.verdict]} {c.verdict} ({signed(c.difference, decimals)})" for c in comparisons]
     kinds = {c.verdict for c in comparisons}
     notes = dict.fromkeys(c.reference.note for c in comparisons if c.verdict == "missed" and c.reference.note)
     return Cell(tuple(lines) or ("",), kind=kinds.pop() if len(kinds) == 1 else "", small=" ".join(notes))
@@ -65,7 +40,7 @@ def _state(one: Group) -> str:
     states = [run.state for run in one.others]
     found = [f"{states.count(state)} {state}" if len(states) > 1 else state for state in dict.fromkeys(states)]
     if one.others and not one.done:
-        return f"{', '.join(found)} at step {one.first.status['step']:,}"
+        return f"{', '.join(found)} at step {one.first.step:,}"
     return ", ".join(f"+ {state}" for state in found)
 
 
@@ -82,13 +57,13 @@ def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]]) -> Table:
         digits = told.quantity.decimals if told else None
         found = told.comparisons if told else ()
         value = estimate_text(told.best or told.final if _at_best(told) else told.final, digits) if told else ""
-        arrow = ARROWS[told.quantity.better] if told else ""
+        arrow = told.quantity.arrow if told else ""
         seconds = [run.summary["wall_seconds"] for run in one.done]
         rows.append(
             (
                 text(one.experiment, small=one.words, link=anchor),
                 numeric(str(len(one.done)) if one.done else "", small=state if one.done else ""),
-                numeric(value, small=f"{quantity_title(told.quantity)} {arrow}".strip()) if told else text(state),
+                numeric(value, small=f"{told.quantity.title} {arrow}".strip()) if told else text(state),
                 _published(found, digits) if found or not told else _true(told),
                 _verdicts(found, digits),
                 numeric(duration(math.fsum(seconds) / len(seconds)) if seconds else ""),
@@ -122,7 +97,7 @@ def quantity_tables(results: Iterable[Result]) -> list[Table]:
 
 def _quantity_table(rows: list[Result]) -> Table:
     quantity, digits = rows[0].quantity, rows[0].quantity.decimals
-    arrow = ARROWS[quantity.better]
+    arrow = quantity.arrow
     values = (f"final {arrow}".strip(), f"best {arrow}".strip(), quantity.truth_label)
     columns = ("experiment", "seeds", *values, "published", "verdict")
     best = [_best([row.final.mean for row in rows], quantity.better)]
@@ -142,7 +117,7 @@ def _quantity_table(rows: list[Result]) -> Table:
             )
         )
     note = " · ".join(part for part in (protocol_text(rows[0].protocol), how_to_read(rows)) if part)
-    return Table(quantity_title(quantity), note, columns, tuple(cells)).without_empty_columns()
+    return Table(quantity.title, note, columns, tuple(cells)).without_empty_columns()
 
 
 def _best(values: Sequence[float], better: str) -> float | None:
@@ -166,14 +141,12 @@ def across_tables(groups: Sequence[tuple[Group, list[Result]]]) -> list[Table]:
 
 
 def _across_table(data: str, told: Sequence[tuple[Group, Result]]) -> Table:
-    titles = list(dict.fromkeys(quantity_title(row.quantity) for _, row in told))
+    titles = list(dict.fromkeys(row.quantity.title for _, row in told))
     columns = ("family", "experiment", "likelihood", *titles, "training", "steps/s", "samples/s")
     rows = []
     for one, row in told:
         values = [
-            estimate_text(row.final, row.quantity.decimals, row.standard_error)
-            if quantity_title(row.quantity) == title
-            else ""
+            estimate_text(row.final, row.quantity.decimals, row.standard_error) if row.quantity.title == title else ""
             for title in titles
         ]
         rows.append(
@@ -236,7 +209,7 @@ def published_table(published: Sequence[Published]) -> Table:
         (
             text(entry.experiment),
             text(reference.metric + (" (best)" if reference.at == "best" else "")),
-            numeric(number(reference.value)),
+            numeric(number(reference.value, digits=10)),
             text(reference.source),
             Cell((protocol_text(reference.protocol),), kind="wide"),
         )

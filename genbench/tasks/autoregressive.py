@@ -14,7 +14,6 @@ from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
-from genbench.figures.curves import learning_curves
 from genbench.figures.grids import image_grid, stages
 from genbench.registry import register
 from genbench.tasks.base import Parts, require, require_float32
@@ -41,7 +40,7 @@ class Autoregressive(SampledTask):
         Quantity("test/log_likelihood", "test log p(x), exact", "nats", "higher", 2),
         Quantity("valid/log_likelihood", "validation log p(x), exact", "nats", "higher", 2),
     )
-    curves = {"log-likelihood (nats), training and validation": ["train/log_likelihood", "valid/log_likelihood"]}
+    curves = {"log-likelihood (nats)": [f"{split}/log_likelihood" for split in ("train", "valid", "test")]}
 
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:
         require(parts.model, "model", "autoregressive", "log_prob", "sample", "receptive_field")
@@ -106,13 +105,6 @@ class Autoregressive(SampledTask):
         if stage == "end":
             shown = {STAGE_TITLES[key]: images for key, images in self._samples.items()}
             figures["stages"] = stages(shown, f"{record.title}: samples from the same uniform numbers")
-            figures["log-likelihood"] = learning_curves(
-                record.curve("train/log_likelihood"),
-                record.curve("valid/log_likelihood"),
-                record.references("test/log_likelihood"),
-                record.title,
-                quantity="log-likelihood (nats per image)",
-            )
         return figures
 
     def state_dict(self) -> dict[str, Any]:

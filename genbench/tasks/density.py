@@ -7,8 +7,7 @@ from torch import Tensor
 
 from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Measurement, Quantity
-from genbench.engine.task import Record
-from genbench.metrics.plane import judge_log_prob, sample_truth
+from genbench.metrics.plane import judge_log_prob
 from genbench.registry import register
 from genbench.tasks.base import Parts, require
 from genbench.tasks.plane import MASS, PlaneTask
@@ -55,6 +54,3 @@ class Density(PlaneTask):
         if split == "valid":
             return {"valid/nll": judged["nll"]}
         return {f"test/{name}": measurement for name, measurement in judged.items()} | self.mass()
-
-    def _references(self, record: Record) -> list[tuple[str, float]]:
-        return [*record.references("test/nll"), ("entropy of the target", sample_truth(self.target.name).entropy)]

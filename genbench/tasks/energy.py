@@ -12,7 +12,6 @@ from genbench.engine.batches import NoiseStream
 from genbench.engine.device import isolated_rng
 from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Measurement, Quantity
-from genbench.engine.task import Record
 from genbench.errors import ConfigError
 from genbench.metrics.plane import energy_truth, judge_samples
 from genbench.registry import register
@@ -57,10 +56,10 @@ class Energy(PlaneTask):
         self._gradients = Gradients(
             self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
         )
-        self._step = 0
+        self.updates = 0
         self._beta = torch.zeros((), device=self.device)
         # A stream of its own, so that a seed means the same noise in an ensemble.
-        self._stream = NoiseStream([self.seed], [parts.batch_size, *self.model.event_shape], self.device)
+        self.stream = NoiseStream(self.seed, [parts.batch_size, *self.model.event_shape], self.device)
 
     def _objective(self, z: Tensor, beta: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.model.push(z)
@@ -69,13 +68,13 @@ class Energy(PlaneTask):
         return loss, {"train/free_energy": (log_q + energy).mean()}
 
     def prepare_step(self) -> None:
-        self._beta.fill_(self.loss.beta(self._step))
-        self._stream.draw()
-        self._step += 1
+        self._beta.fill_(self.loss.beta(self.updates))
+        self.stream.draw()
+        self.updates += 1
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         """The data set's points are not looked at: only how many there are."""
-        values = self._gradients(self._stream.noise[0, : len(batch)], self._beta)
+        values = self._gradients(self.stream.noise[: len(batch)], self._beta)
         self.optimizer.step()
         return values
 
@@ -104,13 +103,10 @@ class Energy(PlaneTask):
             notes.append(f"its effective sample size is {share:.2%}, too small to trust that {log_z}")
         return notes
 
-    def _references(self, record: Record) -> list[tuple[str, float]]:
-        return [("−log Z", -energy_truth(self.target.name).log_z)]
-
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"step": self._step, "generator": self._stream.state_dict()[0]}
+        return super().state_dict() | {"step": self.updates, "generator": self.stream.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._step = state["step"]
-        self._stream.load_state_dict([state["generator"]])
+        self.updates = state["step"]
+        self.stream.load_state_dict(state["generator"])

@@ -14,7 +14,6 @@ from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
-from genbench.figures.curves import learning_curves
 from genbench.figures.flows import temperature_rows
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.walks import interpolations
@@ -50,7 +49,7 @@ class ImageFlow(SampledTask):
         Quantity("test/bits_per_dim", "test bits per dimension", better="lower", decimals=3),
         Quantity("valid/bits_per_dim", "validation bits per dimension", better="lower", decimals=3),
     )
-    curves = {"bits per dimension, training and validation": ["train/bits_per_dim", "valid/bits_per_dim"]}
+    curves = {"bits per dimension": [f"{split}/bits_per_dim" for split in ("train", "valid", "test")]}
 
     def __init__(self, parts: Parts, *, importance_samples: PositiveInt = 8, compile: bool = False) -> None:
         require(parts.model, "model", "image-flow", "log_prob", "sample", "to_base", "to_data", "dims", "protocol")
@@ -117,14 +116,6 @@ class ImageFlow(SampledTask):
                 "stages": stages(shown, f"{record.title}: samples from the same base points"),
                 "temperatures": temperature_rows(warm, names, f"{record.title}: samples at temperature T"),
                 "interpolations": self._interpolations(f"{record.title}: between validation images, in the base"),
-                "bits": learning_curves(
-                    record.curve("train/bits_per_dim"),
-                    record.curve("valid/bits_per_dim"),
-                    [*record.references("valid/bits_per_dim"), *record.references("test/bits_per_dim")],
-                    record.title,
-                    quantity="bits per dimension",
-                    better="lower",
-                ),
             }
         return figures
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from genbench.data.plane import PlaneTarget
+from genbench.data.plane import TARGETS, PlaneTarget
 from genbench.engine.device import float64_device, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity
-from genbench.engine.task import STAGE_TITLES, Record, Stage, Task
+from genbench.engine.task import STAGE_TITLES, FinishedRun, Record, Stage, Task
 from genbench.errors import ConfigError
-from genbench.figures.curves import learning_curves
 from genbench.figures.flows import animate_flow
-from genbench.figures.plane import density_pair, samples_over_contours
+from genbench.figures.plane import density_pair, density_panel, samples_over_contours
 from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
+from genbench.naming import natural
 from genbench.tasks.base import Parts, require, require_float32
 
 if TYPE_CHECKING:
@@ -55,16 +56,14 @@ class PlaneTask(Task):
 
     def __init__(self, parts: Parts, name: str, *needs: str) -> None:
         require(parts.model, "model", name, "log_prob", "sample", *needs)
-        require(parts.dataset, "dataset", name, "targets")
+        require(parts.dataset, "dataset", name, "target")
         require_float32(parts, name)
         dataset: Any = parts.dataset
-        if dataset.train.dim() != 2:
-            raise ConfigError(f"task={name} takes the points of one target", "choose dataset=plane")
         self.parts, self.model, self.dataset, self.loss = parts, parts.model, parts.dataset, parts.loss
-        self.target: PlaneTarget = dataset.targets[0]
+        self.target: PlaneTarget = dataset.target
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
-        self.curves = {f"{self.quantity}, training and validation": [f"train/{self.curve}", f"valid/{self.curve}"]}
+        self.curves = {self.quantity: [f"{split}/{self.curve}" for split in ("train", "valid", "test")]}
 
     def mass(self) -> dict[str, Measurement]:
         """∫ q over a box that holds it, in float64: 1, if density and log-determinants are right."""
@@ -82,23 +81,12 @@ class PlaneTask(Task):
         target, extent = target_on_grid(self.target, self.of_energy), EXTENT
         with isolated_rng(self.seed, self.device):
             samples = self.model.sample(DRAWN).cpu()
-        figures = {
+        return {
             "density": density_pair(
                 density_on_grid(self.model.log_prob, self.device), target, extent, self._title(title, record)
             ),
             "samples": samples_over_contours(samples, target, extent, title),
         }
-        if stage == "end":
-            figures[self.curve] = learning_curves(
-                record.curve(f"train/{self.curve}", "step"),
-                record.curve(f"valid/{self.curve}", "step"),
-                self._references(record),
-                record.title,
-                quantity=self.quantity,
-                better="lower",
-                over="training step",
-            )
-        return figures
 
     def _title(self, title: str, record: Record) -> str:
         """Of the learned density, with its newest value."""
@@ -108,8 +96,31 @@ class PlaneTask(Task):
         number = f"{values[-1][1]:.3f}".replace("-", "−")
         return f"{title}: {self.quantity} {number}"
 
-    def _references(self, record: Record) -> list[tuple[str, float]]:
-        raise NotImplementedError
+    @classmethod
+    def sweep_figures(cls, runs: Sequence[FinishedRun]) -> dict[str, Figure]:
+        """Densities of several experiments beside their targets, one row for each target, if rows are of one length.
+
+        Of runs that differ in the seed alone, the lowest seed is shown.
+        """
+        rows: dict[str, dict[str, FinishedRun]] = {}
+        for run in sorted(runs, key=lambda run: (natural(run.config["name"]), run.config["seed"])):
+            alike = json.dumps(run.config | {"seed": None}, sort_keys=True)
+            rows.setdefault(run.config["dataset"]["target"], {}).setdefault(alike, run)
+        lengths = {len(row) for row in rows.values()}
+        if len(lengths) != 1 or len(rows) * min(lengths) < 2:
+            return {}
+        told = cls.quantities[0]
+        densities, titles = [], []
+        for target, row in rows.items():
+            for run in row.values():
+                task = run.task()
+                densities.append(density_on_grid(task.model.log_prob, task.device))
+                titles.append(f"{run.config['name'].removeprefix('flow-')}: {run.value(told.name):.3f}")
+            densities.append(target_on_grid(TARGETS[target], cls.of_energy))
+            titles.append(f"{target}, target: {run.metrics[told.name]['truth']:.3f}")
+        kind = "energies" if cls.of_energy else "samples"
+        title = f"Flows fitted to {kind}, with {told.label} ({told.unit})"
+        return {f"densities-{kind}": density_panel(densities, titles, min(lengths) + 1, EXTENT, title)}
 
     def animate(self, path: Path, title: str) -> None:
         """The way of samples from the base through the layers, as a GIF."""

@@ -22,7 +22,7 @@ def test_redraw_makes_the_same_pictures(genbench: Genbench, tmp_path: Path) -> N
     assert genbench("experiment=vae-mnist5k", "trainer.epochs=2", "trainer.max_steps=70") == 0
     figures = run_of(tmp_path, "vae-mnist5k") / "figures"
     before = {path.name: path.read_bytes() for path in figures.glob("*-end.png")}
-    assert {"elbo-end.png", "samples-end.png", "reconstructions-end.png", "stages-end.png"} <= set(before)
+    assert {"curves-end.png", "samples-end.png", "reconstructions-end.png", "stages-end.png"} <= set(before)
     for path in figures.iterdir():
         path.unlink()
     main(["redraw", str(run_of(tmp_path, "vae-mnist5k"))])

@@ -9,167 +9,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from PIL import Image
-from scipy.optimize import minimize
 from scipy.stats import norm
 
 from genbench.figures import curves, dirac, grids
-
-# --- curves -----------------------------------------------------------------------------------------------
-
-TRAIN = [(0.0, -548.0), *((float(e), -100.0 - 60.0 / e) for e in range(1, 21))]
-VALID = [(0.0, -549.2), *((float(e), -101.0 - 60.0 / e) for e in range(1, 21))]
-
-
-def line(figure: Figure, label: str) -> np.ndarray:
-    (found,) = [entry for entry in figure.axes[0].lines if entry.get_label() == label]
-    return found.get_xydata()
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].texts]
-
-
-def test_learning_curves_draw_every_point_and_name_the_axes() -> None:
-    figure = curves.learning_curves(TRAIN, VALID, title="VAE")
-    (axes,) = figure.axes
-    np.testing.assert_array_equal(line(figure, "training"), TRAIN)
-    np.testing.assert_array_equal(line(figure, "validation"), VALID)
-    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("epoch", "ELBO (nats per image)", "VAE")
-
-
-def test_learning_curves_tell_the_final_value_and_the_references() -> None:
-    figure = curves.learning_curves(TRAIN, VALID, [("report 000", -100.99), ("bar", -102.0)])
-    assert {"final validation: −104.00", "report 000: −100.99", "bar: −102.00"} <= set(texts(figure))
-    heights = {tuple(entry.get_ydata()) for entry in figure.axes[0].lines}
-    assert {(-100.99, -100.99), (-102.0, -102.0)} <= heights
-
-
-def test_terrible_first_points_leave_the_range_but_not_unsaid() -> None:
-    figure = curves.learning_curves(TRAIN, VALID)
-    low, high = figure.axes[0].get_ylim()
-    assert low > -200
-    assert high > max(value for _, value in TRAIN)
-    below = sum(value < low for _, value in TRAIN + VALID)
-    assert 2 <= below <= 4
-    assert any(f"{below} points below" in text and "−549.20" in text for text in texts(figure))
-
-
-def test_the_range_hides_nothing_that_is_near_and_no_reference() -> None:
-    smooth = [(float(e), -110.0 + 0.3 * e) for e in range(20)]
-    figure = curves.learning_curves(smooth, [], [("far bar", -140.0)])
-    low, high = figure.axes[0].get_ylim()
-    assert low < -140 < -110 + 0.3 * 19 < high
-    assert not any("below" in text for text in texts(figure))
-
-
-def test_margin_labels_keep_apart_and_in_order() -> None:
-    references = [(f"report {k}", -101.0 - 0.01 * k) for k in range(4)]
-    figure = curves.learning_curves(TRAIN, VALID, references)
-    notes = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
-    heights = {note.get_text().split(":")[0]: note.xyann[1] for note in notes}
-    ordered = sorted(heights.values())
-    assert len(ordered) == 5
-    assert min(np.diff(ordered)) >= 0.058 - 1e-9
-    assert max(ordered) <= 1 + 1e-9
-    assert heights["report 0"] > heights["report 3"] > heights["final validation"]
-
-
-def test_curves_survive_one_point_and_a_nan() -> None:
-    curves.learning_curves([(1.0, -300.0)], []).savefig(BytesIO())
-    curves.learning_curves([(1.0, -300.0), (2.0, float("nan"))], [(1.0, -310.0)]).savefig(BytesIO())
-    curves.learning_curves([], [], [("bar", -102.0)]).savefig(BytesIO())
-
-
-@pytest.mark.parametrize("better", ["higher", "lower"])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_final_value_that_is_not_finite_is_said(better: curves.Better, bad: float) -> None:
-    worst = -bad if better == "higher" else bad
-    figure = curves.learning_curves([(1.0, 3.0)], [(1.0, 2.9), (2.0, worst)], better=better)
-    assert "final validation: not finite" in texts(figure)
-    figure.savefig(BytesIO())
-
-
-def falling(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    return [(epoch, -value) for epoch, value in pairs]
-
-
-def test_a_quantity_to_be_lowered_is_the_mirror_image() -> None:
-    references = [("report 000", -100.99), ("bar", -102.0)]
-    upright = curves.learning_curves(TRAIN, VALID, references)
-    mirrored = curves.learning_curves(
-        falling(TRAIN), falling(VALID), falling(references), quantity="NLL (nats)", better="lower"
-    )
-    low, high = upright.axes[0].get_ylim()
-    np.testing.assert_allclose(mirrored.axes[0].get_ylim(), (-high, -low), rtol=1e-12)
-    assert mirrored.axes[0].get_ylabel() == "NLL (nats)"
-    np.testing.assert_array_equal(line(mirrored, "training"), falling(TRAIN))
-    assert {"final validation: 104.00", "report 000: 100.99", "bar: 102.00"} <= set(texts(mirrored))
-
-
-def test_terrible_first_points_are_marked_at_the_edge_that_they_lie_beyond() -> None:
-    for better, sign, marker, note in (("higher", 1, "v", "lowest −549.20"), ("lower", -1, "^", "highest 549.20")):
-        train, valid = [(e, sign * v) for e, v in TRAIN], [(e, sign * v) for e, v in VALID]
-        figure = curves.learning_curves(train, valid, better=better)
-        low, high = figure.axes[0].get_ylim()
-        beyond = [e for e, v in train + valid if (v < low if better == "higher" else v > high)]
-        marks = [entry for entry in figure.axes[0].lines if entry.get_label() == "_hidden"]
-        assert [mark.get_xdata()[0] for mark in marks] == beyond
-        assert {mark.get_marker() for mark in marks} == {marker}
-        assert {bool(mark.get_ydata()[0] > 0.5) for mark in marks} == {better == "lower"}
-        assert any(f"{len(beyond)} points" in text and note in text for text in texts(figure))
-
-
-@pytest.mark.parametrize("better", ["higher", "lower"])
-def test_names_in_the_margin_do_not_lie_on_the_note(better: curves.Better) -> None:
-    """References at the end of the range where the note on hidden points stands."""
-    sign = 1 if better == "higher" else -1
-    train = [(e, sign * v) for e, v in TRAIN]
-    references = [(f"bar {k}", sign * (-250.0 - 0.01 * k)) for k in range(3)]
-    figure = curves.learning_curves(train, [], references, better=better)
-    figure.canvas.draw()
-    (note,) = [text for text in figure.axes[0].texts if "range" in text.get_text()]
-    names = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
-    assert len(names) == 3
-    taken = note.get_window_extent()
-    for name in names:
-        box = Text.get_window_extent(name)
-        assert box.y0 >= taken.y1 if better == "higher" else box.y1 <= taken.y0
-
-
-def test_the_legend_is_not_on_the_curve() -> None:
-    overfitted = [(float(e), 3.0 + 0.01 * (e - 8) ** 2) for e in range(20)]
-    for train in (falling(TRAIN), overfitted):
-        figure = curves.learning_curves(train, [], better="lower")
-        figure.canvas.draw()
-        (axes,) = figure.axes
-        box = axes.get_legend().get_window_extent()
-        points = axes.transData.transform(line(figure, "training"))
-        assert not any(box.contains(x, y) for x, y in points)
-        if train is not overfitted:
-            assert box.x1 > axes.bbox.x0 + 0.9 * axes.bbox.width
-            assert box.y1 > axes.bbox.y0 + 0.9 * axes.bbox.height
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_heights_are_spread_by_least_squares_within_bounds(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    heights, gap, low, high = np.sort(generator.random(6)), 0.12, 0.1, 0.9
-    count = len(heights)
-    apart = np.diff(np.eye(count), axis=0)
-    expected = minimize(
-        lambda x: ((x - heights) ** 2).sum(),
-        np.linspace(low, high, count),
-        jac=lambda x: 2 * (x - heights),
-        bounds=[(low, high)] * count,
-        constraints={"type": "ineq", "fun": lambda x: apart @ x - gap, "jac": lambda x: apart},
-        tol=1e-12,
-    ).x
-    np.testing.assert_allclose(curves.spread_apart(heights, gap, low, high), expected, atol=1e-6)
-    assert not curves.spread_apart(np.empty(0), gap).size
-
 
 # --- grids ------------------------------------------------------------------------------------------------
 
@@ -370,6 +214,6 @@ def test_pictures_leave_pyplot_alone() -> None:
     import matplotlib.pyplot as plt
 
     dirac.trajectory(spiral(), "W1", "", "line", ema=False)
-    curves.learning_curves(TRAIN, VALID)
+    curves.overlaid_curves([], "ELBO")
     grids.image_grid(np.zeros((1, 1, 4, 4)), 1, 1)
     assert plt.get_fignums() == []

@@ -1,31 +1,29 @@
-"""Run directories as training leaves them, without the training."""
+"""Run directories as training leaves them, without the training: of a family that only these tests know."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from omegaconf import OmegaConf
+import torch
+from kites import CURVES, KITES, QUANTITIES, Logged, configuration, draw
+from torch import nn
 
-from genbench.compose import validate
-from genbench.config import identity, to_dict
+from genbench import identity, summary
+from genbench.config import Reference, to_dict
 from genbench.engine.logbook import Logbook
-from genbench.engine.rundir import RunDirectory
-from genbench.report.catalog import Catalog
+from genbench.engine.measurement import Family, Measurement, Quantity, values_of
+from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.task import Task
+from genbench.engine.trainer import Trainer
 from genbench.run import run_directory
 
 MakeRun = Callable[..., Path]
-Values = Mapping[str, Sequence[tuple[int, float]]]
-
-VAE = {"dataset": "binmnist", "binarization": "fixed (Larochelle)", "split": "50000/10000/10000", "kl": "analytic"}
-FID = {"n_generated": 5000, "n_reference": 50000, "reference_split": "cifar10 train", "inception_weights": "f0de"}
-
-
-@pytest.fixture(scope="session")
-def catalog() -> Catalog:
-    return Catalog()
+SIZE = 10  # steps of an epoch
 
 
 @pytest.fixture
@@ -34,71 +32,71 @@ def outputs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_run(outputs: Path, catalog: Catalog) -> MakeRun:
-    """make_run(experiment, seed, values) writes a run through the engine's own logbook and returns its directory."""
+def make_run(outputs: Path) -> MakeRun:
+    """make_run(experiment, seed, logged) writes a run through the engine and returns its directory."""
 
     def make(
-        experiment: str,
+        experiment: str = "red-kite",
         seed: int = 1,
-        values: Values | None = None,
+        logged: Logged = CURVES,
         *,
-        changed: Sequence[str] = (),
-        protocol: Mapping[str, Any] = VAE,
+        family: Family = KITES,
+        quantities: Sequence[Quantity] = QUANTITIES,
+        protocol: Mapping[str, str] | None = None,
+        curves: Mapping[str, Sequence[str]] | None = None,
+        cover: str = "figures/kite-end.png",
+        references: Sequence[Reference] = (),
+        changed: Mapping[str, Any] | None = None,
         status: str = "done",
-        details: Mapping[str, Any] | None = None,
-        members: Sequence[Mapping[str, Any]] = (),
+        error: str = "",
+        note: str = "",
         root: Path | None = None,
+        pictures: Sequence[str] = (),
+        ended: Mapping[str, Any] | None = None,
     ) -> Path:
-        found = catalog.get(experiment)
-        assert found
-        composed = OmegaConf.merge(OmegaConf.create(found.composed), OmegaConf.from_dotlist(list(changed)))
-        composed.seed, composed.output_root, composed.data_root = seed, str(root or outputs), "data"
-        assert OmegaConf.is_dict(composed)
-        config = validate(composed)
-        values = {"valid/elbo": [(10, -120.0), (20, -101.0)]} if values is None else values
-        run = RunDirectory(run_directory(config))
-        run.path.mkdir(parents=True)
-        run.write_config(to_dict(config))
-        logbook = Logbook(run, experiment, {}, {}, identity(config))
-        logbook.open()
-        steps = sorted({step for points in values.values() for step, _ in points})
-        for step in steps:
-            row = {metric: value for metric, points in values.items() for at, value in points if at == step}
-            logbook.scalars(row, step, step / 10, 0.1 * step)
-        logbook.close()
-        run.set_status(status, steps[-1] if steps else 0, **(details or {}))
-        if status in ("done", "diverged"):
-            better = {"lower": min, "higher": max}
-            directions = {reference.metric: reference.better for reference in found.references}
-            metrics: dict[str, Any] = {}
-            for metric, points in values.items():
-                metrics[metric] = {"final": {"value": points[-1][1], "step": points[-1][0]}}
-                if metric in directions:
-                    metrics[metric]["best"] = {"value": better[directions[metric]](value for _, value in points)}
-            run.write_summary(
-                {
-                    "name": experiment,
-                    "seed": seed,
-                    "status": status,
-                    "note": "",
-                    "step": steps[-1] if steps else 0,
-                    "metrics": metrics,
-                    "protocol": dict(protocol),
-                    **({"members": [dict(member) for member in members]} if members else {}),
-                    "parameters": 12345,
-                    "steps_per_second": 50.0,
-                    "samples_per_second": 7.25,
-                    "training_seconds": 10.0,
-                    "wall_seconds": 12.0,
-                    "peak_memory_mib": 900.0,
-                    "device": "cpu (test)",
-                    "arithmetic": "fp32",
-                    "versions": {"python": "3.11", "torch": "2.4"},
-                    "git_commit": "0123456789abcdef",
-                    "command": f"genbench experiment={experiment} seed={seed}",
-                    "finished": "2026-01-01T00:00:00+0000",
-                }
-            )
+        published = configuration(experiment, references, {})
+        config = configuration(experiment, references, changed or {})
+        config = replace(config, seed=seed, output_root=str(root or outputs))
+        task = SimpleNamespace(
+            family=family,
+            quantities=quantities,
+            curves=curves or {"tilt, validation": ["valid/tilt"]},
+            cover=cover,
+            parts=SimpleNamespace(model=nn.Linear(3, 4)),
+        )
+        with RunDirectory(run_directory(config)) as run:
+            run.write_config(to_dict(config))
+            words = [f"experiment={experiment}", *(f"{k}={v}" for k, v in (changed or {}).items()), f"seed={seed}"]
+            begun = summary.before(config, published, cast(Task, task), words, torch.device("cpu"))
+            begun |= {"device": "a test", "git_commit": "0123456789abcdef0123", "versions": {"torch": "2.4"}}
+            run.write_summary(begun)
+            common = {"dataset": "arcs", "split": "30/20/10"} if protocol is None else protocol
+            title = str(begun["title"])
+            logbook = Logbook(run, title, quantities, common, references, identity.settings(config))
+            logbook.open()
+            for step, row in logged.items():
+                measured = {k: v if isinstance(v, Measurement) else Measurement(v) for k, v in row.items()}
+                logbook.measurements |= measured
+                logbook.scalars(values_of(measured), step, step / SIZE, 0.1 * step)
+            logbook.close()
+            last = max(logged, default=0)
+            for name in pictures:
+                draw(run.path / name)
+            if status in FINISHED:
+                trainer = SimpleNamespace(
+                    logbook=logbook,
+                    progress=SimpleNamespace(step=last, seconds=10.0, wall_seconds=12.0),
+                    task=task,
+                    epoch=last / SIZE,
+                    steps_per_second=50.0,
+                    device=torch.device("cpu"),
+                    captured_graphs=0,
+                    batches=SimpleNamespace(steps_per_epoch=SIZE),
+                    config=config.trainer,
+                )
+                after = summary.after(begun, config, published, cast(Trainer, trainer), status, note or error)
+                run.write_summary(after | {"peak_memory_mib": 900.0, "finished": "2026-01-01"} | dict(ended or {}))
+            run.set_status(status, 0 if status == "running" else last, **({"error": error} if error else {}))
         return run.path
 
     return make

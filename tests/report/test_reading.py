@@ -5,29 +5,45 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from kites import KITES, QUANTITIES
 
-from genbench.compose import natural
+from genbench.config import Reference
+from genbench.engine.measurement import Measurement
 from genbench.errors import ConfigError
-from genbench.report.events import damage
+from genbench.naming import natural
 from genbench.report.reading import Damaged, Problem, find, read
 
 MakeRun = Callable[..., Path]
 
-VALUES = {"valid/elbo": [(10, -120.0), (20, -101.0)], "train/elbo": [(5, math.nan), (20, -99.0)]}
+LOGGED = {
+    5: {"train/tilt": math.nan},
+    10: {"valid/tilt": 0.5},
+    20: {"train/tilt": 0.125, "valid/tilt": 0.25, "test/height": Measurement(101.0, 0.5, 104.0, {"wind": "none"})},
+}
 
 
 def test_a_run_is_read_with_all_its_values(make_run: MakeRun) -> None:
-    run = read(make_run("vae-binmnist-L100", 3, VALUES))
-    assert (run.name, run.seed, run.state, run.problems) == ("vae-binmnist-L100", 3, "done", ())
-    assert [(point.step, point.value) for point in run.curves["valid/elbo"]] == VALUES["valid/elbo"]
-    assert math.isnan(run.curves["train/elbo"][0].value)
-    assert run.last_line == "step 20: train/elbo -99, valid/elbo -101"
+    reference = Reference("test/height", 100.0, "someone", protocol={"wind": "none"})
+    run = read(make_run("red-kite", 3, LOGGED, changed={"model.layers": 2}, references=[reference]))
+    assert (run.name, run.seed, run.state, run.words) == ("red-kite", 3, "done", "layers=2")
+    assert run.curves["valid/tilt"] == [(10, 0.5), (20, 0.25)]
+    assert math.isnan(run.curves["train/tilt"][0].value)
+    assert run.last_line == "step 20: train/tilt 0.125, valid/tilt 0.25, test/height 101"
+    assert (run.family, tuple(run.quantities), run.references) == (KITES, QUANTITIES, [reference])
+    assert (run.value("test/height"), run.value("valid/tilt", "best"), run.value("test/line")) == (101.0, 0.25, None)
+    assert run.entry("test/height") == {
+        "final": {"value": 101.0, "step": 20},
+        "best": {"value": 101.0, "step": 20},
+        "standard_error": 0.5,
+        "truth": 104.0,
+        "protocol": {"dataset": "arcs", "split": "30/20/10", "wind": "none"},
+    }
 
 
 def truncate(path: Path, by: int) -> None:
@@ -51,12 +67,20 @@ def add_line(line: str) -> Callable[[Path], None]:
     return change
 
 
-def replace_in_summary(key: str, value: Any) -> Callable[[Path], None]:
+def summary(**changes: Any) -> Callable[[Path], None]:
+    """Replaces keys of summary.json; None takes them away."""
+
     def change(run: Path) -> None:
-        summary = json.loads((run / "summary.json").read_text())
-        (run / "summary.json").write_text(json.dumps(summary | {key: value}))
+        found = json.loads((run / "summary.json").read_text()) | changes
+        kept = {key: value for key, value in found.items() if value is not None}
+        (run / "summary.json").write_text(json.dumps(kept))
 
     return change
+
+
+def metric(**changes: Any) -> Callable[[Path], None]:
+    """Replaces what summary.json says of a metric."""
+    return summary(metrics={"valid/tilt": {"final": {"value": 0.25}} | changes})
 
 
 def drop_last_rows(run: Path) -> None:
@@ -64,138 +88,133 @@ def drop_last_rows(run: Path) -> None:
     (run / "metrics.jsonl").write_text("".join(rows[:2]))
 
 
+NOT_OURS = "is not as this version writes it"
 DAMAGES = {
     "a row cut off": (lambda run: truncate(run / "metrics.jsonl", 9), "middle of a line"),
-    "a row that is none": (add_line("{]"), "line 5 is not a row"),
-    "a row without a value": (add_line('{"step": 20, "epoch": 2.0, "metric": "valid/elbo"}'), "line 5 is not a row"),
-    "a row without a step": (
-        add_line('{"step": null, "epoch": 2.0, "metric": "valid/elbo", "value": 1.0}'),
-        "line 5 is not a row",
-    ),
-    "steps that go back": (
-        add_line('{"step": 3, "epoch": 0.3, "time": 1, "metric": "valid/elbo", "value": -1.0}'),
-        "goes back from step 20 to step 3",
-    ),
+    "a row that is none": (add_line("{]"), "line 6 is not a row"),
+    "a row without a value": (add_line('{"step": 20, "epoch": 2.0, "metric": "valid/tilt"}'), "line 6 is not a row"),
+    "a row without a step": (add_line('{"step": null, "metric": "m", "value": 1.0}'), "line 6 is not a row"),
+    "a row that is a list": (add_line("[20, 1.0]"), "line 6 is not a row"),
+    "steps that go back": (add_line('{"step": 3, "metric": "m", "value": 1.0}'), "back from step 20 to step 3"),
     "logs that end early": (drop_last_rows, "ends at step 10, but status.json says done at step 20"),
     "logs that go too far": (edit("status.json", '"step": 20', '"step": 19'), "says done at step 19"),
     "no logs": (lambda run: (run / "metrics.jsonl").unlink(), "metrics.jsonl is missing"),
+    "logs that are no text": (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"), "jsonl cannot be read"),
     "no status": (lambda run: (run / "status.json").unlink(), "status.json is missing"),
     "half a status": (lambda run: truncate(run / "status.json", 30), "status.json cannot be read"),
+    "a status without a step": (edit("status.json", '"step"', '"stop"'), "status.json has no step"),
     "an unknown status": (edit("status.json", '"done"', '"asleep"'), "asleep"),
+    "a list as status": (lambda run: (run / "status.json").write_text("[]"), "status.json has no entries"),
     "no summary": (lambda run: (run / "summary.json").unlink(), "summary.json is missing"),
     "half a summary": (lambda run: truncate(run / "summary.json", 100), "summary.json cannot be read"),
-    "a summary of another seed": (edit("summary.json", '"seed": 1', '"seed": 2'), "summary.json has seed 2"),
-    "a summary of other values": (edit("summary.json", "-101.0", "-100.0"), "valid/elbo is -100.0 in summary.json"),
-    "no metrics at all": (replace_in_summary("metrics", None), "summary.json: metrics is None"),
-    "no protocol": (replace_in_summary("protocol", None), "summary.json: protocol is None"),
-    "a best value that is none": (
-        replace_in_summary("metrics", {"valid/elbo": {"final": {"value": -101.0}, "best": {}}}),
-        "valid/elbo is not whole",
+    "a summary of another step": (summary(step=19), "summary.json has step 19, status.json 20"),
+    "a summary of a running run": (summary(status=None, metrics=None), "has no proper status, metrics"),
+    "a summary of other values": (edit("summary.json", "101.0", "100.0"), "test/height is 100.0 in summary.json"),
+    "no name": (summary(name=None), "no proper name"),
+    "a seed in words": (summary(seed="one"), "no proper seed"),
+    "settings that are none": (summary(settings=[]), "no proper settings"),
+    "no metrics at all": (summary(metrics=[]), "no proper metrics"),
+    "a family with other fields": (summary(family={"name": "Kites"}), NOT_OURS),
+    "a quantity that is a word": (summary(quantities=["test/height"]), NOT_OURS),
+    "a quantity that is better to the left": (
+        summary(quantities=[{"name": "m", "label": "m", "better": "left"}]),
+        "better 'left'",
     ),
-    "half a member": (replace_in_summary("members", [{"seed": 1, "metrics": {}}]), "a member has no experiment"),
-    "a task that is a word": (
-        lambda run: (run / "config.yaml").write_text("name: x\nseed: 1\ntask: x\ndataset: {}\ntrainer: {}\n"),
-        "no task.name",
-    ),
-    "a best value in words": (
-        replace_in_summary("metrics", {"valid/elbo": {"final": {"value": -101.0}, "best": {"value": "high"}}}),
-        "valid/elbo is not whole",
-    ),
-    "a task without a name": (edit("config.yaml", "task:\n  name: variational", "task:\n  x: y"), "no task.name"),
-    "half a configuration": (edit("config.yaml", "seed: 1", "seed: ["), "config.yaml cannot be read"),
-    "no seed": (edit("config.yaml", "seed: 1\n", ""), "config.yaml has no seed"),
+    "curves without metrics": (summary(curves={"tilt": None}), NOT_OURS),
+    "half a published value": (summary(reference=[{"metric": "m"}]), NOT_OURS),
+    "a metric without its final value": (summary(metrics={"valid/tilt": {}}), "valid/tilt is not whole"),
+    "a metric that was not logged": (summary(metrics={"m": {"final": {"value": 1.0}}}), "m is not whole"),
+    "a best value that is none": (metric(best={}), "valid/tilt is not whole"),
+    "a best value in words": (metric(best={"value": "high"}), "valid/tilt is not whole"),
+    "a truth in words": (metric(truth="none"), "valid/tilt is not whole"),
+    "a protocol in words": (metric(protocol="all"), "valid/tilt is not whole"),
 }
 
 
 @pytest.mark.parametrize("what", DAMAGES)
 def test_damage_is_named(what: str, make_run: MakeRun) -> None:
-    run = make_run("vae-binmnist-L100", 1, VALUES)
+    run = make_run("red-kite", 1, LOGGED)
     change, reason = DAMAGES[what]
     change(run)
-    with pytest.raises(Damaged, match=reason.replace(".", r"\.")):
+    with pytest.raises(Damaged, match=re.escape(reason)):
+        read(run)
+
+
+@pytest.mark.parametrize("schema", [None, 1, 3])
+def test_a_summary_of_another_version_names_the_command_to_repeat(schema: int | None, make_run: MakeRun) -> None:
+    run = make_run("red-kite", 4, LOGGED)
+    summary(schema=schema)(run)
+    command = "repeat genbench experiment=red-kite seed=4"
+    with pytest.raises(Damaged, match=f"another version of genbench: {command}"):
         read(run)
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
-def test_unfinished_runs_need_no_summary(status: str, make_run: MakeRun) -> None:
-    run = read(make_run("vae-binmnist-L100", 1, VALUES, status=status))
-    assert (run.state, run.summary) == (status, {})
+def test_unfinished_runs_say_what_was_known_at_their_start(status: str, make_run: MakeRun) -> None:
+    run = read(make_run("red-kite", 1, LOGGED, status=status))
+    assert (run.state, run.family, run.references) == (status, KITES, [])
+    assert run.value("valid/tilt") is None  # nothing is measured before the end
+    assert run.curves["valid/tilt"][-1].value == 0.25
+
+
+def test_a_run_that_has_logged_nothing_yet_is_running(make_run: MakeRun) -> None:
+    run = make_run("red-kite", 1, {}, status="running")
+    (run / "metrics.jsonl").unlink()
+    assert read(run).last_line == "nothing logged"
+
+
+def test_a_running_run_may_be_in_the_middle_of_a_row(make_run: MakeRun) -> None:
+    for status in ("running", "interrupted"):
+        path = make_run("red-kite", 1, LOGGED, status=status)
+        truncate(path / "metrics.jsonl", 9)
+        if status == "running":
+            assert "test/height" not in read(path).curves
+            assert read(path).last_line == "step 20: train/tilt 0.125, valid/tilt 0.25"
+        else:
+            with pytest.raises(Damaged, match="middle of a line"):
+                read(path)
 
 
 def test_the_last_line_of_a_failed_run_is_its_error(make_run: MakeRun) -> None:
     trace = "Traceback (most recent call last):\n  File …\nRuntimeError: out of memory\n"
-    run = read(make_run("vae-binmnist-L100", 1, VALUES, status="failed", details={"error": trace}))
-    assert run.last_line == "RuntimeError: out of memory"
+    assert read(make_run("red-kite", 1, LOGGED, status="failed", error=trace)).last_line == (
+        "RuntimeError: out of memory"
+    )
 
 
-def test_a_run_that_fails_while_it_is_resumed_tells_its_error(make_run: MakeRun) -> None:
-    """It then stands at its checkpoint, and its logs still at where it was stopped before."""
-    path = make_run("vae-binmnist-L100", 1, VALUES, status="failed", details={"error": "RuntimeError: other weights"})
-    status = json.loads((path / "status.json").read_text())
-    (path / "status.json").write_text(json.dumps(status | {"step": 10}))
-    assert read(path).last_line == "RuntimeError: other weights"
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_a_resumed_run_may_stand_before_its_logs(status: str, make_run: MakeRun) -> None:
+    """At its checkpoint: its logs still stand at where it was stopped before."""
+    path = make_run("red-kite", 1, LOGGED, status=status)
+    status_file = json.loads((path / "status.json").read_text())
+    (path / "status.json").write_text(json.dumps(status_file | {"step": 10}))
+    assert (read(path).state, read(path).step) == (status, 20)
 
 
-# Event files
-
-
-def event_file(run: Path) -> Path:
-    (path,) = (run / "tensorboard").iterdir()
-    return path
-
-
-def test_a_whole_event_file_has_no_damage(make_run: MakeRun) -> None:
-    path = event_file(make_run("vae-binmnist-L100", 1, VALUES))
-    steps = [event.step for event in LegacyEventFileLoader(str(path)).Load()]
-    assert damage(path) == ("", max(steps))
-
-
-@pytest.mark.parametrize("cut", [1, 4, 5, 30])
-def test_an_event_file_cut_off_anywhere_is_named_and_its_run_kept(cut: int, make_run: MakeRun) -> None:
-    directory = make_run("vae-binmnist-L100", 1, VALUES)
-    truncate(event_file(directory), cut)
-    run = read(directory)
-    (problem,) = run.problems
-    assert problem.path == event_file(directory)
-    assert "is cut off" in problem.reason
-    assert run.curves["valid/elbo"][-1].value == -101.0  # from metrics.jsonl, which is whole
-
-
-@pytest.mark.parametrize("place", [2, -9])  # in the first record's length, in the last record's data
-def test_a_flipped_bit_is_found(place: int, make_run: MakeRun) -> None:
-    path = event_file(make_run("vae-binmnist-L100", 1, VALUES))
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(bytes(content))
-    assert "damaged record" in damage(path)[0]
-
-
-def test_whole_event_files_that_end_too_early_are_named(make_run: MakeRun) -> None:
-    long, short = (make_run("vae-binmnist-L100", s, v) for s, v in ((1, VALUES), (2, {"valid/elbo": [(10, -1.0)]})))
-    event_file(long).write_bytes(event_file(short).read_bytes())
-    (problem,) = read(long).problems
-    assert "end at step 10, those of metrics.jsonl at step 20" in problem.reason
+def test_a_value_that_is_not_finite_is_null_in_both_files(make_run: MakeRun) -> None:
+    run = read(make_run("red-kite", 1, {10: {"valid/tilt": 0.5}, 20: {"valid/tilt": math.inf}}, status="diverged"))
+    assert (run.value("valid/tilt"), run.value("valid/tilt", "best")) == (None, 0.5)
 
 
 # Finding
 
 
 def test_runs_are_found_once_and_nothing_else_is(make_run: MakeRun, outputs: Path) -> None:
-    first, second = make_run("vae-binmnist-L100", 1), make_run("dirac-w1-1", 1, {"eval/distance": [(5, 1.0)]})
+    first, second = make_run("red-kite", 1), make_run("box-kite", 1)
     (outputs / ".sweep" / "x").mkdir(parents=True)
     (outputs / ".sweep" / "x" / "config.yaml").write_text("{}")
     (outputs / "notes").mkdir()
-    assert set(find([outputs], [])) == {first, second} == set(find([outputs, first, outputs / "dirac-w1-1"], []))
+    assert set(find([outputs], [])) == {first, second} == set(find([outputs, first, outputs / "box-kite"], []))
 
 
 def test_a_directory_with_only_half_a_run_is_found_and_named(make_run: MakeRun, outputs: Path) -> None:
-    run = make_run("vae-binmnist-L100", 1)
+    run = make_run("red-kite", 1)
     (run / "status.json").unlink()
     assert find([outputs], []) == [run]
 
 
 def test_links_to_runs_are_followed_once(make_run: MakeRun, outputs: Path, tmp_path: Path) -> None:
-    run = make_run("vae-binmnist-L100", 1)
+    run = make_run("red-kite", 1)
     links = tmp_path / "links"
     links.mkdir()
     (links / "mine").symlink_to(run)
@@ -209,11 +228,11 @@ def test_a_directory_that_cannot_be_listed_is_named(
     make_run: MakeRun, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root may list everything, so the operating system's answer is made up."""
-    make_run("vae-binmnist-L100", 1)
+    make_run("red-kite", 1)
     scan = os.scandir
 
     def refuse(path: str) -> Iterator[os.DirEntry[str]]:
-        if str(path).endswith("vae-binmnist-L100"):
+        if str(path).endswith("red-kite"):
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
@@ -221,7 +240,7 @@ def test_a_directory_that_cannot_be_listed_is_named(
     problems: list[Problem] = []
     assert find([outputs], problems) == []
     assert [(problem.path.name, problem.reason) for problem in problems] == [
-        ("vae-binmnist-L100", "cannot be listed: Permission denied")
+        ("red-kite", "cannot be listed: Permission denied")
     ]
 
 

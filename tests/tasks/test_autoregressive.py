@@ -44,7 +44,7 @@ def test_the_test_likelihood_is_that_of_the_saved_network(run: Path, tmp_path: P
 
 def test_pictures_and_protocol(run: Path) -> None:
     drawn = {path.stem for path in (run / "figures").glob("*.png")}
-    assert drawn >= {"samples-start", "samples-middle", "samples-end", "stages-end", "log-likelihood-end"}
+    assert drawn >= {"samples-start", "samples-middle", "samples-end", "stages-end", "curves-end"}
     assert "receptive-field-start" in drawn
     summary = json.loads((run / "summary.json").read_text())
     assert summary["family"]["likelihood"] == "exact"

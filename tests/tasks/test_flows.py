@@ -1,9 +1,9 @@
-"""Flows in the plane: single runs, and the ensemble that must do what they do."""
+"""Flows in the plane: alone, and side by side in the batched model that must do what they do."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from genbench.bijections.base import Compose
-from genbench.bijections.flow import Flow
 from genbench.bijections.planar import Planar
 from genbench.compose import configuration
-from genbench.engine.batches import Batches, ParallelBatches
+from genbench.engine.lockstep import VALUES
 from genbench.metrics.importance import log_normalizer
 from genbench.run import build_task, make_batches
+from genbench.tasks.flow_ensemble import FlowEnsemble, check
 
 CPU = torch.device("cpu")
 
@@ -43,68 +43,120 @@ def losses(task: Any, batches: Any, steps: int) -> dict[str, torch.Tensor]:
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
+EXPERIMENTS = [f"flow-{target}-{mode}-k2" for target in ("arcs", "sine") for mode in ("samples", "density")]
+
+
+def ensemble(
+    tmp_path: Path, *words: str, depths: Sequence[int] = (2, 5)
+) -> tuple[FlowEnsemble, list[Any], list[Any]]:
+    """Flows of all kinds and of these depths, as one model; their tasks; their batches."""
+    runs = [
+        built(tmp_path, f"experiment={name}", f"model.layers={depth}", f"seed={seed}", *words)
+        for seed in (3, 4)
+        for depth in depths
+        for name in EXPERIMENTS
+    ]
+    tasks, batches = (list(part) for part in zip(*runs, strict=True))
+    return FlowEnsemble(check(tasks), batches), tasks, batches
+
+
+def steps(together: FlowEnsemble, count: int) -> torch.Tensor:
+    """What every flow logs, [count, E]."""
+    rows = []
+    for _ in range(count):
+        together.prepare_step()
+        rows.append(together.training_step(together.next())[VALUES])
+    return torch.stack(rows)
+
+
+def assert_close(found: Any, expected: Any, where: str) -> None:
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            assert_close(found[key], expected[key], f"{where}.{key}")
+    elif isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, msg=lambda text: f"{where}: {text}")
+    else:
+        assert found == expected, where
+
+
+OPTIMIZERS = {
+    "rmsprop": (),
+    "rmsprop with momentum": ("optimizer.momentum=0.5",),
+    "adam": ("optimizer=adam", "optimizer.weight_decay=0.1"),
+    "sgd": ("optimizer=sgd", "optimizer.lr=0.01", "optimizer.momentum=0.9"),
+}
+
+
 @pytest.mark.usefixtures("float64")
-def test_every_flow_of_the_suite_does_what_a_run_of_its_own_does(tmp_path: Path) -> None:
-    """The same losses for 100 steps, float64, from the second of two seeds too; then the same judgement."""
-    suites = {}
-    for seed in (3, 4):  # with one replica a mean over seeds is that seed's loss
-        words = ("experiment=flow-toy-suite", f"seed={seed}", "task.replicas=1", "model.layers=[2,5]")
-        task, batches = built(tmp_path, *words)
-        suites[seed] = (losses(task, batches, 100), task.evaluate("test"))
-    both, batches = built(tmp_path, "experiment=flow-toy-suite", "seed=3", "task.replicas=2", "model.layers=[2,5]")
-    means, judged = losses(both, batches, 100), both.evaluate("test")
-    for target in ("arcs", "sine"):
-        for mode, metric in (("samples", "nll"), ("density", "free_energy")):
-            for depth in (2, 5):
-                name = f"{target}-{mode}-k{depth}"
-                for seed in (3, 4):
-                    words = (f"experiment=flow-{target}-{mode}-k2", f"model.layers={depth}", f"seed={seed}")
-                    task, batches = built(tmp_path, *words)
-                    own = losses(task, batches, 100)[f"train/{metric}"]
-                    trained, found = suites[seed]
-                    torch.testing.assert_close(trained[f"train/{metric}/{name}"], own, rtol=0, atol=1e-9)
-                    row = task.evaluate("test")
-                    for table in (found, judged):
-                        value = table[f"test/{metric}/{name}/seed{seed}"]
-                        assert value == pytest.approx(row[f"test/{metric}"], abs=1e-8)
-                own = sum(suites[seed][0][f"train/{metric}/{name}"] for seed in (3, 4)) / 2
-                torch.testing.assert_close(means[f"train/{metric}/{name}"], own, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_flow_of_an_ensemble_does_what_it_does_alone(tmp_path: Path, optimizer: str) -> None:
+    """The same losses for 30 steps, past an epoch's end and a falling learning rate; then the same state, from which
+    it goes on alone, or in other company."""
+    words = (*OPTIMIZERS[optimizer], "optimizer.milestones=[12]")
+    together, tasks, batches = ensemble(tmp_path, *words)
+    found = steps(together, 20)
+    together.write_back()
+    for row, (task, stream) in enumerate(zip(tasks, batches, strict=True)):
+        name = EXPERIMENTS[row % 4]
+        depth, seed = (2, 5)[row // 4 % 2], (3, 4)[row // 8]
+        alone, own = built(tmp_path, f"experiment={name}", f"model.layers={depth}", f"seed={seed}", *words)
+        (metric,) = (expected := losses(alone, own, 20))
+        assert metric == together.metrics[row]
+        torch.testing.assert_close(found[:, row], expected[metric], rtol=0, atol=1e-9)
+        assert_close(task.state_dict(), alone.state_dict(), name)
+        assert_close(stream.state_dict(), own.state_dict(), name)
+        if row % 4 == 0:
+            torch.testing.assert_close(losses(task, stream, 10), losses(alone, own, 10), rtol=0, atol=1e-9)
+            continue
+        ahead = losses(alone, own, 10)[metric]
+        again = steps(FlowEnsemble([task], [stream]), 10)
+        torch.testing.assert_close(again[:, 0], ahead, rtol=0, atol=1e-9)
+
+
+def test_streams_in_the_same_state_are_drawn_once(tmp_path: Path, tiny_planes: None) -> None:
+    together, tasks, batches = ensemble(tmp_path)
+    assert (len(together._streams), len(together._noise)) == (2, 2)  # as many as seeds
+    losses(tasks[-1], batches[-1], 1)
+    with_one_ahead = FlowEnsemble(tasks, batches)
+    assert (len(with_one_ahead._streams), len(with_one_ahead._noise)) == (3, 3)
 
 
 @pytest.mark.usefixtures("float64")
 def test_padding_stays_the_identity(tmp_path: Path) -> None:
-    task, batches = built(tmp_path, "experiment=flow-toy-suite", "task.replicas=1", "model.layers=[2,5]")
-    losses(task, batches, 20)
-    ensemble = task.ensemble
-    padded = torch.tensor([[k >= depth for k in range(5)] for depth in ensemble.depths])
+    together, _, _ = ensemble(tmp_path)
+    steps(together, 20)
+    model = together.model
+    padded = torch.tensor([[k >= depth for k in range(5)] for depth in model.depths])
     assert padded.any()
-    for parameter in (ensemble.w, ensemble.u, ensemble.b):
+    for parameter in (model.w, model.u, model.b):
         assert not parameter[padded].any() and not parameter.grad[padded].any()
         assert parameter[~padded].any() and parameter.grad[~padded].any()
 
 
 @pytest.mark.usefixtures("float64")
-def test_the_suite_against_flows_layer_by_layer(tmp_path: Path) -> None:
-    """One member's density, from single planar maps that know of no ensemble."""
-    task, _ = built(tmp_path, "experiment=flow-toy-suite", "task.replicas=1", "model.layers=[3]")
-    layers = [Planar(2) for _ in range(3)]
-    with torch.no_grad():
-        for k, layer in enumerate(layers):
-            for name, parameter in layer.named_parameters():
-                parameter.copy_(getattr(task.ensemble, name)[0, k])
-    x = task.dataset.test[:, 0]
-    expected = -Flow(Compose(layers), (2,), "data to base").log_prob(x).mean().item()
-    assert task.evaluate("test")["test/nll/arcs-samples-k3"] == pytest.approx(expected, abs=1e-12)
+def test_an_ensemble_against_flows_layer_by_layer(tmp_path: Path) -> None:
+    """Single planar maps, which know of no ensemble."""
+    together, _, _ = ensemble(tmp_path, depths=[3])
+    x = torch.randn(len(together.model.depths), 50, 2)
+    y, log_det = together.model(x)
+    for row in range(len(x)):
+        layers = [Planar(2) for _ in range(3)]
+        with torch.no_grad():
+            for k, layer in enumerate(layers):
+                for name, parameter in layer.named_parameters():
+                    parameter.copy_(getattr(together.model, name)[row, k])
+        own, own_det = Compose(layers)(x[row])
+        torch.testing.assert_close(y[row], own, rtol=0, atol=1e-12)
+        torch.testing.assert_close(log_det[row], own_det, rtol=0, atol=1e-12)
 
 
-def test_parallel_streams_are_what_each_would_be_alone() -> None:
-    data = torch.arange(50)
-    both, alone = ParallelBatches(data, 8, (5, 6)), [Batches(data, 8, 5), Batches(data, 8, 6)]
-    for _ in range(9):  # over an epoch's end
-        assert torch.equal(both.next(), torch.cat([stream.next() for stream in alone]))
-    again = ParallelBatches(data, 8, (7, 8))
-    again.load_state_dict(both.state_dict())
-    assert torch.equal(again.next(), both.next())
+@pytest.mark.usefixtures("float64", "fresh_compiler")
+def test_a_compiled_ensemble(tmp_path: Path) -> None:
+    _, tasks, batches = ensemble(tmp_path)
+    tasks, batches = tasks[:4], batches[:4]
+    eager, compiled = (steps(FlowEnsemble(tasks, batches, compile=way), 3) for way in (False, True))
+    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-9)
 
 
 # ------------------------------------------------------------------------------------------------- whole runs
@@ -121,24 +173,9 @@ def summary(tmp_path: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("tiny_planes")
-def test_a_suite_has_a_row_for_every_member(genbench: Callable[..., int], tmp_path: Path) -> None:
-    assert genbench(*short(10, "flow-toy-suite"), "task.replicas=2", "model.layers=[2,3]", "seed=7") == 0
-    row = summary(tmp_path, "flow-toy-suite")
-    members = {(member["experiment"], member["seed"]) for member in row["members"]}
-    assert len(members) == len(row["members"]) == 2 * 2 * 2 * 2
-    assert ("flow-sine-density-k3", 8) in members
-    for member in row["members"]:
-        wanted = "test/nll" if "samples" in member["experiment"] else "test/log_z"
-        assert wanted in member["metrics"]
-    (figures,) = (tmp_path / "outputs" / "flow-toy-suite").glob("*/figures")
-    assert {path.stem for path in figures.iterdir()} == {"densities-samples-end", "densities-density-end"}
-
-
-@pytest.mark.usefixtures("tiny_planes")
-@pytest.mark.parametrize("name", ["flow-arcs-density-k2", "flow-toy-suite"])
-def test_a_stopped_run_goes_on_exactly(genbench: Callable[..., int], tmp_path: Path, name: str) -> None:
-    more = ["task.replicas=1", "model.layers=[2]"] if "suite" in name else []
-    words = [*short(8, name), "trainer.checkpoint_every=4", *more]
+def test_a_stopped_run_goes_on_exactly(genbench: Callable[..., int], tmp_path: Path) -> None:
+    name = "flow-arcs-density-k2"
+    words = [*short(8, name), "trainer.checkpoint_every=4"]
     assert genbench(*words, "output_root=whole") == 0
     assert genbench(*words, "output_root=parts") == 0
     (run,) = (tmp_path / "parts" / name).iterdir()
@@ -175,13 +212,6 @@ def test_the_animation_shows_samples_on_their_way(genbench: Callable[..., int], 
         (("experiment=flow-arcs-density-k2", "dataset.target=checkerboard"), "no finite energy"),
         (("experiment=flow-arcs-samples-k2", "dataset.target=arc"), "one of arcs"),
         (("experiment=flow-arcs-samples-k2", "task=energy"), "loss"),
-        (("experiment=flow-toy-suite", "model=planar-flow", "model.layers=4"), "assemble"),
-        (("experiment=flow-toy-suite", "model.layers=[2,2]"), "each depth once"),
-        (("experiment=flow-toy-suite", "task.modes=[]"), "task.modes"),
-        (("experiment=flow-toy-suite", "dataset=plane"), "choose dataset=planes"),
-        (("experiment=flow-toy-suite", "optimizer.max_norm=1"), "set optimizer.max_norm=null"),
-        (("experiment=flow-arcs-samples-k2", "dataset=planes", "dataset.targets=[arcs]"), "choose dataset=plane"),
-        (("experiment=flow-toy-suite", "dataset.targets=[checkerboard]"), "no finite energy"),
         (("experiment=vae-mnist5k", "task=density", "loss=nll"), "log_prob"),
     ],
 )
@@ -210,22 +240,19 @@ def test_log_z_and_effective_sample_size_of_two_gaussians() -> None:
 
 
 @pytest.mark.usefixtures("tiny_planes")
-def test_a_collapse_is_told_for_every_target(genbench: Callable[..., int], tmp_path: Path) -> None:
-    """With steps far too large: of the suite, a target with a hyphen in its name; then a single run."""
+def test_a_collapse_is_told(genbench: Callable[..., int], tmp_path: Path) -> None:
+    """With steps far too large."""
     wild = ("trainer.max_steps=3", "optimizer.lr=1.0", "loss.anneal=false")
-    suite = ("task.modes=[density]", "dataset.targets=[two-moons]", "task.replicas=1", "model.layers=[2]")
-    assert genbench("experiment=flow-toy-suite", *wild, *suite) == 0
-    found = summary(tmp_path, "flow-toy-suite")
-    assert found["members"][0]["metrics"]["test/collapsed"] == 1
-    assert "flow-two-moons-density-k2 seed 1: has lost part of its target" in found["note"]
-    assert found["parameters"] == 2 * 5
     assert genbench("experiment=flow-arcs-density-k2", "dataset.target=two-moons", *wild) == 0
-    assert "has lost part of its target" in summary(tmp_path, "flow-arcs-density-k2")["note"]
+    found = summary(tmp_path, "flow-arcs-density-k2")
+    assert found["metrics"]["test/collapsed"]["final"]["value"] == 1
+    assert "has lost part of its target" in found["note"]
 
 
 @pytest.mark.usefixtures("tiny_planes")
 @pytest.mark.parametrize("target", ["arcs", "checkerboard"])
 def test_published_values_are_of_their_target_only(genbench: Callable[..., int], tmp_path: Path, target: str) -> None:
     assert genbench(*short(2, "flow-arcs-samples-k2"), f"dataset.target={target}") == 0
-    references = summary(tmp_path, "flow-arcs-samples-k2")["reference"]
-    assert [row["value"] for row in references] == ([3.46] if target == "arcs" else [])
+    (row,) = summary(tmp_path, "flow-arcs-samples-k2")["reference"]
+    assert row["value"] == 3.46
+    assert (row["verdict"] == "other protocol") == (target != "arcs")

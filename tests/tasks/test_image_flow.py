@@ -46,7 +46,7 @@ def test_a_run_and_its_pictures(genbench: Callable[..., int], tmp_path: Path, ex
     draws = ("1", "64" if "5k" in experiment else "8")
     assert (valid["protocol"]["importance_samples"], test["protocol"]["importance_samples"]) == draws
     drawn = {path.stem for path in (run / "figures").glob("*.png")}
-    assert drawn >= {f"{name}-end" for name in ("samples", "stages", "temperatures", "interpolations", "bits")}
+    assert drawn >= {f"{name}-end" for name in ("samples", "stages", "temperatures", "interpolations", "curves")}
 
 
 @pytest.mark.parametrize(

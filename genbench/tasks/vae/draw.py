@@ -11,7 +11,6 @@ from torch import Tensor
 
 from genbench.engine.device import isolated_rng
 from genbench.engine.task import STAGE_TITLES, Record, Stage
-from genbench.figures.curves import learning_curves
 from genbench.figures.grids import (
     image_grid,
     latent_manifold,
@@ -95,12 +94,6 @@ class Variational(VaeJudging):
             use = latent_use(self.model, self.dataset.valid, self.dataset.to_float, self._batch)
         return {
             "stages": stages(panels, f"{record.title}: {kind}, from the same latents"),
-            "elbo": learning_curves(
-                record.curve("train/elbo"),
-                record.curve("valid/elbo"),
-                record.references("valid/elbo"),
-                record.title,
-            ),
             "traversals": self._traversals(use.variance, f"{record.title}: one image's latents, one at a time"),
             "latents": latent_bars(use.variance, use.kl, ACTIVE, f"{record.title}: what the latents carry"),
             "collapse": collapse_panel(

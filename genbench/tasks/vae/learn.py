@@ -26,7 +26,7 @@ class VaeLearning(SampledTask):
     """What a training step does; see `Variational` for the parameters."""
 
     curves = {
-        "evidence lower bound (nats)": ["train/elbo", "valid/elbo"],
+        "evidence lower bound (nats)": ["train/elbo", "valid/elbo", "test/elbo"],
         "KL divergence (nats)": ["train/kl", "valid/kl"],
     }
 

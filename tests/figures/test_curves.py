@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genbench.figures.report import MAX_CURVES, Band, overlaid_curves, stacked_curves
+from genbench.figures.curves import MAX_CURVES, Band, overlaid_curves, stacked_curves
 
 STEPS = np.arange(0.0, 1000.0, 50.0)
 
@@ -69,3 +69,8 @@ def test_charts_of_one_picture_share_their_steps_and_leave_no_empty_third() -> N
     figure.canvas.draw()
     ends = [text.get_window_extent().x1 for axes in figure.axes for text in axes.texts]
     assert 0.9 * figure.bbox.width < max(ends) <= figure.bbox.width
+
+
+def test_one_point_and_no_point_are_drawn() -> None:
+    overlaid_curves([Band("one", np.array([6.0]), np.array([-300.0]))], "ELBO").canvas.draw()
+    overlaid_curves([], "ELBO", [("bar", -102.0)]).canvas.draw()

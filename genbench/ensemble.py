@@ -1,0 +1,160 @@
+"""An ensemble: ordinary runs, each in its own directory, that are trained together as one batched model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from genbench import compose, identity, sweeps
+from genbench.config import Config, Ensemble, flatten, to_dict
+from genbench.data.dataset import Dataset
+from genbench.engine.batches import Batches
+from genbench.engine.interrupts import Interrupted
+from genbench.engine.lockstep import Lockstep
+from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.task import Task
+from genbench.engine.trainer import Diverged, Trainer
+from genbench.errors import ConfigError
+from genbench.run import Job, Outcome, build_task, finished_outcome, on_device, run_directory, table
+from genbench.tasks import flow_ensemble
+
+__all__ = ["Member", "build_tasks", "join", "members", "run"]
+
+LARGEST_SEED = 2**32 - 1
+EQUAL = ("trainer", "optimizer", "deterministic")
+OF_THE_ENSEMBLE = ("experiment", "seed", "ensemble")  # keys that its runs do not take over as they are
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run of an ensemble, and the words that compose it alone."""
+
+    config: Config
+    words: tuple[str, ...]
+
+
+def members(config: Config, words: Sequence[str] = ()) -> list[Member]:
+    """The runs of an ensemble: its experiments under the same overrides `words`, with consecutive seeds.
+
+    Raises ConfigError where one of them does not exist, or where they cannot be trained together.
+    """
+    ensemble = config.ensemble
+    assert ensemble is not None
+    _check(config.seed, ensemble)
+    kept = [word for word in words if compose.key_of(word).partition(".")[0] not in OF_THE_ENSEMBLE]
+    found = []
+    for name in ensemble.experiments:
+        try:
+            own = compose.configuration(f"experiment={name}", *kept)
+        except ConfigError as error:
+            raise ConfigError(f"{config.name}: its {name} fails: {error}") from error
+        if own.ensemble is not None:
+            raise ConfigError(f"ensemble.experiments: {name} is an ensemble itself")
+        own = replace(own, data_root=config.data_root, output_root=config.output_root, device=config.device)
+        for seed in range(config.seed, config.seed + ensemble.replicas):
+            alone = (f"experiment={name}", *kept, f"seed={seed}")
+            found.append(Member(replace(own, seed=seed), alone))
+    for member in found:
+        _check_equal(found[0].config, member.config)
+    return found
+
+
+def run(config: Config, words: Sequence[str] = ()) -> Outcome:
+    """Train and measure those runs of an ensemble that are not done. Raises GenbenchError, and whatever is a bug."""
+    all_of_them = members(config, words)
+    directories = [RunDirectory(run_directory(member.config)) for member in all_of_them]
+    with on_device(config) as device, ExitStack() as locks:
+        going = [
+            (member, directory)
+            for member, directory in zip(all_of_them, directories, strict=True)
+            if directory.status not in FINISHED
+        ]
+        notes: list[str] = []
+        if going:
+            tasks = build_tasks([member for member, _ in going], device)
+            for _, directory in going:
+                locks.enter_context(directory)
+            jobs = [
+                Job(member.config, directory, task, device, member.words, companions=len(going))
+                for (member, directory), task in zip(going, tasks, strict=True)
+                if directory.status not in FINISHED  # by another process, while this one was building
+            ]
+            if jobs and (signal := _train(config.name, jobs)):
+                print(f"genbench: {signal}; the same command resumes all of {config.name}", file=sys.stderr)
+                return Outcome(Path(config.output_root), "interrupted", signal.exit_code)
+            notes = [
+                f"  note         {job.trainer.logbook.title}: {line}"
+                for job in jobs
+                for line in job.note.splitlines()
+            ]
+        outcomes = [finished_outcome(directory) for directory in directories]
+    print("\n".join([f"{config.name}: {table('runs', outcomes)}", *notes]))
+    for path in sweeps.draw(directory.path for directory in directories):
+        print(f"  picture      {path}")
+    if len(going) < len(directories):
+        print(f"  {len(directories) - len(going)} were done before; delete their directories to rerun them")
+    worst = max(outcomes, key=lambda outcome: outcome.exit_code)
+    return Outcome(Path(config.output_root), worst.status, worst.exit_code, f"{len(outcomes)} runs")
+
+
+def build_tasks(found: Sequence[Member], device: torch.device) -> list[Task]:
+    """The task of each, on shared data where they are the same. Raises ConfigError for tasks of another kind."""
+    data: dict[str, Dataset] = {}
+    tasks = []
+    for member in found:
+        key = json.dumps(member.config.dataset, sort_keys=True)
+        task = build_task(member.config, device, data.get(key))
+        data[key] = task.parts.dataset
+        task.before_training()
+        tasks.append(task)
+    flow_ensemble.check(tasks)
+    return tasks
+
+
+def join(tasks: Sequence[Task], batches: Sequence[Batches], config: Config) -> flow_ensemble.FlowEnsemble:
+    """One batched model of tasks that have taken equally many steps; `config` is that of one of them."""
+    return flow_ensemble.FlowEnsemble(flow_ensemble.check(tasks), batches, config.task["compile"])
+
+
+def _train(title: str, jobs: Sequence[Job]) -> Interrupted | None:
+    """All of them to their end, unless a signal comes."""
+    unfinished = dict(enumerate(jobs))
+
+    def together(trainers: Sequence[Trainer]) -> flow_ensemble.FlowEnsemble:
+        return join([run.task for run in trainers], [run.batches for run in trainers], jobs[0].config)
+
+    def ended(index: int, diverged: Diverged | None) -> None:
+        unfinished.pop(index).end(diverged)
+
+    try:
+        Lockstep(title, [job.trainer for job in jobs], together, ended).fit()
+    except Interrupted as signal:
+        for job in unfinished.values():
+            job.interrupt(signal)
+        return signal
+    except Exception as error:
+        for job in unfinished.values():
+            job.fail(error)
+        raise
+    return None
+
+
+def _check(seed: int, ensemble: Ensemble) -> None:
+    names = ensemble.experiments
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"ensemble.experiments must name each experiment once, and at least one: {names}")
+    if seed + ensemble.replicas - 1 > LARGEST_SEED:
+        raise ConfigError(f"ensemble.replicas: the last seed would be above {LARGEST_SEED}")
+
+
+def _check_equal(first: Config, other: Config) -> None:
+    """Steps that are taken together are of one length, and one optimizer takes them."""
+    sides = [flatten({key: to_dict(config)[key] for key in EQUAL}) for config in (first, other)]
+    for key, (one, two) in identity.differences(*sides).items():
+        raise ConfigError(f"the runs of an ensemble differ in {key}: {one} in {first.name}, {two} in {other.name}")
