@@ -187,7 +187,8 @@ def test_a_sweep_goes_on_after_a_diverged_job(
 def test_a_sweep_takes_patterns_of_experiments(genbench: Genbench, tmp_path: Path) -> None:
     assert genbench("-m", "experiment=glob(dirac-*)", "trainer.max_steps=2") == 0
     names = {path.name for path in (tmp_path / "outputs").iterdir() if not path.name.startswith(".")}
-    assert names == {f"dirac-{loss}-{number}" for loss in ("jsd", "w1") for number in range(1, 11)}
+    pictures = {"sweep-dirac-jsd.png", "sweep-dirac-w1.png"}
+    assert names == {f"dirac-{loss}-{number}" for loss in ("jsd", "w1") for number in range(1, 11)} | pictures
 
 
 def test_another_process_is_refused(genbench: Genbench, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -124,9 +124,8 @@ def test_divergences(outputs: Path, thetas: str) -> None:
     genbench(outputs, "-m", "experiment=divergence-hellinger,divergence-w1", f"dataset.theta={thetas}")
     for experiment, symbol in (("divergence-hellinger", "squared_hellinger"), ("divergence-w1", "w1")):
         rows = [json.loads(path.read_text()) for path in (outputs / experiment).glob("*seed=1-*/summary.json")]
-        found = {
-            float(row["metrics"][f"test/{symbol}"]["protocol"]["theta"]): final(row, f"test/{symbol}") for row in rows
-        }
+        name = f"test/{symbol}"
+        found = {float(row["metrics"][name]["protocol"]["theta"]): final(row, name) for row in rows}
         if symbol == "w1":
             assert sum(abs(value - theta) for theta, value in found.items()) / len(found) <= 0.05
         else:

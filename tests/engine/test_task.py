@@ -35,7 +35,7 @@ def test_a_task_that_forgets_something_cannot_be_registered() -> None:
     [
         (Samples, {"autoregressive", "image-flow", "image-gan", "variational"}),
         (Animates, {"density", "dirac", "energy"}),
-        (DrawsSweeps, {"dirac", "divergence"}),
+        (DrawsSweeps, {"density", "dirac", "divergence", "energy"}),
     ],
 )
 def test_what_only_some_tasks_can_do(capability: Any, names: set[str]) -> None:

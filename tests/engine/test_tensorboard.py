@@ -18,7 +18,7 @@ def test_scalars_pictures_settings_and_charts(genbench: Callable[..., int], tmp_
     events.Reload()
     tags = events.Tags()
     assert {"train/elbo", "valid/elbo", "test/log_likelihood"} <= set(tags["scalars"])
-    assert {"figures/samples", "figures/elbo", "samples/generated"} <= set(tags["images"])
+    assert {"figures/samples", "figures/latents", "samples/generated"} <= set(tags["images"])
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for metric in ("train/elbo", "valid/elbo"):
         logged = [(event.step, event.value) for event in events.Scalars(metric)]
