@@ -30,12 +30,16 @@ ALLOWED = {
     "models": GROUND | {"bijections", "engine"},
     "metrics": GROUND | {"data", "engine"},
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
-    "run": GROUND | {"compose", "config", "engine", "tasks"},
+    "run": GROUND | {"compose", "config", "data", "engine", "identity", "summary", "tasks"},
+    "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "run", "tasks"},
+    "jobs": {"compose", "ensemble", "errors", "run"},
+    "identity": {"config", "registry"},
+    "summary": {"config", "engine", "identity"},
     "sweeps": {"engine", "registry"},
     "report": {"compose", "config", "engine", "errors", "figures", "registry"},
     "commands": {"bijections", "compose", "config", "engine", "errors", "figures", "registry", "report"}
     | {"run", "sweeps"},
-    "train": {"commands", "compose", "errors", "run", "sweeps"},
+    "train": {"commands", "compose", "errors", "jobs", "run", "sweeps"},
 }
 
 

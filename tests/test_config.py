@@ -12,7 +12,7 @@ import pytest
 from genbench import config as schema
 from genbench import registry
 from genbench.compose import configuration
-from genbench.config import fingerprint, identity
+from genbench.identity import fingerprint, settings
 
 EXPERIMENT = "experiment=vae-mnist5k"
 
@@ -23,7 +23,8 @@ PINNED = {
     "pixelcnn-binmnist": "776ff703",
     "cifar10-jsd-3": "d6a6a156",
     "cifar10-hinge-sn-resnet": "65ff9df3",
-    "flow-toy-suite": "8c002cda",
+    "flow-arcs-samples-k8": "",
+    "flow-sine-density-k2": "",
     "realnvp-mnist": "b6a91aa9",
     "divergence-w1": "883e5645",
 }
@@ -93,8 +94,8 @@ def test_a_new_option_leaves_fingerprints_as_they_were(monkeypatch: pytest.Monke
     longer = dataclasses.make_dataclass("Longer", [("fresh", int, 5)], bases=(schema.TrainerConfig,))
     monkeypatch.setattr(schema, "TrainerConfig", longer)
     config = configuration(EXPERIMENT)
-    assert identity(config)["model.fresh"] == [1, 2]
-    assert identity(config)["trainer.fresh"] == 5
+    assert settings(config)["model.fresh"] == [1, 2]
+    assert settings(config)["trainer.fresh"] == 5
     assert fingerprint(config) == before
     for word in ("+model.fresh=[1]", "+trainer.fresh=6"):
         assert fingerprint(configuration(EXPERIMENT, word)) != before
