@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -23,16 +22,17 @@ from benchmarks.common import (
     WIDTH,
     Loop,
     argument_parser,
-    genbench_steps,
     print_table,
     seconds,
     speedup,
     take_turns,
 )
+from genbench import ensemble
 from genbench.compose import configuration
 from genbench.data.plane import TARGETS
-from genbench.engine.batches import ParallelBatches
-from genbench.run import build_task
+from genbench.engine.lockstep import VALUES
+from genbench.run import make_batches
+from genbench.tasks.flow_ensemble import FlowEnsemble, check
 
 BATCH = 128
 THREADS = (1, 2)
@@ -57,23 +57,23 @@ class PlainPlanar(nn.Module):
         return z + u * h.unsqueeze(1), torch.log(torch.abs(1 + psi @ u) + 1e-6)
 
 
-def plain_steps(target: str, mode: str, depth: int, data: Tensor) -> Loop:
-    """One configuration; `data` [N, 2] are its samples."""
+def plain_steps(target: str, of_energy: bool, depth: int, data: Tensor) -> Loop:
+    """One configuration; `data` [N, 2] are samples of its target."""
     layers = nn.ModuleList(PlainPlanar() for _ in range(depth))
     optimizer = torch.optim.RMSprop(layers.parameters(), lr=5e-4)
     energy, step, losses = TARGETS[target].energy, 0, []
     assert energy is not None
     while True:
-        z = data[torch.randint(len(data), (BATCH,))] if mode == "samples" else torch.randn(BATCH, 2)
+        z = torch.randn(BATCH, 2) if of_energy else data[torch.randint(len(data), (BATCH,))]
         x, log_det = z, torch.zeros(BATCH)
         for layer in layers:
             x, one = layer(x)
             log_det = log_det + one
-        if mode == "samples":
-            loss = -(-0.5 * (x**2).sum(1) - math.log(2 * math.pi) + log_det).mean()
+        log_normal = -0.5 * ((z if of_energy else x) ** 2).sum(1) - math.log(2 * math.pi)
+        if of_energy:
+            loss = (log_normal - log_det + min(1.0, 0.01 + step / 10_000) * energy(x)).mean()
         else:
-            log_q = -0.5 * (z**2).sum(1) - math.log(2 * math.pi) - log_det
-            loss = (log_q + min(1.0, 0.01 + step / 10_000) * energy(x)).mean()
+            loss = -(log_normal + log_det).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -82,13 +82,12 @@ def plain_steps(target: str, mode: str, depth: int, data: Tensor) -> Loop:
         yield
 
 
-def plain_sweep(config: Any, points: Tensor) -> Loop:
-    """One step of each of the twelve configurations."""
+def plain_sweep(suite: Suite) -> Loop:
+    """One step of each of the suite's experiments."""
     loops = [
-        plain_steps(target, mode, depth, points[:, column])
-        for mode in config.task["modes"]
-        for column, target in enumerate(config.dataset["targets"])
-        for depth in config.model["layers"]
+        plain_steps(task.target.name, task.of_energy, member.config.model["layers"], task.dataset.train)
+        for member, task in zip(suite.members, suite.tasks, strict=True)
+        if member.config.seed == suite.members[0].config.seed
     ]
     while True:
         for loop in loops:
@@ -96,13 +95,22 @@ def plain_sweep(config: Any, points: Tensor) -> Loop:
         yield
 
 
-def suite_steps(compiled: bool) -> tuple[Loop, int]:
-    """Steps of the whole ensemble, and how many models it holds."""
-    config = configuration("experiment=flow-toy-suite", f"task.compile={str(compiled).lower()}", "device=cpu")
-    config.trainer.threads = None  # what is chosen here
-    task = build_task(config, CPU)
-    batches = ParallelBatches(task.parts.dataset.train, BATCH, task.batch_seeds, drop_last=True)
-    return genbench_steps(task, batches), len(task.ensemble.depths)
+class Suite:
+    """The runs of `flow-toy-suite`, with their tasks."""
+
+    def __init__(self) -> None:
+        self.members = ensemble.members(configuration("experiment=flow-toy-suite", "device=cpu"))
+        self.tasks = ensemble.build_tasks(self.members, CPU)
+
+    def steps(self, compiled: bool) -> Loop:
+        """What the engine does in a training step of all of them."""
+        batches = [make_batches(own.config, task) for own, task in zip(self.members, self.tasks, strict=True)]
+        together = FlowEnsemble(check(self.tasks), batches, compiled)
+        sums = torch.zeros(len(self.tasks))
+        while True:
+            batch, _ = together.next(), together.prepare_step()
+            sums += together.training_step(batch)[VALUES]
+            yield
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,17 +118,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", help="the compiled ensemble too (minutes of warm-up)")
     options = parser.parse_args(arguments)
     console = Console(width=WIDTH)
-    suite, models = suite_steps(False)
-    config = configuration("experiment=flow-toy-suite", "device=cpu")
-    points = build_task(config, CPU).parts.dataset.train
-    sweep = plain_sweep(config, points)
-    loops, per_turn = {PLAIN: sweep, SUITE: suite}, {PLAIN: 12, SUITE: models, COMPILED: models}
+    suite = Suite()
+    models = len(suite.members)
+    loops = {PLAIN: plain_sweep(suite), SUITE: suite.steps(False)}
+    per_turn = {PLAIN: 12, SUITE: models, COMPILED: models}
     for loop in loops.values():
         seconds(loop, 3, CPU)
     threads = {name: options.threads or best_threads(loop) for name, loop in loops.items()}
     warm_up = ""
     if options.compile:
-        loops[COMPILED], _ = suite_steps(True)
+        loops[COMPILED] = suite.steps(True)
         torch.set_num_threads(threads[SUITE])
         warm_up = f" Compiling took {seconds(loops[COMPILED], 2, CPU):.0f} s."
         threads[COMPILED] = options.threads or best_threads(loops[COMPILED])

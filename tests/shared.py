@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import yaml
+
 from genbench.compose import CONFIG_DIRECTORY, configuration
 
-__all__ = ["EXPERIMENTS", "smaller"]
+__all__ = ["ENSEMBLES", "EXPERIMENTS", "smaller"]
 
-EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
+_WRITTEN = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIRECTORY / "experiment").glob("*.yaml")}
+ENSEMBLES = sorted(name for name, written in _WRITTEN.items() if "ensemble" in written)
+EXPERIMENTS = sorted(_WRITTEN.keys() - set(ENSEMBLES))  # those that are one run
 
 # Full-size networks and thousands of images are for acceptance runs.
 SMALL = {

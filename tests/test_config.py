@@ -23,7 +23,8 @@ PINNED = {
     "pixelcnn-binmnist": "776ff703",
     "cifar10-jsd-3": "d6a6a156",
     "cifar10-hinge-sn-resnet": "65ff9df3",
-    "flow-toy-suite": "8c002cda",
+    "flow-arcs-samples-k8": "",
+    "flow-sine-density-k2": "",
     "realnvp-mnist": "b6a91aa9",
     "divergence-w1": "883e5645",
 }

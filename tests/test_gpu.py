@@ -41,7 +41,6 @@ KINDS = (
     "dirac-jsd-8",
     "flow-arcs-samples-k8",
     "flow-arcs-density-k8",
-    "flow-toy-suite",
 )
 
 
@@ -101,6 +100,21 @@ def test_captured_and_eager_steps_give_the_same_losses(experiment: str, data_roo
     torch.use_deterministic_algorithms(False)
     assert losses[0].isfinite().all()
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("tiny_planes")
+def test_an_ensemble_is_captured(genbench: Callable[..., int], tmp_path: Path) -> None:
+    """And gives the numbers of its runs alone."""
+    name, words = "flow-arcs-density-k8", ("trainer.max_steps=20", "trainer.log_every=5", "device=cuda")
+    assert genbench("experiment=flow-toy-suite", "ensemble.replicas=2", *words) == 0
+    assert genbench(f"experiment={name}", "output_root=alone", *words) == 0
+    paths = list((tmp_path / "outputs").glob("*/*/summary.json"))
+    assert [json.loads(path.read_text())["captured_graphs"] for path in paths] == [1] * 24
+    values = []
+    for root in ("outputs", "alone"):
+        (path,) = (tmp_path / root / name).glob("*seed=1-*/metrics.jsonl")
+        values.append([json.loads(line)["value"] for line in path.read_text().splitlines()])
+    assert values[0] == pytest.approx(values[1], rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")

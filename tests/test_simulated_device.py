@@ -19,6 +19,7 @@ from torch import Tensor
 from genbench import registry
 from genbench.compose import configuration
 from genbench.data import mnist5k
+from genbench.engine import lockstep, trainer
 from genbench.engine.capture import MAX_GRAPHS, WARM_UP, CapturedStep
 from genbench.engine.trainer import Trainer
 from genbench.run import build_task, make_batches
@@ -105,7 +106,6 @@ RUNS = {
     "dirac": ("experiment=dirac-jsd-8",),
     "divergence": ("experiment=divergence-w1",),
     "energy": ("experiment=flow-arcs-density-k2",),
-    "flow-suite": ("experiment=flow-toy-suite", "task.replicas=1", "model.layers=[2]"),
     "image-flow": (
         "experiment=realnvp-mnist5k",
         "model.couplings=2",
@@ -146,13 +146,14 @@ def pictures(directory: Path) -> dict[str, bytes]:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training of a whole run, with what stands between two steps of it, must not wait for the device."""
-    train = Trainer._train
+    take_steps = trainer.take_steps
 
-    def watch(trainer: Trainer, stop: int) -> None:
+    def watch(*arguments: Any) -> float:
         with step_of_the_device():
-            train(trainer, stop)
+            return take_steps(*arguments)
 
-    monkeypatch.setattr(Trainer, "_train", watch)
+    for module in (trainer, lockstep):
+        monkeypatch.setattr(module, "take_steps", watch)
 
 
 @pytest.fixture
@@ -189,18 +190,18 @@ def test_a_run_gives_the_numbers_of_the_cpu(
     """
     words = (*RUNS[task], *SHORT)
     assert genbench(*words, "output_root=cpu", "device=cpu") == 0
-    stop, numbers = Trainer._next_stop, logged(tmp_path / "cpu")
+    stop, numbers = Trainer.next_stop, logged(tmp_path / "cpu")
     compare_with_golden(task, numbers, write=request.config.getoption("--write-golden"))
 
-    def stop_after_three(trainer: Trainer) -> int:
-        if trainer.progress.step == 3:
+    def stop_after_three(run: Trainer) -> int:
+        if run.progress.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return min(3, stop(trainer)) if trainer.progress.step < 3 else stop(trainer)
+        return min(3, stop(run)) if run.progress.step < 3 else stop(run)
 
     with simulated_device():
-        monkeypatch.setattr(Trainer, "_next_stop", stop_after_three)
+        monkeypatch.setattr(Trainer, "next_stop", stop_after_three)
         assert genbench(*words, "output_root=device", "device=cpu") == 143
-        monkeypatch.setattr(Trainer, "_next_stop", stop)
+        monkeypatch.setattr(Trainer, "next_stop", stop)
         assert genbench(*words, "output_root=device", "device=cpu") == 0
     assert logged(tmp_path / "device") == numbers
     assert pictures(tmp_path / "device") == pictures(tmp_path / "cpu")
@@ -210,6 +211,35 @@ def test_a_run_gives_the_numbers_of_the_cpu(
     for (*what, found), (*expected, value) in zip(logged(tmp_path / "single"), numbers, strict=True):
         assert what == expected
         assert found == pytest.approx(value, rel=1e-5, abs=1e-6), what
+
+
+ENSEMBLE = ("experiment=flow-toy-suite", "ensemble.experiments=[flow-arcs-samples-k2,flow-arcs-density-k2]")
+
+
+@pytest.mark.usefixtures("tiny_planes", "watched")
+@pytest.mark.parametrize("captures", [False, True])
+def test_an_ensemble_gives_the_numbers_of_the_cpu(
+    genbench: Callable[..., int], tmp_path: Path, captures: bool
+) -> None:
+    """Its steps neither wait nor read what changes on the host; with graphs, the learning rate falls meanwhile."""
+    words = (*ENSEMBLE, "ensemble.replicas=2", "optimizer.milestones=[4]", "device=cpu")
+    words = (*words, "trainer.max_steps=9", "trainer.evaluate_every=3", "trainer.log_every=3", "trainer.batch_size=8")
+    found: dict[str, list[list[tuple[int, str, float]]]] = {}
+    assert genbench(*words, "output_root=cpu") == 0
+    with simulated_device(captures=captures):
+        assert genbench(*words, "output_root=device") == 0
+    for root in ("cpu", "device"):
+        found[root] = [
+            [(row["step"], row["metric"], row["value"]) for row in map(json.loads, path.read_text().splitlines())]
+            for path in sorted((tmp_path / root).glob("*/*/metrics.jsonl"))
+        ]
+    assert len(found["cpu"]) == 4
+    for one, other in zip(found["device"], found["cpu"], strict=True):
+        for (*what, value), (*expected, number) in zip(one, other, strict=True):
+            assert what == expected
+            assert value == pytest.approx(number, rel=1e-5, abs=1e-6), what
+    summaries = [json.loads(path.read_text()) for path in (tmp_path / "device").glob("*/*/summary.json")]
+    assert [row["captured_graphs"] for row in summaries] == [int(captures)] * 4
 
 
 # What the simulated device itself minds
@@ -276,8 +306,8 @@ def test_a_step_that_cannot_be_captured_is_found_out(where: str, data_root: Path
     """Both ways in which β of an annealed flow could be missed by a captured step."""
 
     def stale(task: Any) -> dict[str, Tensor]:
-        task._step += 1
-        value = task.loss.beta(task._step)
+        task.updates += 1
+        value = task.loss.beta(task.updates)
         beta = value if where == "in the host's number" else torch.full((), value, device=DEVICE)
         return task._gradients(torch.ones(4, 2, device=DEVICE), torch.as_tensor(beta))
 

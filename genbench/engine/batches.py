@@ -42,8 +42,14 @@ class Batches:
 
     def _start_epoch(self) -> None:
         self._epoch_state = self._generator.get_state()
-        self._order: Tensor | None = None  # drawn when it is needed
+        self._order: Tensor | None = None
         self._position = 0
+
+    def _drawn(self) -> Tensor:
+        """This epoch's order, which is drawn when it is needed: where it is not, a stream costs nothing."""
+        if self._order is None:
+            self._order = upload(torch.randperm(len(self.data), generator=self._generator), self.data.device)
+        return self._order
 
     def next(self) -> Tensor:
         """The rows of one training step."""
@@ -53,12 +59,11 @@ class Batches:
 
     def _next_batch(self) -> Tensor:
         if self._position == self._per_epoch:
+            self._drawn()  # so that the generator is where the next epoch starts
             self._start_epoch()
-        if self._order is None:
-            self._order = upload(torch.randperm(len(self.data), generator=self._generator), self.data.device)
         start = self._position * self.size
         self._position += 1
-        return self.data.index_select(0, self._order[start : start + self.size])
+        return self.data.index_select(0, self._drawn()[start : start + self.size])
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self._epoch_state, "position": self._position}

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from genbench.data.plane import SPLITS, TARGETS, PlaneTarget, arcs_energy, draw_splits, plane, planes, sine_energy
-from genbench.errors import ConfigError
+from genbench.data.plane import SPLITS, TARGETS, PlaneTarget, arcs_energy, plane, sine_energy
 from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
 
 EVERY = pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
@@ -94,16 +93,8 @@ def test_the_box_holds_the_mass() -> None:
         assert outer == pytest.approx(inner, abs=1e-3 if target.name in ("sine", "checkerboard") else 1e-8)
 
 
-def test_the_points_of_a_target_do_not_depend_on_its_company(tmp_path) -> None:
-    both, one = planes(tmp_path, targets=["arcs", "sine"]), plane(tmp_path, target="sine")
-    for split, count in SPLITS.items():
-        assert both.split(split).shape == (count, 2, 2)
-        assert torch.equal(both.split(split)[:, 1], one.split(split))
-    assert both.shape == one.shape == (2,)
-    assert not torch.equal(draw_splits(["arcs"])["train"][:100], draw_splits(["arcs"])["valid"][:100])
-
-
-@pytest.mark.parametrize("targets", [[], ["arcs", "arcs"]])
-def test_a_set_of_targets_names_each_once(tmp_path, targets: list[str]) -> None:
-    with pytest.raises(ConfigError, match="targets"):
-        planes(tmp_path, targets=targets)
+def test_splits_differ(tmp_path) -> None:
+    data = plane(tmp_path, target="sine")
+    assert [len(data.split(split)) for split in SPLITS] == list(SPLITS.values())
+    assert data.shape == (2,)
+    assert not torch.equal(data.train[:100], data.valid[:100])

@@ -14,14 +14,14 @@ from simulated import DEVICE, simulated_device
 from torch import nn
 
 import genbench
+from genbench import jobs
 from genbench.compose import configuration
 from genbench.engine import device as devices
 from genbench.errors import ConfigError
-from genbench.models.planar_flow import PlanarFlows
 from genbench.optimizers.adam import adam
 from genbench.optimizers.rmsprop import rmsprop
 from genbench.optimizers.sgd import sgd
-from genbench.run import build_task, run
+from genbench.run import build_task
 
 CPU = torch.device("cpu")
 
@@ -128,7 +128,7 @@ def test_a_run_asks_for_its_device_in_the_right_order(
     from genbench.config import to_dict
 
     config = configuration("experiment=dirac-w1-1", "device=cuda:1", f"output_root={tmp_path}")
-    outcome = run(OmegaConf.create(to_dict(config)))
+    outcome = jobs.do(OmegaConf.create(to_dict(config)))
     assert outcome.headline == "so far, so good"
     assert [call[0] for call in cuda.mock_calls] == ["init", "set_device", "reset_peak_memory_stats"]
 
@@ -223,13 +223,12 @@ def test_tf32_where_there_is_none(cuda: mock.Mock) -> None:
 
 
 def test_only_the_devices_own_generator_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the CPU, no GPU's: neither by measuring nor by the first parameters of planar flows."""
+    """On the CPU, no GPU's."""
     seeded = mock.Mock()
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
     monkeypatch.setattr(torch.cuda, "manual_seed", seeded)
     with devices.isolated_rng(3, CPU):
         torch.rand(2)
-    PlanarFlows((2,), layers=[2]).assemble([(2, 1), (2, 2)], CPU)
     assert not seeded.called
 
 
