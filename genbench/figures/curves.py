@@ -63,29 +63,18 @@ def overlaid_curves(
     title: str = "",
     over: str = "training step",
 ) -> Figure:
-    """Means over seeds with their intervals on one chart; the right margin lists names and last values.
-
-    Positive values that span three orders of magnitude or more have a logarithmic axis; otherwise the last nine
-    tenths of the steps set the range.
-
-    Args:
-        bands: at most `MAX_CURVES`.
-        quantity: name of the vertical axis, with its unit.
-        references: (label, value), drawn as horizontal lines.
-        title: of the picture.
-        over: name of the horizontal axis.
-
-    Raises:
-        ValueError: for more bands than colours.
-    """
+    """One chart, as in `stacked_curves`."""
     return stacked_curves([(quantity, bands, references)], title, over)
 
 
 def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "training step") -> Figure:
-    """Charts as `overlaid_curves` draws them, one below the other over the same steps.
+    """Means over seeds with their intervals, charts one below the other over the same steps.
+
+    The right margin lists names and last values. Positive values that span three orders of magnitude or more have a
+    logarithmic axis; otherwise the last nine tenths of the steps set the range.
 
     Args:
-        charts: at least one (quantity, bands, references).
+        charts: at least one (quantity with its unit, at most `MAX_CURVES` bands, (label, value) of horizontal lines).
         title: of the picture.
         over: name of the horizontal axis.
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
-from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
@@ -54,9 +53,7 @@ class Autoregressive(SampledTask):
         self.parts, self.model, self.loss, self.dataset = parts, parts.model, parts.loss, parts.dataset
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
-        self._gradients = Gradients(
-            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
-        )
+        self._gradients = parts.gradients(self._objective, self.model, compile)
         with isolated_rng(self.seed, self.device):  # the same at every stage
             self._uniforms = torch.rand(SAMPLES, *self.dataset.shape, device=self.device)
         self._samples: dict[str, Tensor] = {}

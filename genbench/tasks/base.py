@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from genbench.data.dataset import Dataset
+from genbench.engine.gradients import Gradients, Objective
 from genbench.errors import ConfigError
 
 __all__ = ["MakeOptimizer", "Parts", "require", "require_float32"]
@@ -33,6 +34,10 @@ class Parts:
     batch_size: int
     precision: str
     data_root: Path
+
+    def gradients(self, objective: Objective, network: nn.Module, compile: bool) -> Gradients:
+        """What computes an objective and its gradients for all of a network's parameters, compiled if asked for."""
+        return Gradients(objective, network.parameters(), compile_for=self.batch_size if compile else None)
 
 
 def require(component: Any, group: str, task: str, *names: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.metrics.plane import judge_log_prob
 from genbench.registry import register
@@ -33,9 +32,7 @@ class Density(PlaneTask):
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:
         require(parts.loss, "loss", "density", "of_samples")
         super().__init__(parts, "density")
-        self._gradients = Gradients(
-            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
-        )
+        self._gradients = parts.gradients(self._objective, self.model, compile)
 
     def _objective(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         loss = self.loss.of_samples(self.model.log_prob(x)).mean()

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from genbench.data.lines import ParallelLines
-from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import FinishedRun, Task
 from genbench.errors import ConfigError
@@ -54,9 +53,7 @@ class Divergence(Task):
             Quantity(f"test/{symbol}", f"estimate of the {name}", decimals=4),
         )
         self.curves = {"divergence beside its truth": [f"eval/{symbol}", f"theory/{symbol}"]}
-        self._gradients = Gradients(
-            self._objective, self.critic.parameters(), compile_for=parts.batch_size if compile else None
-        )
+        self._gradients = parts.gradients(self._objective, self.critic, compile)
 
     def _objective(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, q = rows.unbind(1)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from genbench.engine.batches import NoiseStream
 from genbench.engine.device import isolated_rng
-from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.errors import ConfigError
 from genbench.metrics.plane import energy_truth, judge_samples
@@ -53,9 +52,7 @@ class Energy(PlaneTask):
                 "choose dataset.target=arcs, sine, two-moons or eight-gaussians, or task=density",
             )
         self.energy = self.target.energy
-        self._gradients = Gradients(
-            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
-        )
+        self._gradients = parts.gradients(self._objective, self.model, compile)
         self.updates = 0
         self._beta = torch.zeros((), device=self.device)
         # A stream of its own, so that a seed means the same noise in an ensemble.

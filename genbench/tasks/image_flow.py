@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
-from genbench.engine.gradients import Gradients
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
@@ -66,9 +65,7 @@ class ImageFlow(SampledTask):
         self.importance_samples = importance_samples
         self.protocol = self.model.protocol
         self._per_bit = math.log(2) * self.model.dims  # nats of an image in one bit per dimension
-        self._gradients = Gradients(
-            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
-        )
+        self._gradients = parts.gradients(self._objective, self.model, compile)
         self._samples: dict[str, Tensor] = {}
 
     def _objective(self, pixels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from genbench.engine.device import isolated_rng
-from genbench.engine.gradients import Gradients
 from genbench.errors import ConfigError
 from genbench.functional import sample_gaussian
 from genbench.losses.elbo import ElboTerms, doubly_reparameterised
@@ -53,9 +52,7 @@ class VaeLearning(SampledTask):
         self.memory_mib, self.pixelcnn_from_step = memory_mib, pixelcnn_from_step
         # Of large networks, as many images at a time as memory holds; the noise depends on the number.
         self._batch = max(1, min(EVALUATION_BATCH, int(memory_mib * 2**20 / 4 / self.model.image_floats)))
-        self._gradients = Gradients(
-            self._objective, self.model.parameters(), compile_for=parts.batch_size if compile else None
-        )
+        self._gradients = parts.gradients(self._objective, self.model, compile)
         self._latents, self._uniforms = self._drawn(SAMPLES, self.seed)  # the same at every stage
         self._samples: dict[str, Tensor] = {}
         self._bounds: dict[str, tuple[float, float]] = {}
