@@ -28,7 +28,7 @@ def test_scalars_pictures_settings_and_charts(genbench: Callable[..., int], tmp_
 
     layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
-    assert charts["evidence lower bound (nats)"] == ["train/elbo", "valid/elbo"]
+    assert charts["evidence lower bound (nats)"] == ["train/elbo", "valid/elbo", "test/elbo"]
 
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
