@@ -74,7 +74,10 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 def _written(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+    """As on the command line."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
 
 
 def changes(config: Config, experiment: Config | None) -> dict[str, str]:
