@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from genbench.engine.capture import CapturedStep, can_capture
+from genbench.engine.capture import CapturedStep
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.trainer import Diverged, Trainer, take_steps
@@ -110,7 +110,7 @@ class Lockstep:
     def _form(self, group: list[Trainer]) -> None:
         self._group, self._batched = group, self._together(group)
         config, step = group[0].config, self._batched.training_step
-        captured = CapturedStep(step, say=self._reporter.say) if _captures(group[0]) else None
+        captured = CapturedStep(step, say=self._reporter.say) if group[0].captures else None
         for trainer in group:
             trainer.captured_step = captured
         self._step: Callable[[Tensor, Hashable], dict[str, Tensor]] = captured or (lambda batch, variant: step(batch))
@@ -136,7 +136,3 @@ class Lockstep:
                 trainer.meters.put(metric, total, taken)
                 trainer.progress.step += taken
                 trainer.progress.seconds += seconds / len(self._group)
-
-
-def _captures(trainer: Trainer) -> bool:
-    return trainer.config.capture and can_capture(trainer.device)

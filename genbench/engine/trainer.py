@@ -95,7 +95,7 @@ class Trainer:
         """Run to the end. Raises Diverged or Interrupted, in both cases with the run fit to be looked at."""
         with Interrupts() as interrupts, Reporter(self.logbook.title, self.total_steps) as reporter:
             self.begin(interrupts, reporter)
-            if self.config.capture and can_capture(self.device):
+            if self.captures:
                 self.captured_step = CapturedStep(self.task.training_step, say=reporter.say)
             try:
                 while not self.between_steps():
@@ -161,6 +161,11 @@ class Trainer:
         now = time.perf_counter()
         self.progress.wall_seconds += (now - self._clock) / self._companions
         self._clock = now
+
+    @property
+    def captures(self) -> bool:
+        """Whether its training steps are to be captured."""
+        return self.config.capture and can_capture(self.device)
 
     @property
     def captured_graphs(self) -> int:
