@@ -23,8 +23,8 @@ PINNED = {
     "pixelcnn-binmnist": "776ff703",
     "cifar10-jsd-3": "d6a6a156",
     "cifar10-hinge-sn-resnet": "65ff9df3",
-    "flow-arcs-samples-k8": "",
-    "flow-sine-density-k2": "",
+    "flow-arcs-samples-k8": "b0d00d46",
+    "flow-sine-density-k2": "1d4df8c7",
     "realnvp-mnist": "b6a91aa9",
     "divergence-w1": "883e5645",
 }
