@@ -85,13 +85,16 @@ class Divergence(Task):
     def sweep_figures(runs: Sequence[FinishedRun]) -> dict[str, Figure]:
         """The estimates of many runs over θ, by divergence.
 
-        Raises ConfigError for runs that differ in more than that and the seed.
+        Raises ConfigError for runs of one divergence that differ in more than θ and the seed.
         """
         found: dict[str, dict[float, list[float]]] = {}
-        if len({_settings(run.config) for run in runs}) > 1:
-            raise ConfigError("these runs differ in more than θ, loss and seed", "draw runs of one setting together")
+        settings: dict[str, str] = {}
         for run in runs:
             for symbol in (name.removeprefix("theory/") for name in run.metrics if name.startswith("theory/")):
+                if settings.setdefault(symbol, _settings(run.config)) != _settings(run.config):
+                    raise ConfigError(
+                        "these runs differ in more than θ and seed", "draw runs of one setting together"
+                    )
                 estimates = found.setdefault(symbol, {}).setdefault(run.config["dataset"]["theta"], [])
                 estimates.append(run.value(f"test/{symbol}"))
         return {symbol: _curve(symbol, estimates) for symbol, estimates in found.items() if len(estimates) > 1}

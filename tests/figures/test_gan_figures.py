@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from genbench.figures import divergences, gans, walks
-from genbench.figures.style import BLUE, DPI, VERMILLION
+from genbench.figures import divergences, walks
+from genbench.figures.style import BLUE, DPI
 
 
 def line(axes: Axes, label: str) -> np.ndarray:
@@ -68,124 +68,6 @@ def assert_legible(figure: Figure) -> None:
         overlap = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
         # Line boxes of neighbours in the margin share a pixel or two of empty descent.
         assert (overlap <= 2).any(), f"{first!r} lies on {second!r}"
-
-
-# --- divergence and FID -----------------------------------------------------------------------------------
-
-REFERENCES = [("DCGAN (Radford et al. 2015)", 37.7), ("WGAN-GP (Gulrajani et al. 2017)", 29.3), ("own", 24.0)]
-
-
-def metric(points: int) -> list[tuple[float, float]]:
-    return [(50_000.0 * k / points, 0.1 + 0.5 / k) for k in range(1, points + 1)]
-
-
-def fid(points: int) -> list[tuple[float, float]]:
-    """Best at three quarters."""
-    return [(s, 25 + 300 * abs(s / 50_000 - 0.75) ** 3) for s, _ in metric(points)]
-
-
-@pytest.mark.parametrize("points", [1, 5, 20, 200])
-def test_divergence_and_fid_have_their_own_axes_and_colours(points: int) -> None:
-    title = "dcgan-cifar10-jsd-r1 (seed 1), EMA of the generator"
-    figure = gans.metric_and_fid(metric(points), fid(points), "JSD", title, REFERENCES)
-    left, right = figure.axes
-    np.testing.assert_array_equal(line(left, "divergence"), metric(points))
-    np.testing.assert_array_equal(line(right, "FID"), fid(points))
-    assert (left.get_xlabel(), left.get_title()) == ("generator step", title)
-    assert left.get_ylabel().startswith("JSD")
-    assert right.get_ylabel().startswith("FID")
-    for axes, side, colour in ((left, "left", BLUE), (right, "right", VERMILLION)):
-        assert same_color(axes.lines[0].get_color(), colour)
-        assert same_color(axes.yaxis.label.get_color(), colour)
-        assert same_color(axes.spines[side].get_edgecolor(), colour)
-        assert all(same_color(label.get_color(), colour) for label in axes.get_yticklabels())
-    assert_legible(figure)
-
-
-def test_divergence_is_drawn_from_zero_and_fid_with_its_references() -> None:
-    figure = gans.metric_and_fid(metric(20), fid(20), "W1", references=[*REFERENCES, ("far", 900.0)])
-    left, right = figure.axes
-    assert left.get_ylim()[0] == 0
-    low, high = right.get_ylim()
-    assert low < 24
-    assert high > 900
-    negative = gans.metric_and_fid([(0, -0.5), (100, 0.2)], [], "JSD")
-    assert negative.axes[0].get_ylim()[0] < -0.5
-
-
-def test_best_and_final_fid_and_references_are_named() -> None:
-    figure = gans.metric_and_fid(metric(20), fid(20), "JSD", references=REFERENCES)
-    assert {
-        "★ best: 25.00 at step 37.5k",
-        "final: 29.69",
-        "DCGAN (Radford et al. 2015): 37.70",
-        "WGAN-GP (Gulrajani et al. 2017): 29.30",
-        "own: 24.00",
-    } == set(texts(figure))
-    right = figure.axes[1]
-    np.testing.assert_array_equal(line(right, "best FID"), [(37_500, 25)])
-    level = {entry.get_ydata()[0] for entry in right.lines if len(set(entry.get_ydata())) == 1}
-    assert {37.7, 29.3, 24.0} <= level
-
-
-def test_best_at_the_end_is_named_once() -> None:
-    figure = gans.metric_and_fid([], [(0, 300.0), (20_500, 20.0)], "JSD")
-    assert texts(figure) == ["★ best and final: 20.00 at step 20.5k"]
-    assert_legible(figure)
-
-
-def test_margin_entries_stand_in_order_however_many() -> None:
-    many = [(f"report {k:02}", 20 + 0.01 * k) for k in range(12)]
-    figure = gans.metric_and_fid(metric(20), fid(20), "JSD", references=many)
-    assert_legible(figure)
-    heights = {note.get_text().split(":")[0]: note.xyann[1] for note in figure.axes[1].texts}
-    ordered = [heights[name] for name, _ in many]
-    assert ordered == sorted(ordered)
-    assert heights["★ best"] < heights["final"]
-    assert heights["★ best"] > max(ordered)
-
-
-def test_without_fid_there_is_no_right_axis() -> None:
-    for nothing in ([], [(100.0, float("nan"))]):
-        figure = gans.metric_and_fid(metric(200), nothing, "W1", "A game", REFERENCES)
-        (axes,) = figure.axes
-        np.testing.assert_array_equal(line(axes, "divergence"), metric(200))
-        assert len(axes.lines) == 1
-        assert not texts(figure)
-        assert_legible(figure)
-    gans.metric_and_fid([], [], "W1").savefig(BytesIO())
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        (1, ["0", "1"]),
-        (900, ["0", "200", "400", "600", "800"]),
-        (50_000, ["0", "10k", "20k", "30k", "40k", "50k"]),
-        (1_200_000, ["0", "200k", "400k", "600k", "800k", "1M", "1.2M"]),
-    ],
-)
-def test_steps_start_at_zero_and_are_short(last: int, expected: list[str]) -> None:
-    figure = gans.metric_and_fid([(last / 2, 1.0), (last, 0.5)], [], "W1")
-    assert ticks(figure.axes[0], "x") == expected
-
-
-def test_a_wide_range_of_fids_is_logarithmic_and_says_so() -> None:
-    wide = gans.metric_and_fid(metric(5), [(0, 400.0), (100, 20.0)], "W1").axes[1]
-    assert (wide.get_yscale(), wide.get_ylabel()) == ("log", "FID (log scale)")
-    assert {"20", "50", "100", "200", "300"} <= set(ticks(wide, "y"))
-    for narrow in ([(0, 40.0), (100, 20.0)], [(0, 40.0), (100, 0.0)], [(0, 40.0), (100, -1e-6)]):
-        axes = gans.metric_and_fid(metric(5), narrow, "W1").axes[1]
-        assert (axes.get_yscale(), axes.get_ylabel()) == ("linear", "FID")
-
-
-def test_a_diverged_game_is_drawn_as_far_as_its_numbers_go() -> None:
-    values = [(0.0, 2.0), (1000.0, 3e7), (2000.0, float("inf")), (3000.0, float("nan"))]
-    figure = gans.metric_and_fid(values, [(0.0, 400.0), (1000.0, 200.0), (3000.0, float("nan"))], "W1", "diverged")
-    assert "final: not finite" in texts(figure)
-    assert "★ best: 200.00 at step 1k" in texts(figure)
-    assert "30M" in ticks(figure.axes[0], "y")
-    assert_legible(figure)
 
 
 # --- images -----------------------------------------------------------------------------------------------
@@ -434,7 +316,6 @@ def test_divergence_curve_refuses_what_it_cannot_draw() -> None:
 def test_pictures_leave_pyplot_alone() -> None:
     import matplotlib.pyplot as plt
 
-    gans.metric_and_fid(metric(5), fid(5), "W1")
     walks.latent_walk(np.zeros((9, 1, 4, 4)))
     divergences.divergence_curve(THETA, THETA, [0, 2], [0, 2], "W1")
     assert plt.get_fignums() == []

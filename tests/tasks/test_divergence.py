@@ -484,6 +484,15 @@ def test_a_sweep_over_more_than_theta_ends_well_without_a_picture(
 ) -> None:
     words = ("experiment=divergence-w1", "trainer.max_steps=2")
     assert genbench("-m", *words, "regularizer.coefficient=10,50") == 0
-    assert "no picture   these runs differ in more than θ, loss and seed" in capsys.readouterr().out
+    assert "no picture   these runs differ in more than θ and seed" in capsys.readouterr().out
     assert genbench("-m", *words, "dataset.theta=0,1") == 0
     assert (tmp_path / "outputs" / "divergence-w1" / "sweep-w1.png").is_file()
+
+
+def test_a_sweep_of_two_divergences_draws_both(drawn: list[tuple[Any, ...]]) -> None:
+    """Each with settings of its own, as in a sweep over experiments."""
+    runs = [finished(theta, w1=theta) for theta in (0.0, 1.0)]
+    others = [finished(theta, squared_hellinger=theta) for theta in (0.0, 1.0)]
+    for run in others:
+        run.config["trainer"] = {"batch_size": 512}
+    assert Divergence.sweep_figures([*runs, *others]).keys() == {"w1", "squared_hellinger"}

@@ -164,7 +164,7 @@ def test_a_run_draws_everything_and_can_be_redrawn(genbench: Callable[..., int],
     assert genbench("experiment=svhn-w1-lp", *words) == 0
     (run,) = tmp_path.glob("outputs/*/*")
     names = {path.stem for path in (run / "figures").glob("*.png")}
-    final = {"curves-end", "metric-end", "walk-end", "perturbations-end", "interpolations-end", "stages-end"}
+    final = {"curves-end", "walk-end", "perturbations-end", "interpolations-end", "stages-end"}
     assert names == final | {f"samples-{stage}" for stage in ("start", "middle", "end")}
     summary = json.loads((run / "summary.json").read_text())
     assert summary["metrics"]["test/fid"]["protocol"]["n_generated"] == "24"

@@ -15,7 +15,6 @@ from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError, DataError
-from genbench.figures.gans import metric_and_fid
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
 from genbench.figures.walks import interpolations, latent_walk, perturbations
@@ -92,6 +91,8 @@ class ImageGan(StagedSamples, Adversarial):
         # TensorBoard draws both on one axis, so FID comes in hundreds.
         both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
         self.curves = {**self.curves, f"{divergence_name(self.loss.symbol)} beside FID / 100": both}
+        if fid_samples:
+            self.curves = {**self.curves, "FID": ["eval/fid"]}
         self._count_classes = classes
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
@@ -213,13 +214,6 @@ class ImageGan(StagedSamples, Adversarial):
         figures = {
             "stages": stages(few, f"{record.title}: samples from the same latents"),
             "walk": self._walk(f"{record.title}: a walk between two latents"),
-            "metric": metric_and_fid(
-                record.curve(f"train/{self.loss.symbol}", "step"),
-                record.curve("eval/fid", "step"),
-                divergence_name(self.loss.symbol),
-                record.title,
-                record.references("eval/fid"),
-            ),
         }
         if self.dataset.shape[0] == 3:
             figures["perturbations"] = self._perturbations(f"{record.title}: single latent dimensions")
