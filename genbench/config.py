@@ -23,6 +23,7 @@ from genbench.registry import OneOf, PositiveInt, Range
 
 __all__ = [
     "COMPONENTS",
+    "LARGEST_SEED",
     "Config",
     "Ensemble",
     "Reference",
@@ -35,6 +36,9 @@ __all__ = [
 
 COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "critic_optimizer")
 """Keys of the configuration that hold a component; `critic_optimizer` may be null."""
+
+
+LARGEST_SEED = 2**32 - 1  # what NumPy takes
 
 
 @dataclass
@@ -87,7 +91,7 @@ class Config:
     """A whole run, components as plain dictionaries with their `name`."""
 
     name: str
-    seed: Annotated[int, Range(minimum=0, maximum=2**32 - 1)]
+    seed: Annotated[int, Range(minimum=0, maximum=LARGEST_SEED)]
     device: str
     deterministic: bool
     data_root: str

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from genbench import compose, identity, sweeps
-from genbench.config import Config, Ensemble, flatten, to_dict
+from genbench.config import LARGEST_SEED, Config, Ensemble, flatten, to_dict
 from genbench.data.dataset import Dataset
 from genbench.engine.batches import Batches
 from genbench.engine.interrupts import Interrupted
@@ -26,7 +26,6 @@ from genbench.tasks import flow_ensemble
 
 __all__ = ["Member", "build_tasks", "join", "members", "run"]
 
-LARGEST_SEED = 2**32 - 1
 EQUAL = ("trainer", "optimizer", "deterministic")
 OF_THE_ENSEMBLE = ("experiment", "seed", "ensemble")  # keys that its runs do not take over as they are
 
@@ -53,7 +52,7 @@ def members(config: Config, words: Sequence[str] = ()) -> list[Member]:
         try:
             own = compose.configuration(f"experiment={name}", *kept)
         except ConfigError as error:
-            raise ConfigError(f"{config.name}: its {name} fails: {error}") from error
+            raise ConfigError(f"{config.name}: {name}: {error}") from error
         if own.ensemble is not None:
             raise ConfigError(f"ensemble.experiments: {name} is an ensemble itself")
         own = replace(own, data_root=config.data_root, output_root=config.output_root, device=config.device)
@@ -95,8 +94,8 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
             ]
         outcomes = [finished_outcome(directory) for directory in directories]
     print("\n".join([f"{config.name}: {table('runs', outcomes)}", *notes]))
-    for path in sweeps.draw(directory.path for directory in directories):
-        print(f"  picture      {path}")
+    if going:
+        sweeps.show(directory.path for directory in directories)
     if len(going) < len(directories):
         print(f"  {len(directories) - len(going)} were done before; delete their directories to rerun them")
     worst = max(outcomes, key=lambda outcome: outcome.exit_code)

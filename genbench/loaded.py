@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class LoadedRun:
         self.directory = RunDirectory(path)
         self.config: dict[str, Any] = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """As in `summary.json`; nothing before the run has ended."""
         found: dict[str, dict[str, Any]] = json.loads(

@@ -22,7 +22,7 @@ from genbench.engine.batches import Batches
 from genbench.engine.gradients import forget_compiled
 from genbench.engine.interrupts import Interrupted
 from genbench.engine.logbook import Logbook
-from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError
@@ -242,7 +242,12 @@ def _already_finished(run_dir: RunDirectory) -> Outcome:
 def finished_outcome(run_dir: RunDirectory) -> Outcome:
     """How a run ended that is over."""
     try:
-        return _outcome(run_dir, str(run_dir.status), run_dir.read_summary())
+        found = run_dir.read_summary()
+        if found.get("schema") != SCHEMA:
+            raise GenbenchError(
+                f"{run_dir.path} was written by another version of genbench\n  delete it to repeat the run"
+            )
+        return _outcome(run_dir, str(run_dir.status), found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GenbenchError(
             f"{run_dir.path}/summary.json is damaged ({error!r})\n  delete the run directory to repeat the run"

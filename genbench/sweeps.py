@@ -10,9 +10,10 @@ from typing import Any
 from genbench import registry
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import DrawsSweeps
+from genbench.errors import GenbenchError
 from genbench.loaded import LoadedRun
 
-__all__ = ["draw"]
+__all__ = ["draw", "show"]
 
 
 def draw(directories: Iterable[Path]) -> list[Path]:
@@ -36,3 +37,12 @@ def draw(directories: Iterable[Path]) -> list[Path]:
                 # A report finds in the file which family it belongs to.
                 figure.savefig(paths[-1], metadata={"Family": task.family.title})
     return paths
+
+
+def show(directories: Iterable[Path]) -> None:
+    """Draw, and print where the pictures are, or why there are none: the runs are done in any case."""
+    try:
+        for path in draw(directories):
+            print(f"  picture      {path}")
+    except GenbenchError as error:
+        print(f"  no picture   {error}")

@@ -74,11 +74,7 @@ def _run_jobs(arguments: list[str]) -> int:
         from genbench.run import table
 
         print(f"sweep: {table('jobs', outcomes)}")
-        try:
-            for path in sweeps.draw(outcome.directory for outcome in outcomes):
-                print(f"  picture      {path}")
-        except GenbenchError as error:  # the runs are done; they only do not belong in one picture
-            print(f"  no picture   {error}")
+        sweeps.show(outcome.directory for outcome in outcomes)
     return max((outcome.exit_code for outcome in outcomes), default=0)
 
 

@@ -36,7 +36,7 @@ ALLOWED = {
     "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "run", "sweeps", "tasks"},
     "jobs": {"compose", "ensemble", "errors", "run"},
     "loaded": {"compose", "config", "engine", "errors", "run"},
-    "sweeps": {"engine", "loaded", "registry"},
+    "sweeps": {"engine", "errors", "loaded", "registry"},
     "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
     "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
     | {"loaded", "run", "sweeps"},

@@ -119,6 +119,21 @@ def test_a_component_can_be_replaced(genbench: Genbench, tmp_path: Path, words: 
     assert yaml.safe_load(path.read_text())[group]["name"] == name
 
 
+def test_a_finished_run_of_another_version_is_named(
+    genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert genbench(*QUICK) == 0
+    (path,) = (tmp_path / "outputs" / "dirac-w1-1").glob("*/summary.json")
+    written = {
+        key: value for key, value in json.loads(path.read_text()).items() if key not in ("schema", "quantities")
+    }
+    path.write_text(json.dumps(written))
+    assert genbench(*QUICK) == 1
+    error = capsys.readouterr().err
+    assert "written by another version of genbench\n  delete it to repeat the run" in error
+    assert "Traceback" not in error
+
+
 def test_a_finished_run_is_skipped(genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert genbench(*QUICK) == 0
     (run,) = (tmp_path / "outputs" / "dirac-w1-1").iterdir()

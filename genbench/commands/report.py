@@ -195,7 +195,7 @@ def _lead(runs: Sequence[Run], paths: Sequence[Path]) -> str:
     counts += [f"{len(paths) - len(runs)} left out"] if len(runs) < len(paths) else []
     devices = dict.fromkeys(str(run.summary["device"]) for run in runs if run.summary.get("device"))
     torch = dict.fromkeys(run.summary["versions"].get("torch", "") for run in runs if run.summary.get("versions"))
-    parts = [f"{len(paths)} run directories: {', '.join(counts)}"]
+    parts = [f"{len(paths)} run {'directory' if len(paths) == 1 else 'directories'}: {', '.join(counts)}"]
     parts += [f"on {', '.join(devices)}"] if devices else []
     parts += [f"PyTorch {', '.join(torch)}"] if torch else []
     return "; ".join(parts) + "."

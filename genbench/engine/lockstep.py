@@ -12,7 +12,7 @@ from torch import Tensor
 from genbench.engine.capture import CapturedStep
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
-from genbench.engine.trainer import Diverged, Trainer, take_steps
+from genbench.engine.trainer import Diverged, Trainer, take_steps, uncaptured
 
 __all__ = ["VALUES", "Batched", "Lockstep"]
 
@@ -113,7 +113,7 @@ class Lockstep:
         captured = CapturedStep(step, say=self._reporter.say) if group[0].captures else None
         for trainer in group:
             trainer.captured_step = captured
-        self._step: Callable[[Tensor, Hashable], dict[str, Tensor]] = captured or (lambda batch, variant: step(batch))
+        self._step: Callable[[Tensor, Hashable], dict[str, Tensor]] = captured or uncaptured(step)
         self._precision, self._device = config.precision, group[0].device
 
     def _train(self, stop: int) -> None:

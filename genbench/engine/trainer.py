@@ -24,7 +24,7 @@ from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Stage, Task
 
-__all__ = ["Diverged", "Progress", "Trainer", "take_steps"]
+__all__ = ["Diverged", "Progress", "Trainer", "take_steps", "uncaptured"]
 
 
 class Diverged(Exception):
@@ -142,7 +142,7 @@ class Trainer:
 
     def _train(self, stop: int) -> None:
         """Training steps up to step `stop`."""
-        prepare, training_step = self.task.prepare_step, self.captured_step or _ungraphed(self.task.training_step)
+        prepare, training_step = self.task.prepare_step, self.captured_step or uncaptured(self.task.training_step)
         next_batch, add, progress = self.batches.next, self.meters.add, self.progress
 
         def step() -> None:
@@ -248,11 +248,13 @@ class Trainer:
         self.batches.load_state_dict(state["batches"])
         devices.set_rng_state(state["rng"], self.device)
         self.logbook.open(state["logs"])
-        self.logbook.measurements = {name: Measurement(**row) for name, row in state["measurements"].items()}
+        measured = state.get("measurements", {})  # checkpoints of earlier versions have none
+        self.logbook.measurements = {name: Measurement(**row) for name, row in measured.items()}
         self._reporter.say(f"{self.logbook.title}  resumes from step {self.progress.step}")
 
 
-def _ungraphed(step: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor, Hashable], dict[str, Tensor]]:
+def uncaptured(step: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor, Hashable], dict[str, Tensor]]:
+    """A step that is called as a captured one is."""
     return lambda batch, variant: step(batch)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from genbench.engine.task import STAGE_TITLES
 from genbench.figures.curves import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
 from genbench.report.groups import Group, Result
 from genbench.report.reading import Problem, Run
@@ -23,7 +24,6 @@ __all__ = ["Picture", "compared_curves", "cover", "own_curves", "own_pictures", 
 
 LONGEST_NAME = 34  # characters that a margin has room for
 THUMBNAIL = 240  # pixels: twice the width at which it is shown
-STAGES = {"start": "before training", "middle": "half way", "end": "after training"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def own_pictures(run: Run, key: str, problems: list[Problem]) -> list[Picture]:
     pictures = []
     for path in paths:
         what, _, stage = path.stem.rpartition("-")
-        caption = f"{what.replace('-', ' ')}, {STAGES[stage]}" if stage in STAGES else path.stem.replace("-", " ")
+        words = [what, STAGE_TITLES[stage]] if stage in STAGE_TITLES else [path.stem]
+        caption = ", ".join(words).replace("-", " ")
         pictures.append(_found(path, f"{key}-{path.parent.name}-{path.stem}", caption, problems))
     return [picture for picture in pictures if picture]
 
