@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,13 +14,22 @@ from genbench import compose, identity, sweeps
 from genbench.config import LARGEST_SEED, Config, Ensemble, flatten, to_dict
 from genbench.data.dataset import Dataset
 from genbench.engine.batches import Batches
-from genbench.engine.interrupts import Interrupted
+from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.lockstep import Lockstep
-from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import ConfigError
-from genbench.run import Job, Outcome, build_task, finished_outcome, on_device, run_directory, table
+from genbench.run import (
+    Job,
+    Outcome,
+    finished_outcome,
+    interrupted,
+    on_device,
+    ready_task,
+    run_directory,
+    table,
+)
 from genbench.tasks import flow_ensemble
 
 __all__ = ["Member", "build_tasks", "join", "members", "run"]
@@ -68,31 +76,31 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
     """Train and measure those runs of an ensemble that are not done. Raises GenbenchError, and whatever is a bug."""
     all_of_them = members(config, words)
     directories = [RunDirectory(run_directory(member.config)) for member in all_of_them]
-    with on_device(config) as device, ExitStack() as locks:
-        going = [
-            (member, directory)
-            for member, directory in zip(all_of_them, directories, strict=True)
-            if directory.status not in FINISHED
-        ]
+    going = [pair for pair in zip(all_of_them, directories, strict=True) if not finished_outcome(pair[1])]
+    with Interrupts() as interrupts, on_device(config) as device, ExitStack() as locks:
         notes: list[str] = []
         if going:
-            tasks = build_tasks([member for member, _ in going], device)
+            try:
+                with interrupts.interruptible():
+                    tasks = build_tasks([member for member, _ in going], device)
+            except Interrupted as signal:
+                return interrupted(Path(config.output_root), signal, "before the first step")
             for _, directory in going:
                 locks.enter_context(directory)
             jobs = [
                 Job(member.config, directory, task, device, member.words, companions=len(going))
                 for (member, directory), task in zip(going, tasks, strict=True)
-                if directory.status not in FINISHED  # by another process, while this one was building
+                if not finished_outcome(directory)  # by another process, while this one was building
             ]
-            if jobs and (signal := _train(config.name, jobs)):
-                print(f"genbench: {signal}; the same command resumes all of {config.name}", file=sys.stderr)
-                return Outcome(Path(config.output_root), "interrupted", signal.exit_code)
+            if jobs and (stopped := _train(config.name, jobs, interrupts)):
+                told = f"in training; the same command goes on with all of {config.name}"
+                return interrupted(Path(config.output_root), stopped, told)
             notes = [
                 f"  note         {job.trainer.logbook.title}: {line}"
                 for job in jobs
                 for line in job.note.splitlines()
             ]
-        outcomes = [finished_outcome(directory) for directory in directories]
+    outcomes = [outcome for directory in directories if (outcome := finished_outcome(directory))]
     print("\n".join([f"{config.name}: {table('runs', outcomes)}", *notes]))
     if going:
         sweeps.show(directory.path for directory in directories)
@@ -108,9 +116,8 @@ def build_tasks(found: Sequence[Member], device: torch.device) -> list[Task]:
     tasks = []
     for member in found:
         key = json.dumps(member.config.dataset, sort_keys=True)
-        task = build_task(member.config, device, data.get(key))
+        task = ready_task(member.config, device, data.get(key))
         data[key] = task.parts.dataset
-        task.before_training()
         tasks.append(task)
     flow_ensemble.check(tasks)
     return tasks
@@ -121,7 +128,7 @@ def join(tasks: Sequence[Task], batches: Sequence[Batches], config: Config) -> f
     return flow_ensemble.FlowEnsemble(flow_ensemble.check(tasks), batches, config.task["compile"])
 
 
-def _train(title: str, jobs: Sequence[Job]) -> Interrupted | None:
+def _train(title: str, jobs: Sequence[Job], interrupts: Interrupts) -> Interrupted | None:
     """All of them to their end, unless a signal comes."""
     unfinished = dict(enumerate(jobs))
 
@@ -129,10 +136,11 @@ def _train(title: str, jobs: Sequence[Job]) -> Interrupted | None:
         return join([run.task for run in trainers], [run.batches for run in trainers], jobs[0].config)
 
     def ended(index: int, diverged: Diverged | None) -> None:
-        unfinished.pop(index).end(diverged)
+        unfinished[index].end(diverged, interrupts)
+        del unfinished[index]
 
     try:
-        Lockstep(title, [job.trainer for job in jobs], together, ended).fit()
+        Lockstep(title, [job.trainer for job in jobs], together, ended).fit(interrupts)
     except Interrupted as signal:
         for job in unfinished.values():
             job.interrupt(signal)

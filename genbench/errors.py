@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "GenbenchError", "RunLocked"]
+import errno
+
+__all__ = ["ConfigError", "DataError", "GenbenchError", "RunLocked", "StorageError"]
 
 
 class GenbenchError(Exception):
@@ -30,3 +32,25 @@ class RunLocked(GenbenchError):
     """Another process is writing to the run directory."""
 
     exit_code = 4
+
+
+class StorageError(GenbenchError):
+    """Nothing can be written any more. Not the run's fault: it goes on once there is room again."""
+
+    REMEDIES = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space of your quota",
+        errno.EROFS: "make the file system writable",
+        errno.EACCES: "give yourself the right to write there",
+        errno.EIO: "look after the disk",
+    }
+
+    def __init__(self, error: OSError) -> None:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = self.REMEDIES.get(error.errno or 0, "")
+        super().__init__(f"{where}{error.strerror}\n  {remedy}; the same command goes on from the last checkpoint")
+
+    @classmethod
+    def explains(cls, error: Exception) -> bool:
+        """Whether it is an error of this kind."""
+        return isinstance(error, OSError) and error.errno in cls.REMEDIES

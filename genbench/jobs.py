@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from genbench import compose, ensemble, run
-from genbench.errors import GenbenchError
+from genbench.errors import GenbenchError, StorageError
 from genbench.run import Outcome
 
 __all__ = ["do"]
@@ -25,9 +26,12 @@ def do(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
             return ensemble.run(config, words)
         directory = run.run_directory(config)
         return run.run(config, words)
-    except GenbenchError as error:
-        print(f"genbench: {error}", file=sys.stderr)
-        return Outcome(directory, "failed", error.exit_code, str(error).splitlines()[0])
-    except Exception as error:  # a bug, or the machine's fault: the next job of a sweep must not suffer from it
-        traceback.print_exc()
+    except Exception as error:  # the next job of a sweep must not suffer from it
+        known = StorageError(error) if isinstance(error, OSError) and StorageError.explains(error) else error
+        if isinstance(known, GenbenchError):
+            print(f"genbench: {known}", file=sys.stderr)
+            return Outcome(directory, "failed", known.exit_code, str(known).splitlines()[0])
+        traceback.print_exc()  # a bug
         return Outcome(directory, "failed", run.EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
+    finally:
+        gc.collect()  # a task and its gradients refer to each other; Python would let many networks pile up first

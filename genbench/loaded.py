@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from genbench import compose
+from genbench import compose, identity
 from genbench.config import Config
 from genbench.engine import checkpoint
 from genbench.engine.device import resolve
@@ -65,9 +66,11 @@ class LoadedRun:
 
     def task(self) -> Task:
         """The task with the state of the newest checkpoint. Raises ConfigError where there is none."""
-        state, _ = checkpoint.load_newest(self.directory.checkpoints)
-        if state is None:
-            raise ConfigError(f"{self.directory.path} has no good checkpoint", "train the run first")
-        task = build_task(self.checked(), resolve("auto"))
-        task.load_state_dict(state["task"])
-        return task
+        config = self.checked()
+        for path in checkpoint.newest_first(self.directory.checkpoints):
+            with suppress(checkpoint.Unusable):
+                state = checkpoint.load(path, identity.fingerprint(config))
+                task = build_task(config, resolve("auto"))
+                task.load_state_dict(state["task"])
+                return task
+        raise ConfigError(f"{self.directory.path} has no good checkpoint", "train the run first")

@@ -6,7 +6,7 @@ import math
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from genbench import compose, identity, registry, summary
+from genbench import compose, identity, provenance, registry, summary
 from genbench.config import Config, to_dict
 from genbench.data.dataset import Dataset
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
+from genbench.engine.checkpoint import Origin
 from genbench.engine.gradients import forget_compiled
-from genbench.engine.interrupts import Interrupted
+from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
 from genbench.engine.task import Task
@@ -36,9 +37,11 @@ __all__ = [
     "build_task",
     "draw_curves",
     "finished_outcome",
+    "interrupted",
     "make_batches",
     "make_logbook",
     "on_device",
+    "ready_task",
     "run",
     "run_directory",
     "table",
@@ -74,15 +77,24 @@ def table(what: str, outcomes: Sequence[Outcome]) -> str:
 def run(config: Config, words: Sequence[str] = ()) -> Outcome:
     """Train and measure what the overrides `words` composed. Raises GenbenchError, and whatever is a bug."""
     run_dir = RunDirectory(run_directory(config))
-    if run_dir.status in FINISHED:
-        return _already_finished(run_dir)
-    with on_device(config) as device:
-        task = build_task(config, device)
-        task.before_training()
+    if outcome := finished_outcome(run_dir):
+        return _already_finished(outcome)
+    with Interrupts() as interrupts, on_device(config) as device:
+        try:
+            with interrupts.interruptible():
+                task = ready_task(config, device)
+        except Interrupted as signal:
+            return interrupted(run_dir.path, signal, "before its first step")
         with run_dir:
-            if run_dir.status in FINISHED:  # by another process, while this one was building
-                return _already_finished(run_dir)
-            return _train(Job(config, run_dir, task, device, words))
+            if outcome := finished_outcome(run_dir):  # by another process, while this one was building
+                return _already_finished(outcome)
+            return _train(Job(config, run_dir, task, device, words), interrupts)
+
+
+def interrupted(directory: Path, signal: Interrupted, told: str) -> Outcome:
+    """What was asked to stop."""
+    print(f"genbench: interrupted by {signal} {told}", file=sys.stderr)
+    return Outcome(directory, "interrupted", signal.exit_code)
 
 
 @contextmanager
@@ -140,11 +152,20 @@ def build_task(config: Config, device: torch.device, dataset: Dataset | None = N
     return task
 
 
+def ready_task(config: Config, device: torch.device, dataset: Dataset | None = None) -> Task:
+    """`build_task`, and everything loaded that training and evaluation need."""
+    task = build_task(config, device, dataset)
+    with devices.isolated_rng(config.seed, device):  # what is found in a cache and what is not train alike
+        task.before_training()
+    return task
+
+
 def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
     dataset = task.parts.dataset
     protocol = {"dataset": dataset.name, **dataset.protocol, **task.protocol}
     title = identity.title(config, _changes(config))
-    return Logbook(run_dir, title, task.quantities, protocol, config.reference, identity.settings(config))
+    settings = identity.settings(config)
+    return Logbook(run_dir, title, task.quantities, protocol, config.reference, settings, task.curves)
 
 
 def make_batches(config: Config, task: Task) -> Batches:
@@ -172,18 +193,22 @@ class Job:
         self._experiment = compose.experiment(config.name)
         run_dir.write_config(to_dict(config))
         logbook, batches = make_logbook(config, run_dir, task), make_batches(config, task)
-        self.trainer = Trainer(task, batches, run_dir, logbook, config.trainer, device, companions)
+        origin = Origin(identity.fingerprint(config), provenance.made_by(config, device))
+        self.trainer = Trainer(
+            task, batches, run_dir, logbook, config.trainer, device, config.seed, origin, companions
+        )
         self._begun = summary.before(config, self._experiment, task, words, device)
         run_dir.write_summary(self._begun)
         self.note = ""
 
-    def end(self, diverged: Diverged | None) -> Outcome:
-        """Training is over: what was measured, or why it broke off."""
+    def end(self, diverged: Diverged | None, interrupts: Interrupts) -> Outcome:
+        """Training is over: what was measured, or why it broke off. Raises Interrupted, to be done another time."""
         trainer = self.trainer
         status = "diverged" if diverged else "done"
-        self.note = str(diverged) if diverged else "\n".join(trainer.task.notes(trainer.logbook.final_values))
-        draw_curves(trainer.task, trainer.logbook)
-        ended = summary.after(self._begun, self.config, self._experiment, trainer, status, self.note)
+        with interrupts.interruptible():
+            self.note = str(diverged) if diverged else "\n".join(trainer.task.notes(trainer.logbook.final_values))
+            draw_curves(trainer.task, trainer.logbook)
+            ended = summary.after(self._begun, self.config, self._experiment, trainer, status, self.note)
         self.run_dir.write_summary(ended)
         self.run_dir.set_status(status, trainer.progress.step, **({"error": self.note} if diverged else {}))
         return _outcome(self.run_dir, status, ended)
@@ -196,22 +221,22 @@ class Job:
         """Training ended with an error."""
         known = isinstance(error, GenbenchError)
         told = str(error) if known else "".join(traceback.format_exception(error))
-        self.run_dir.set_status("failed", self.trainer.progress.step, error=told)
+        with suppress(OSError):  # the disk may be full
+            self.run_dir.set_status("failed", self.trainer.progress.step, error=told)
 
 
-def _train(job: Job) -> Outcome:
+def _train(job: Job, interrupts: Interrupts) -> Outcome:
     trainer, run_dir = job.trainer, job.run_dir
     try:
         diverged = None
         try:
-            trainer.fit()
+            trainer.fit(interrupts)
         except Diverged as error:
             diverged = error
-        outcome = job.end(diverged)
+        outcome = job.end(diverged, interrupts)
     except Interrupted as signal:
         job.interrupt(signal)
-        print(f"genbench: interrupted; the same command resumes from step {trainer.progress.step}", file=sys.stderr)
-        return Outcome(run_dir.path, "interrupted", signal.exit_code)
+        return interrupted(run_dir.path, signal, f"at step {trainer.progress.step}; the same command goes on from it")
     except Exception as error:
         job.fail(error)
         raise
@@ -233,25 +258,28 @@ def draw_curves(task: Task, logbook: Logbook) -> Path | None:
     return logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end") if charts else None
 
 
-def _already_finished(run_dir: RunDirectory) -> Outcome:
-    outcome = finished_outcome(run_dir)
-    print(f"{run_dir.path} is {outcome.status} already: {outcome.headline}\n  delete this directory to rerun")
+def _already_finished(outcome: Outcome) -> Outcome:
+    told = f"{outcome.directory} is {outcome.status} already: {outcome.headline}"
+    print(f"{told}\n  delete this directory to rerun")
     return outcome
 
 
-def finished_outcome(run_dir: RunDirectory) -> Outcome:
-    """How a run ended that is over."""
+def finished_outcome(run_dir: RunDirectory) -> Outcome | None:
+    """How a run ended; None if it is not over, or its summary is damaged: its last checkpoint can write it again.
+
+    Raises GenbenchError if another version of genbench wrote it.
+    """
+    status = run_dir.status
+    if status not in FINISHED:
+        return None
     try:
         found = run_dir.read_summary()
-        if found.get("schema") != SCHEMA:
-            raise GenbenchError(
-                f"{run_dir.path} was written by another version of genbench\n  delete it to repeat the run"
-            )
-        return _outcome(run_dir, str(run_dir.status), found)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GenbenchError(
-            f"{run_dir.path}/summary.json is damaged ({error!r})\n  delete the run directory to repeat the run"
-        ) from None
+        if found.get("schema") == SCHEMA:
+            return _outcome(run_dir, str(status), found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"{run_dir.path / 'summary.json'} is damaged ({error!r}): written again from the last checkpoint")
+        return None
+    raise GenbenchError(f"{run_dir.path} was written by another version of genbench\n  delete it to repeat the run")
 
 
 def _outcome(run_dir: RunDirectory, status: str, ended: dict[str, Any]) -> Outcome:

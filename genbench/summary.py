@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 import shlex
-import subprocess
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import genbench
-from genbench import identity
+from genbench import identity, provenance
 from genbench.config import Config
 from genbench.engine import device as devices
 from genbench.engine.measurement import verdict
@@ -26,7 +21,6 @@ from genbench.engine.trainer import Trainer
 __all__ = ["after", "before"]
 
 SAMPLED = 64  # images whose drawing is timed
-PACKAGES = ("genbench", "torch", "torchvision", "numpy", "hydra-core")
 
 
 def before(
@@ -48,9 +42,8 @@ def before(
         "parameters": _parameter_count(task.parts.model),
         "device": devices.describe(device),
         "arithmetic": config.trainer.precision,
-        "versions": _versions(),
-        # Of the code that is loaded now: the checkout may have moved on when the run ends.
-        "git_commit": _git_commit(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
         "command": shlex.join(["genbench", *words]),
     }
 
@@ -83,6 +76,7 @@ def after(
         "wall_seconds": progress.wall_seconds,
         "peak_memory_mib": devices.peak_memory_mib(trainer.device),
         "captured_graphs": trainer.captured_graphs,
+        "stretches": progress.stretches,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -107,26 +101,3 @@ def _sampling_speed(task: Task) -> float | None:
 
 def _parameter_count(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            versions[package] = "not installed"
-    return versions
-
-
-def _git_commit() -> str | None:
-    """The commit of this code, `+` if the checkout has changes; None where it is not a checkout."""
-    where = Path(genbench.__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True).stdout
-
-    try:
-        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno", ".").strip() else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -3,9 +3,10 @@
     genbench experiment=vae-mnist5k
     genbench -m 'experiment=glob(dirac-*)'
 
-Exit codes: 0 done (or done before), 1 failed, 2 bad input, 3 diverged, 4 the run is locked by another process,
-130 and 143 interrupted by SIGINT and SIGTERM. A sweep runs all its jobs and exits with the largest code; where
-another launcher runs them in other processes, a job that is not done is that launcher's error.
+Exit codes: 0 done (or done before), 1 failed, 2 bad input, 3 diverged, 4 the run is locked by another process, 130
+interrupted by SIGINT, 143 by SIGTERM, and 128 + its number by another signal. A sweep runs all its jobs and exits
+with the largest code; where another launcher runs them in other processes, a job that is not done is that
+launcher's error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from genbench.errors import GenbenchError
+from genbench.output import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,26 +31,24 @@ INFORMATION = ("--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--sh
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line of `genbench`; always leaves through SystemExit."""
+    with command("genbench"):
+        raise SystemExit(_run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Do what the command line asks for. Returns the exit code."""
     from genbench import compose
 
-    arguments = compose.options_first(sys.argv[1:] if arguments is None else arguments)
-
+    arguments = compose.options_first(arguments)
     if not arguments or set(arguments) & {"-h", "--help"}:
         from genbench.commands.help import help_text
 
         print(help_text())
-        raise SystemExit(0 if arguments else 2)
-    try:
-        compose.add_plugin_search_path()
-        if not any(argument.split("=")[0] in INFORMATION for argument in arguments):
-            compose.check(arguments)
-    except GenbenchError as error:
-        print(f"genbench: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    try:
-        raise SystemExit(_run_jobs(arguments))
-    except KeyboardInterrupt:  # before a run could take the signal, or a second one
-        raise SystemExit(130) from None
+        return 0 if arguments else 2
+    compose.add_plugin_search_path()
+    if not any(argument.split("=")[0] in INFORMATION for argument in arguments):
+        compose.check(arguments)
+    return _run_jobs(arguments)
 
 
 def _run_jobs(arguments: list[str]) -> int:

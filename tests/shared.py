@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import torch
 import yaml
 
 from genbench.compose import CONFIG_DIRECTORY, configuration
 
-__all__ = ["ENSEMBLES", "EXPERIMENTS", "smaller"]
+__all__ = ["ENSEMBLES", "EXPERIMENTS", "assert_same", "smaller"]
 
 _WRITTEN = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIRECTORY / "experiment").glob("*.yaml")}
 ENSEMBLES = sorted(name for name, written in _WRITTEN.items() if "ensemble" in written)
@@ -35,3 +39,21 @@ def smaller(experiment: str) -> list[str]:
     components = {"model": config.model, "task": config.task}
     words = [word for group, sizes in SMALL.items() for word in sizes.get(components[group]["name"], ())]
     return words + (list(FEW) if config.task.get("fid_samples") else [])
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Bit for bit."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}/{index}")
+    elif isinstance(a, float) and math.isnan(a):
+        assert math.isnan(b), where
+    else:
+        assert a == b, f"{where}: {a} and {b}"

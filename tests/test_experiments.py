@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from shared import EXPERIMENTS, smaller
 
 from genbench import registry
 from genbench.compose import CONFIG_DIRECTORY, configuration
+from genbench.engine.trainer import Trainer
 
 CHOICES = sorted(path for group in registry.PACKAGES for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
 
 # What a chart would show if the run had it: a penalty, FID during training.
 MAYBE = {"train/penalty", "eval/fid_in_hundreds"}
 
+# What measuring and drawing are there to change: of a run, and of its task.
+LOGGED = ("progress", "done", "measurements")
+SHOWN = ("samples", "bounds")
+
+
+def trained(trainer: Trainer) -> dict[str, str]:
+    """Fingerprints of all that training goes on from, the generators among them."""
+    found = {}
+    for key, value in trainer._state().items():
+        content = BytesIO()
+        torch.save({k: v for k, v in value.items() if k not in SHOWN} if key == "task" else value, content)
+        found[key] = hashlib.sha256(content.getvalue()).hexdigest()
+    return {key: value for key, value in found.items() if key not in LOGGED}
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the engine let a task measure and draw; that must not change what training goes on from."""
+    called: Counter[str] = Counter()
+
+    def watched(hook: str) -> Callable[[Trainer, Any], None]:
+        method = getattr(Trainer, hook)
+
+        def call(trainer: Trainer, argument: Any) -> None:
+            before = trained(trainer)
+            method(trainer, argument)
+            assert trained(trainer) == before, f"{hook}({argument})"
+            called[hook] += 1
+
+        return call
+
+    for hook in ("_evaluate", "_draw"):
+        monkeypatch.setattr(Trainer, hook, watched(hook))
+    return called
+
 
 @pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_two_steps(genbench: Callable[..., int], tmp_path: Path, experiment: str) -> None:
+def test_two_steps(genbench: Callable[..., int], tmp_path: Path, hooks: Counter[str], experiment: str) -> None:
     assert (
         genbench(f"experiment={experiment}", "trainer.max_steps=2", "trainer.log_every=1", *smaller(experiment)) == 0
     )
+    assert hooks["_evaluate"] >= 2
+    assert hooks["_draw"] == 3
     (run,) = (tmp_path / "outputs" / experiment).iterdir()  # so it bears its own name
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = Counter((row["metric"], row["step"]) for row in rows)
+    assert {entry: count for entry, count in logged.items() if count > 1} == {}
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("done", 2)
     assert list((run / "figures").glob("*.png"))

@@ -69,3 +69,9 @@ def test_both_console_scripts_exist(wheel: Path) -> None:
     scripts = archive.read(name).decode()
     assert "genbench = genbench.train:main" in scripts
     assert "genbench-figures = genbench.commands.figures:main" in scripts
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="tests run in one process")
+def test_one_process_runs_all_tests_of_a_file(request: pytest.FixtureRequest) -> None:
+    """Else what they share is set up once for every process: twice the time, and two processes training one run."""
+    assert request.node.nodeid.rpartition("]")[2].endswith(f"@{request.path}")

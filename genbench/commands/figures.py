@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import sys
 from pathlib import Path
 
 import torch
@@ -24,10 +23,11 @@ from rich.progress import Progress
 from genbench import sweeps
 from genbench.bijections.planar import Planar
 from genbench.engine.task import Animates, Samples
-from genbench.errors import ConfigError, GenbenchError
+from genbench.errors import ConfigError
 from genbench.figures.flows import planar_maps
 from genbench.figures.grids import image_grid
 from genbench.loaded import LoadedRun
+from genbench.output import command
 from genbench.run import draw_curves, make_logbook
 
 __all__ = ["main"]
@@ -44,11 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
         "genbench-figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command, action, help_ in (
+    for word, action, help_ in (
         ("redraw", _redraw, "draw every final picture of a run again"),
         ("animate", _animate, "write a Dirac-GAN's trajectory, or samples on their way through a flow, as a GIF"),
     ):
-        sub = commands.add_parser(command, help=help_)
+        sub = commands.add_parser(word, help=help_)
         sub.add_argument("run", type=Path, help="a run directory")
         sub.set_defaults(action=action)
     sample = commands.add_parser("sample", help="draw new images from a finished run")
@@ -65,11 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     maps.add_argument("--seed", type=int, default=1, help="random seed of maps and samples (default: %(default)s)")
     maps.set_defaults(action=_planar_maps)
     options = parser.parse_args(arguments)
-    try:
+    with command("genbench-figures"):
         options.action(options)
-    except GenbenchError as error:
-        print(f"genbench-figures: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
 
 
 def _redraw(options: argparse.Namespace) -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from genbench.errors import ConfigError, GenbenchError
+from genbench.errors import ConfigError
 from genbench.identity import differences
+from genbench.output import command
 from genbench.report import details, pictures, tables
 from genbench.report.files import check_target, write
 from genbench.report.groups import Group, Result, group, results
@@ -44,14 +45,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--title", default="Results", help="title of the report (default: %(default)s)")
     parser.add_argument("--difference", type=Path, nargs=2, metavar="RUN", help="compare two runs’ settings")
     options = parser.parse_args(arguments)
-    try:
+    with command("genbench-report"):
         if options.difference:
             _difference(*options.difference)
         else:
             _report(options.outputs or [Path("outputs")], options.out, options.title)
-    except GenbenchError as error:
-        print(f"genbench-report: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
 
 
 def _difference(first: Path, second: Path) -> None:

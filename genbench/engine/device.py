@@ -178,19 +178,18 @@ def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
 
 @contextmanager
 def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """A block with its own seed for PyTorch's generators on the CPU and on `device`, restored afterwards: evaluation
-    does not disturb training."""
-    accelerator = _accelerator(device)
-    states = torch.get_rng_state(), None if accelerator is None else accelerator.get_rng_state()
+    """A block in which all global generators start from `seed`, restored afterwards: what is measured in it is the
+    same at every time, and does not disturb training."""
+    before, accelerator = rng_state(device), _accelerator(device)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
     if accelerator is not None:
         accelerator.manual_seed(seed)
     try:
         yield
     finally:
-        torch.set_rng_state(states[0])
-        if accelerator is not None:
-            accelerator.set_rng_state(states[1])
+        set_rng_state(before, device)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

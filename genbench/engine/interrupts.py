@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: finish the step, then stop."""
+"""Signals that ask a run to stop: it finishes what must not be torn apart, saves, and ends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 __all__ = ["Interrupted", "Interrupts"]
+
+ALWAYS = ("SIGINT", "SIGTERM")
+# A closed terminal, a time limit, a scheduler's warning; who handles or ignores them already (nohup) goes on to.
+UNLESS_HANDLED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
 class Interrupted(BaseException):
@@ -21,21 +25,23 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into `Interrupted`, never in the middle of a training step.
+    """As a context manager, turns signals into `Interrupted`, raised where it does no harm.
 
-    Within `hold()` a signal is only recorded in `pending`; elsewhere it raises at once. A second SIGINT raises
-    KeyboardInterrupt.
+    A signal is recorded in `pending`. It raises at the next `check()`, or at once within an `interruptible()` block.
+    A second SIGINT raises KeyboardInterrupt, wherever that is.
     """
 
     def __init__(self) -> None:
         self.pending: int | None = None
-        self._holding = False
-        self._previous: dict[int, object] = {}
+        self._raises = False
+        self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():  # Python installs handlers only there
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._receive)
+            known = signal.Signals.__members__  # Windows has few of them
+            for name in (*ALWAYS, *UNLESS_HANDLED):
+                if name in known and (name in ALWAYS or signal.getsignal(known[name]) is signal.SIG_DFL):
+                    self._previous[known[name]] = signal.signal(known[name], self._receive)
         return self
 
     def __exit__(
@@ -49,16 +55,21 @@ class Interrupts:
         if self.pending is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.pending = signum
-        if not self._holding:
+        if self._raises:
+            self._raises = False  # what is on its way up is not interrupted again
             raise Interrupted(signum)
 
+    def check(self) -> None:
+        """Raise Interrupted if a signal has arrived."""
+        if self.pending is not None:
+            raise Interrupted(self.pending)
+
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """A block that signals do not interrupt; raises Interrupted at its end if one arrived."""
-        self._holding = True
+    def interruptible(self) -> Iterator[None]:
+        """A block that a signal ends at once: it changes nothing that a checkpoint or a log holds."""
+        self.check()
+        self._raises = True
         try:
             yield
         finally:
-            self._holding = False
-        if self.pending is not None:
-            raise Interrupted(self.pending)
+            self._raises = False

@@ -61,23 +61,23 @@ class Lockstep:
         self._going: list[Trainer] = []
         self._group: list[Trainer] = []
 
-    def fit(self) -> None:
+    def fit(self, interrupts: Interrupts) -> None:
         """Run to the end of all. Raises Interrupted, with all of them fit to go on."""
+        self._interrupts = interrupts
         total = max(trainer.total_steps for trainer in self._trainers)
-        with Interrupts() as self._interrupts, Reporter(self._title, total, len(self._trainers)) as self._reporter:
+        with Reporter(self._title, total, len(self._trainers)) as self._reporter:
             try:
                 for trainer in self._trainers:
-                    trainer.begin(self._interrupts, self._reporter)
+                    trainer.begin(interrupts, self._reporter)
                     self._going.append(trainer)
                 for trainer in self._trainers:
                     self._do_what_is_due(trainer)
                 while self._going:
                     self._advance()
             except Interrupted:
-                with self._interrupts.hold():
-                    for trainer in self._going:
-                        with suppress(Diverged):  # its last good checkpoint is worth more
-                            trainer.save()
+                for trainer in self._going:
+                    with suppress(Diverged):  # its last good checkpoint is worth more
+                        trainer.save()
                 raise
             finally:
                 for trainer in self._trainers:
@@ -90,11 +90,10 @@ class Lockstep:
                 return
         except Diverged as error:
             diverged = error
-        with self._interrupts.hold():
-            if diverged:
-                trainer.logbook.hyperparameters()
-            self._ended(self._trainers.index(trainer), diverged)
-            self._going.remove(trainer)
+        if diverged:
+            trainer.logbook.hyperparameters()
+        self._ended(self._trainers.index(trainer), diverged)
+        self._going.remove(trainer)
 
     def _advance(self) -> None:
         """Train the runs that are furthest behind, to the next step at which something is due or others are."""
@@ -129,10 +128,9 @@ class Lockstep:
             sums.add_(self._step(batched.next(), batched.prepare_step())[VALUES])
             taken += 1
 
-        with self._interrupts.hold():
-            seconds = take_steps(step, stop - begun, self._interrupts, self._precision, self._device)
-            batched.write_back()
-            for trainer, metric, total in zip(self._group, metrics, sums.unbind(), strict=True):
-                trainer.meters.put(metric, total, taken)
-                trainer.progress.step += taken
-                trainer.progress.seconds += seconds / len(self._group)
+        seconds = take_steps(step, stop - begun, self._interrupts, self._precision, self._device)
+        batched.write_back()
+        for trainer, metric, total in zip(self._group, metrics, sums.unbind(), strict=True):
+            trainer.meters.put(metric, total, taken)
+            trainer.progress.step += taken
+            trainer.progress.seconds += seconds / len(self._group)

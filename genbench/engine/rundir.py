@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 from omegaconf import OmegaConf
 
+from genbench.atomic import replacing
 from genbench.errors import ConfigError, RunLocked
 
 __all__ = ["FINISHED", "SCHEMA", "RunDirectory", "to_json"]
 
 SCHEMA = 2
 """Number of the layout of `summary.json`; the first had no number, and no meaning beside its values."""
+
+WITHOUT_FLOCK = {None, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EIO, errno.EINVAL}
+"""Errors with which file systems say that they cannot lock a file; NotImplementedError has no number."""
 
 FINISHED = ("done", "diverged")
 """Statuses that starting the same run again does not change."""
@@ -36,20 +42,31 @@ class RunDirectory:
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.jsonl"
-        self._lock = FileLock(path / ".lock", timeout=0)
+        self._lock: FileLock | SoftFileLock = FileLock(path / ".lock", timeout=0)
 
     def __enter__(self) -> RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{self.path} cannot be created: {error}", "choose another output_root") from None
-        try:
-            self._lock.acquire()
+            try:
+                self._lock.acquire()
+            except (OSError, NotImplementedError) as error:
+                if isinstance(error, Timeout) or getattr(error, "errno", None) not in WITHOUT_FLOCK:
+                    raise
+                # A file that names host and process; one that a dead process of this host left is taken over.
+                self._lock = SoftFileLock(self.path / ".lock-file", timeout=0)
+                self._lock.acquire()
         except Timeout:
-            raise RunLocked(
-                f"{self.path}: another process is training this run\n  wait for it, or change the seed or a setting"
-            ) from None
+            raise RunLocked(self._locked()) from None
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be written to: {error}", "choose another output_root") from None
         return self
+
+    def _locked(self) -> str:
+        told, lock = f"{self.path}: another process is training this run", Path(self._lock.lock_file)
+        with suppress(OSError, ValueError):  # a lock by flock is an empty file
+            pid, host = lock.read_text(encoding="utf-8").split()[:2]
+            told += f" (process {pid} on {host}; if there is none, delete {lock})"
+        return f"{told}\n  wait for it, or change the seed or a setting"
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
@@ -69,27 +86,23 @@ class RunDirectory:
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "pid": os.getpid(),
         }
-        _write_atomically(self.path / "status.json", to_json(row | details))
+        _write(self.path / "status.json", to_json(row | details))
 
     def write_config(self, config: dict[str, Any]) -> None:
-        _write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        _write(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        _write_atomically(self.path / "summary.json", to_json(summary))
+        _write(self.path / "summary.json", to_json(summary))
 
     def read_summary(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
         return found
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file atomically: a reader sees the old text or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def _write(path: Path, text: str) -> None:
+    """A reader sees the old text or the new one."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def to_json(value: Any) -> str:

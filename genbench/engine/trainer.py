@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from genbench.config import TrainerConfig
-from genbench.engine import checkpoint
+from genbench.engine import checkpoint, resume
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.capture import CapturedStep, can_capture
@@ -23,6 +23,8 @@ from genbench.engine.measurement import Measurement, values_of
 from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Stage, Task
+
+T = TypeVar("T")
 
 __all__ = ["Diverged", "Progress", "Trainer", "take_steps", "uncaptured"]
 
@@ -38,6 +40,8 @@ class Progress:
     step: int = 0
     seconds: float = 0.0  # spent in training steps
     wall_seconds: float = 0.0  # with evaluation and pictures; both count all sessions of the run together
+    stretches: list[dict[str, Any]] = field(default_factory=list)
+    """What computed from which step on: `from`, and what checkpoint.Origin names."""
 
 
 def take_steps(
@@ -62,6 +66,9 @@ class Trainer:
 
     `fit` is all of it. Where runs are trained together (genbench.engine.lockstep), somebody else takes the steps and
     calls the pieces of `fit`; `companions` runs then share the seconds that pass.
+
+    What the task measures and draws between steps has its own random numbers, from `seed`, and is what a signal may
+    interrupt: neither it nor a signal changes what is trained.
     """
 
     def __init__(
@@ -72,10 +79,13 @@ class Trainer:
         logbook: Logbook,
         config: TrainerConfig,
         device: torch.device,
+        seed: int,
+        origin: checkpoint.Origin,
         companions: int = 1,
     ) -> None:
         self.task, self.batches, self.run, self.logbook = task, batches, run, logbook
         self.config, self.device, self._companions = config, device, companions
+        self._seed, self._origin = seed, origin
         self.progress = Progress()
         limits = (config.max_steps, config.epochs and config.epochs * batches.steps_per_epoch)
         self.total_steps = min(limit for limit in limits if limit)
@@ -90,10 +100,11 @@ class Trainer:
         self.meters = Meters()
         self.captured_step: CapturedStep | None = None
         self._clock = time.perf_counter()
+        self._saved = False
 
-    def fit(self) -> None:
+    def fit(self, interrupts: Interrupts) -> None:
         """Run to the end. Raises Diverged or Interrupted, in both cases with the run fit to be looked at."""
-        with Interrupts() as interrupts, Reporter(self.logbook.title, self.total_steps) as reporter:
+        with Reporter(self.logbook.title, self.total_steps) as reporter:
             self.begin(interrupts, reporter)
             if self.captures:
                 self.captured_step = CapturedStep(self.task.training_step, say=reporter.say)
@@ -101,8 +112,7 @@ class Trainer:
                 while not self.between_steps():
                     self._train(self.next_stop())
             except Interrupted:
-                with interrupts.hold():
-                    self.save()
+                self.save()
                 raise
             except Diverged:
                 self.logbook.hyperparameters()  # a sweep's table has it too
@@ -117,7 +127,8 @@ class Trainer:
         self.run.set_status("running", self.progress.step)
 
     def between_steps(self) -> bool:
-        """Do what is due at this step; True at the end of the training. Raises Diverged."""
+        """Do what is due at this step; True at the end of the training. Raises Diverged and Interrupted."""
+        self._interrupts.check()
         if self._is_due("log"):
             self._log()
         if self._is_due("valid"):
@@ -149,9 +160,8 @@ class Trainer:
             add(training_step(next_batch(), prepare()))
             progress.step += 1
 
-        with self._interrupts.hold():
-            count = stop - progress.step
-            progress.seconds += take_steps(step, count, self._interrupts, self.config.precision, self.device)
+        count = stop - progress.step
+        progress.seconds += take_steps(step, count, self._interrupts, self.config.precision, self.device)
 
     def _is_due(self, event: str) -> bool:
         step = self.progress.step
@@ -180,22 +190,25 @@ class Trainer:
     def steps_per_second(self) -> float:
         return self.progress.step / self.progress.seconds if self.progress.seconds else 0.0
 
-    # A signal may interrupt evaluation and drawing; writing the results and noting that they are written go together.
+    def _measure(self, hook: Callable[[], T]) -> T:
+        """What a hook of the task returns."""
+        with devices.isolated_rng(self._seed, self.device), self._interrupts.interruptible():
+            return hook()
 
     def _log(self) -> None:
-        with self._interrupts.hold():
-            values = self.meters.read()
-            self._write(values)
-            self._done["log"] = self.progress.step
+        values = self.meters.read()
+        self._write(values)
+        self._done["log"] = self.progress.step
         self._reporter.advance(self.logbook.title, self.progress.step, values, self.steps_per_second)
 
     def _evaluate(self, split: str) -> None:
-        measured = self.task.evaluate(split)
+        found = self._measure(lambda: self.task.evaluate(split))
+        # What was measured at this step already, on the other split, does not depend on the split.
+        measured = {name: row for name, row in found.items() if not self.logbook.has(name, self.progress.step)}
         values = values_of(measured)
-        with self._interrupts.hold():
-            self.logbook.measurements |= measured
-            self._write(values)
-            self._done[split] = self.progress.step
+        self.logbook.measurements |= measured
+        self._write(values)
+        self._done[split] = self.progress.step
         self._reporter.measured(self.logbook.title, self.progress.step, self.epoch, values)
 
     def _write(self, values: dict[str, float]) -> None:
@@ -205,52 +218,66 @@ class Trainer:
                 raise Diverged(f"{name} is {value} at step {self.progress.step}")
 
     def _draw(self, stage: Stage) -> None:
-        figures, images = self.task.figures(stage, self.logbook), self.task.images(stage)
-        with self._interrupts.hold():
-            for name, figure in figures.items():
-                self.logbook.figure(name, figure, stage, self.progress.step)
-            for name, image in images.items():
-                self.logbook.image(name, image, stage, self.progress.step)
-            self._done["draw"] = self.progress.step
+        figures = self._measure(lambda: self.task.figures(stage, self.logbook))
+        images = self._measure(lambda: self.task.images(stage))
+        for name, figure in figures.items():
+            self.logbook.figure(name, figure, stage, self.progress.step)
+        for name, image in images.items():
+            self.logbook.image(name, image, stage, self.progress.step)
+        self._done["draw"] = self.progress.step
 
     def save(self) -> None:
         """Save everything, unless a parameter is not finite: the last good checkpoint is worth more."""
-        step, task = self.progress.step, self.task.state_dict()
-        if not _all_finite(task):
+        step = self.progress.step
+        if not _all_finite(self.task.state_dict()):
             raise Diverged(f"a parameter is not finite at step {step}")
         self._done["save"] = step
         self._tick()
         state = {
+            "run": self._origin.run,
+            **self._state(),
+            "logs": self.logbook.state_dict(),
+        }
+        path = checkpoint.save(self.run.checkpoints, step, state, self.config.keep_checkpoints)
+        if not self._saved:
+            self._saved = True
+            try:
+                checkpoint.load(path, self._origin.run)
+            except checkpoint.Unusable as error:  # now, not when the run resumes
+                raise TypeError(
+                    f"state_dict() holds what torch.load(weights_only=True) refuses: {error.__cause__}"
+                ) from error
+
+    def _state(self) -> dict[str, Any]:
+        """All that training goes on from."""
+        return {
             "progress": asdict(self.progress),
             "done": dict(self._done),
             "meters": self.meters.state_dict(),
-            "task": task,
+            "task": self.task.state_dict(),
             "batches": self.batches.state_dict(),
             "rng": devices.rng_state(self.device),
-            "logs": self.logbook.positions(),
             "measurements": {name: asdict(measurement) for name, measurement in self.logbook.measurements.items()},
         }
-        checkpoint.save(self.run.checkpoints, step, state, self.config.keep_checkpoints)
 
-    def _restore(self) -> None:
-        state, damaged = checkpoint.load_newest(self.run.checkpoints)
-        for path in damaged:
-            path.rename(path.with_suffix(".damaged"))  # out of the way of the good ones to come
-            self._reporter.say(f"checkpoint {path} is damaged; going back to an older one")
-        if state is None:
-            self.logbook.open()
-            self.logbook.charts(self.task.curves)
-            return
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         self.progress = Progress(**state["progress"])
-        self._done = state["done"]
+        self._done = dict(state["done"])
         self.meters.load_state_dict(state["meters"], self.device)
         self.task.load_state_dict(state["task"])
         self.batches.load_state_dict(state["batches"])
         devices.set_rng_state(state["rng"], self.device)
-        self.logbook.open(state["logs"])
-        measured = state.get("measurements", {})  # checkpoints of earlier versions have none
-        self.logbook.measurements = {name: Measurement(**row) for name, row in measured.items()}
-        self._reporter.say(f"{self.logbook.title}  resumes from step {self.progress.step}")
+        self.logbook.measurements = {name: Measurement(**row) for name, row in state["measurements"].items()}
+
+    def _restore(self) -> None:
+        say = self._reporter.say
+        state = resume.restore(self.run.checkpoints, self._origin, self._state, self._take_up, say)
+        for line in self.logbook.open(state["logs"] if state else None):
+            say(line)
+        if state:
+            say(f"{self.logbook.title}  resumes from step {self.progress.step}")
+        progress = self.progress
+        progress.stretches = resume.go_on(progress.stretches, progress.step, self._origin.made_by, say)
 
 
 def uncaptured(step: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor, Hashable], dict[str, Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,26 +98,56 @@ def test_meters_do_not_alter_what_they_are_given() -> None:
     assert value == 1
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_waits_for_the_end_of_the_step(signum: int, code: int) -> None:
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU]
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_waits_until_it_does_no_harm(signum: int) -> None:
     before = signal.getsignal(signum)
-    reached = False
-    with pytest.raises(Interrupted) as stop, Interrupts() as interrupts, interrupts.hold():
+    with Interrupts() as interrupts:
+        interrupts.check()
         os.kill(os.getpid(), signum)
-        reached = True
-    assert reached
-    assert stop.value.exit_code == code
+        assert interrupts.pending == signum
+        with pytest.raises(Interrupted) as stop:
+            interrupts.check()
+    assert stop.value.exit_code == 128 + signum
     assert signal.getsignal(signum) is before
 
 
-def test_a_signal_between_steps_stops_at_once() -> None:
-    with pytest.raises(Interrupted), Interrupts():
-        os.kill(os.getpid(), signal.SIGTERM)
-        pytest.fail("the signal did not raise")
+def test_a_signal_ends_what_may_be_interrupted() -> None:
+    with Interrupts() as interrupts:
+        with pytest.raises(Interrupted), interrupts.interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the signal did not raise")
+        os.kill(os.getpid(), signal.SIGTERM)  # held again
+        with pytest.raises(Interrupted), interrupts.interruptible():
+            pytest.fail("a block began though a signal had come")
+
+
+def test_a_second_signal_does_not_disturb_what_the_first_one_set_off() -> None:
+    tidied = False
+    with Interrupts() as interrupts, pytest.raises(Interrupted), interrupts.interruptible():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            tidied = True
+    assert tidied
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None], ids=["nohup", "a scheduler's"])
+def test_signals_that_others_handle_are_left_to_them(handler: Any) -> None:
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            interrupts.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_interrupt_ends_the_process_as_python_would() -> None:
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.hold():
+    with pytest.raises(KeyboardInterrupt), Interrupts():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 

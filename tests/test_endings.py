@@ -1,0 +1,190 @@
+"""However a command ends, it says so in a line, and nothing is lost."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genbench import compose, run, sweeps
+from genbench.commands import figures, report
+from genbench.engine.trainer import Trainer
+from genbench.output import command
+
+Run = Callable[..., int]
+WORDS = ("experiment=divergence-w1", "trainer.max_steps=12", "trainer.log_every=4", "trainer.evaluate_every=4")
+
+
+def status(root: Path) -> str | None:
+    (path,) = root.glob("outputs/*/*/status.json")
+    return str(json.loads(path.read_text())["status"])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["_log", "_evaluate", "_draw", "save"])
+def test_signals_save_and_say_so(
+    genbench: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signum: int,
+    place: str,
+) -> None:
+    method = getattr(Trainer, place)
+
+    def interrupted(trainer: Trainer, *arguments: Any) -> None:
+        method(trainer, *arguments)
+        if trainer.progress.step == 4 or place == "_draw":
+            os.kill(os.getpid(), signum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, place, interrupted)
+        assert genbench(*WORDS) == 128 + signum
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"interrupted by {signal.Signals(signum).name} at step" in said
+    assert status(tmp_path) == "interrupted"
+    assert genbench(*WORDS) == 0
+    assert status(tmp_path) == "done"
+
+
+@pytest.mark.parametrize("place", [(compose, "check"), (run, "build_task"), (run, "draw_curves")])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_training_is_a_line(
+    genbench: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: tuple[Any, str],
+    signum: int,
+) -> None:
+    if place[1] == "check" and signum == signal.SIGTERM:
+        pytest.skip("nothing has begun: SIGTERM ends the process as it does any other")
+
+    def interrupted(*_: Any) -> None:
+        os.kill(os.getpid(), signum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, interrupted)
+        assert genbench(*WORDS) == 128 + signum
+    said = capsys.readouterr().err
+    assert "interrupted" in said
+    assert said.count("\n") == 1
+    assert genbench(*WORDS) == 0
+
+
+def test_ctrl_c_twice_ends_at_once(
+    genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def twice(trainer: Trainer) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_log", twice)
+        assert genbench(*WORDS) == 130
+    signal.signal(signal.SIGINT, handler)
+    assert capsys.readouterr().err == "genbench: interrupted\n"
+    assert genbench(*WORDS) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("genbench.train", *WORDS),
+        ("genbench.train", "--help"),
+        ("genbench.train", "experiment=nonsense"),
+        ("genbench.commands.figures", "planar-maps", "--out", "maps.png"),
+    ],
+    ids=lambda words: words[1],
+)
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_nobody_has_to_read_what_is_printed(
+    tmp_path: Path, data_root: Path, words: tuple[str, ...], stream: str
+) -> None:
+    """`genbench … | head -1`: the reader is gone before anything is written."""
+    end, gone = os.pipe()
+    os.close(end)
+    expected = 2 if "experiment=nonsense" in words else 0
+    environment = os.environ | {"GENBENCH_DATA": str(data_root)}
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    process = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+        **{stream: gone, other: subprocess.PIPE},  # type: ignore[call-overload]
+    )
+    os.close(gone)
+    told = getattr(process, other).decode()
+    assert process.returncode == expected, told
+    assert "BrokenPipe" not in told
+    if "experiment=divergence-w1" in words:
+        assert status(tmp_path) == "done"
+
+
+@pytest.mark.parametrize(
+    ("name", "main", "words", "place"),
+    [
+        ("genbench-report", report.main, [], (report, "_report")),
+        ("genbench-figures", figures.main, ["planar-maps"], (figures, "_planar_maps")),
+    ],
+)
+def test_every_command_takes_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    main: Callable[..., None],
+    words: list[str],
+    place: tuple[Any, str],
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(*place, interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    signal.signal(signal.SIGINT, handler)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == f"{name}: interrupted\n"
+
+
+def test_a_full_disk_is_told_by_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, command("genbench-report"):
+        Path("/dev/full").write_text("x")
+    assert stop.value.code == 1
+    assert "genbench-report: No space left on device\n  free some space" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_finished_jobs_let_go_of_their_networks(genbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks: list[weakref.ref[Any]] = []
+    build = run.build_task
+
+    def remembered(*arguments: Any) -> Any:
+        assert [network for network in networks if network()] == []
+        task = build(*arguments)
+        networks.append(weakref.ref(task.parts.model))
+        return task
+
+    monkeypatch.setattr(run, "build_task", remembered)
+    monkeypatch.setattr(sweeps, "show", lambda directories: None)
+    gc.disable()  # what Python would collect some time
+    try:
+        words = ("-m", "experiment=mnist5k-gan,vae-mnist5k,divergence-w1", "trainer.max_steps=1")
+        small = ("++task.final_samples=null", "trainer.epochs=null", "+task.fid_samples=16")
+        assert genbench(*words[:1], "experiment=divergence-w1,dirac-jsd-8,vae-mnist5k", *words[2:], small[1]) == 0
+    finally:
+        gc.enable()
+    assert len(networks) == 3
