@@ -52,13 +52,7 @@ class LoadedRun:
 
     def measurements(self) -> dict[str, Measurement]:
         """What was measured, with its meaning."""
-        return {
-            name: Measurement(
-                self.value(name), entry.get("standard_error"), entry.get("truth"), entry.get("protocol", {})
-            )
-            for name, entry in self.metrics.items()
-            if "protocol" in entry
-        }
+        return {name: Measurement.from_summary(entry) for name, entry in self.metrics.items() if "protocol" in entry}
 
     def checked(self) -> Config:
         """The configuration, checked. Raises ConfigError where today's schema does not know it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 from genbench import identity, provenance
 from genbench.config import Config
 from genbench.engine import device as devices
-from genbench.engine.measurement import verdict
+from genbench.engine.measurement import Measurement, verdict
 from genbench.engine.rundir import SCHEMA
 from genbench.engine.task import Samples, Task
 from genbench.engine.trainer import Trainer
@@ -57,11 +58,10 @@ def after(
     shortened = experiment is not None and _length(config, trainer) < _length(experiment, trainer)
     rows = []
     for reference in config.reference:
-        entry = metrics.get(reference.metric, {})
-        value = entry.get(reference.at, {}).get("value")
-        row = dataclasses.asdict(reference) | {"measured": value}
-        row["verdict"] = verdict(reference, value, entry.get("protocol", {}), shortened)
-        rows.append(row)
+        found = Measurement.from_summary(metrics.get(reference.metric, {}), reference.at)
+        said = verdict(reference, found, shortened, status == "diverged")
+        measured = found.value if math.isfinite(found.value) else None
+        rows.append(dataclasses.asdict(reference) | {"measured": measured, "verdict": said})
     return begun | {
         "status": status,
         "note": note,

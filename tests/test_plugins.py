@@ -103,13 +103,15 @@ def test_the_tables_of_a_plug_in_say_all_that_ours_do(reported: Path) -> None:
     family = text[text.index('<section id="family-independent-pixels">') : text.index('<section id="each">')]
     captions = re.findall(r"<caption>(.*?)<span>(.*?)</span>", family)
     protocol = "stripes; binarization none needed; split 224/64/64; likelihood exact"
+    error = "standard error: of one run, over the images or points of the split"
+    best = "best: chosen by this very value from all evaluations of a run"
     assert captions[:2] == [
-        ("test log p(x) (nats)", f"{protocol} · ± standard error over the split"),
-        ("validation log p(x) (nats)", f"{protocol} · ± standard error over the split"),
+        ("test log p(x) (nats)", f"{protocol} · {error}"),
+        ("validation log p(x) (nats)", f"{protocol} · {error} · {best}"),
     ]
     titles = [re.findall(r"<th scope[^>]*>(.*?)</th>", head) for head in re.findall(r"<thead>.*?</thead>", family)]
-    assert titles[0] == ["experiment", "seeds", "final ↑", "best possible", "published", "verdict"]
-    assert titles[1] == ["experiment", "seeds", "final ↑", "best ↑", "best possible"]
+    assert titles[0] == ["experiment", "seeds", "final ↑", "standard error", "best possible", "published", "verdict"]
+    assert titles[1] == ["experiment", "seeds", "final ↑", "standard error", "best ↑", "best possible"]
     for words in ("✓ reached", "✗ missed", "−120.80", "784 H(1/28)", "off by"):
         assert words in family
     (curves,) = re.findall(r"<figcaption>(.*? over training: .*?)</figcaption>", family)

@@ -96,15 +96,17 @@ class Logbook:
         return [*self.references(metric), *known]
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """Every metric for `summary.json`: final and best value; of a measurement its meaning, too."""
+        """Every metric for `summary.json`: final and best value; of a measurement its meaning, too.
+
+        A best value is chosen by itself from so many `evaluations`: the more, the better it looks.
+        """
         found: dict[str, dict[str, Any]] = {}
         for name, final in self.final.items():
-            found[name] = {"final": final} | ({"best": self.best[name]} if name in self.best else {})
+            found[name] = {"final": final}
+            if name in self.best:
+                found[name]["best"] = self.best[name] | {"evaluations": len(self._curves[name])}
             if measurement := self.measurements.get(name):
-                error, truth = measurement.standard_error, measurement.truth
-                found[name] |= {"standard_error": error} if error is not None else {}
-                found[name] |= {"truth": truth} if truth is not None else {}
-                found[name]["protocol"] = self.protocol(name)
+                found[name] |= measurement.to_summary() | {"protocol": self.protocol(name)}
         return found
 
     # Opening, closing, going back

@@ -1,18 +1,27 @@
-"""Importance sampling: marginal likelihoods of latent-variable models, and normalizers of energies."""
+"""Sampled estimates: bounds and likelihoods of latent-variable models, and normalizers of energies."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from genbench.engine.device import double
-from genbench.functional import log_likelihood_normal, log_mean_exp
+from genbench.functional import log_likelihood_normal, log_mean_exp, sample_gaussian
 
-__all__ = ["LatentVariableModel", "Normalizer", "importance_sampled_log_likelihood", "log_normalizer"]
+__all__ = [
+    "Bound",
+    "LatentVariableModel",
+    "LogLikelihood",
+    "Normalizer",
+    "importance_sampled_log_likelihood",
+    "log_mean_weight",
+    "log_normalizer",
+    "sampled_elbos",
+]
 
 
 class LatentVariableModel(Protocol):
@@ -27,6 +36,49 @@ class LatentVariableModel(Protocol):
     def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None) -> Tensor: ...
 
 
+class Bound(NamedTuple):
+    """Per image, in nats and float64: estimates of the ELBO and of its KL term, [N]."""
+
+    elbo: Tensor
+    kl: Tensor
+
+
+@torch.no_grad()
+def sampled_elbos(
+    model: LatentVariableModel, images: Tensor, to_float: Callable[[Tensor], Tensor], batch: int
+) -> Iterator[Bound]:
+    """Without end, independent estimates of E log w and of KL(q(z|x) ‖ N(0, I)), where z ~ q(z|x) and
+    w = p(x|z) p(z) / q(z|x).
+
+    Each is the mean over two samples z₀ = μ ± σε: whatever is odd in ε cancels within such an antithetic pair
+    (Hammersley & Morton 1956). As q comes near p(z|x), log w comes near log p(x), a constant, while log p(x|z) − KL
+    keeps the noise of the decoder. The KL term is exact where it has a closed form.
+
+    Images are taken `batch` at a time, and each goes once through the encoder and a PixelVAE's PixelCNN.
+    """
+    encoded = [(x, model.encode(x), model.from_pixels(x)) for x in map(to_float, images.split(batch))]
+    while True:
+        pairs = [_antithetic_pair(model, *parts) for parts in encoded]
+        yield Bound(*(torch.cat(rows) for rows in zip(*pairs, strict=True)))
+
+
+def _antithetic_pair(model: LatentVariableModel, x: Tensor, code: Any, from_pixels: Tensor | None) -> Bound:
+    base = sample_gaussian(code.mu, code.logvar)
+    pair = [model.posterior(code, z0) for z0 in (base, 2 * code.mu - base)]
+    log_p = [double(model.log_likelihood(sample.z, x, from_pixels)) for sample in pair]
+    sampled_kl = torch.stack([double(model.posterior.sampled_kl(code, sample).sum(1)) for sample in pair]).mean(0)
+    exact = model.posterior.closed_form
+    kl = double(model.posterior.kl(code).sum(1)) if exact else sampled_kl
+    return Bound(torch.stack(log_p).mean(0) - sampled_kl, kl)
+
+
+class LogLikelihood(NamedTuple):
+    """Per image, in nats and float64: an estimate of log p(x) and its variance by sampling, [N]."""
+
+    value: Tensor
+    variance: Tensor
+
+
 @torch.no_grad()
 def importance_sampled_log_likelihood(
     model: LatentVariableModel,
@@ -34,21 +86,23 @@ def importance_sampled_log_likelihood(
     to_float: Callable[[Tensor], Tensor],
     num_samples: int,
     memory_mib: float = 256,
-) -> Tensor:
-    """log p(x) ≈ log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), per image: [N], float64, in nats.
+) -> LogLikelihood:
+    """log p(x) ≈ log 1/K Σ_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), eq. 8; a lower bound in expectation. Standard-normal prior.
     Each image goes once through the encoder and a PixelVAE's PixelCNN; its K samples are decoded in chunks of about
     `memory_mib`. Noise is drawn image by image, so the value does not depend on the chunks.
+
+    The variance says how far the value moves with other samples, not how far it lies below log p(x).
     """
     floats = memory_mib * 2**20 / 4
     rows = max(1, int(floats / model.latent_floats))
     images_per_chunk = max(1, min(rows // num_samples, int(floats / model.image_floats)))
     results = [_chunk(model, to_float(chunk), num_samples, rows) for chunk in images.split(images_per_chunk)]
-    return torch.cat(results)
+    return LogLikelihood(*(torch.cat(rows) for rows in zip(*results, strict=True)))
 
 
-def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -> Tensor:
+def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -> LogLikelihood:
     encoded, from_pixels = model.encode(x), model.from_pixels(x)
     code = encoded.repeat(num_samples)
     size = code.mu.shape[1]
@@ -63,7 +117,21 @@ def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -
             for part, owner in zip(sample.z.split(rows), owners.split(rows), strict=True)
         ]
     )
-    return log_mean_exp(double(log_likelihood + log_ratio).view(len(x), num_samples))
+    return log_mean_weight(double(log_likelihood + log_ratio).view(len(x), num_samples))
+
+
+def log_mean_weight(log_weights: Tensor) -> LogLikelihood:
+    """log 1/K Σ_k w_k of rows [B, K] in float64.
+
+    The variance is that of half as many weights, from the difference between both halves: with K ≫ 1 that is up to
+    twice as much. The delta method would be far too low where few weights outweigh the others. Of K = 1 it is NaN.
+    """
+    half = log_weights.shape[1] // 2
+    variance = torch.full_like(log_weights[:, 0], math.nan)
+    if half:
+        first, second = (log_mean_exp(log_weights[:, k * half : (k + 1) * half]) for k in range(2))
+        variance = (first - second).square() / 2
+    return LogLikelihood(log_mean_exp(log_weights), variance)
 
 
 class Normalizer(NamedTuple):

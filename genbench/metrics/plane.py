@@ -115,12 +115,15 @@ def judge_log_prob(log_q: Tensor, x: Tensor, target: PlaneTarget) -> dict[str, M
     truth = sample_truth(target.name)
     log_p = double(target.log_prob(x)) - truth.log_z
     nll, kl = mean_over(-log_q), mean_over(log_p - log_q)
-    return {"nll": replace(nll, truth=truth.entropy), "kl": replace(kl, truth=0.0)}
+    return {
+        "nll": replace(nll, truth=truth.entropy, least=truth.entropy),
+        "kl": replace(kl, truth=0.0, least=0.0),
+    }
 
 
 @torch.no_grad()
 def judge_samples(log_q: Tensor, x: Tensor, target: PlaneTarget) -> dict[str, Measurement]:
-    """Fit of samples x [N, 2] of q, with log q(x) [N], to the target's energy.
+    """Fit of samples x [N, 2] of q, with log q(x) [N], to the target's energy: all errors are by sampling.
 
     `free_energy` E_q[log q + U]; `reverse_kl`, its excess over the minimum −log Z; `log_z` by importance sampling,
     with its distance from the truth and the effective sample size (a share of N); `within_box`, the share
@@ -133,17 +136,20 @@ def judge_samples(log_q: Tensor, x: Tensor, target: PlaneTarget) -> dict[str, Me
     x0, x1, y0, y1 = target.box
     inside = (x[:, 0] >= x0) & (x[:, 0] <= x1) & (x[:, 1] >= y0) & (x[:, 1] <= y1)
     collapsed = found.log_z < truth - COLLAPSED
-    free_energy = mean_over(-log_weights)
+    free_energy, log_z = mean_over(-log_weights), Measurement(found.log_z, found.standard_error)
     values = {
-        "free_energy": replace(free_energy, truth=-truth),
-        "reverse_kl": replace(free_energy, value=truth - log_weights.mean().item(), truth=0.0),
-        "log_z": Measurement(found.log_z, found.standard_error, truth),
-        "log_z_error": Measurement(abs(found.log_z - truth), found.standard_error),
+        "free_energy": replace(free_energy, truth=-truth, least=-truth),
+        "reverse_kl": replace(free_energy, value=truth - log_weights.mean().item(), truth=0.0, least=0.0),
+        "log_z": replace(log_z, truth=truth, greatest=truth),
+        "log_z_error": replace(log_z, value=abs(found.log_z - truth)),
         "effective_sample_size": Measurement(found.effective_sample_size),
-        "within_box": Measurement(double(inside).mean().item()),
+        "within_box": mean_over(double(inside)),
     }
     if target.modes is not None:
-        share = torch.bincount(target.modes(x), minlength=target.mode_count).min().item() / len(x)
-        values["smallest_mode"] = Measurement(share * target.mode_count, truth=1.0)
-        collapsed |= share * target.mode_count < 0.5
+        modes = target.modes(x)
+        rarest = torch.bincount(modes, minlength=target.mode_count).argmin()
+        share = mean_over(double(modes == rarest)).scaled(target.mode_count)
+        values["smallest_mode"] = replace(share, truth=1.0, greatest=1.0)
+        collapsed |= share.value < 0.5
+    values = {name: replace(found, monte_carlo_error=found.standard_error) for name, found in values.items()}
     return values | {"collapsed": Measurement(float(collapsed))}

@@ -10,9 +10,12 @@ from genbench.report.groups import Result
 from genbench.report.statistics import Estimate
 
 __all__ = [
+    "ERRORS",
     "Cell",
     "Table",
     "duration",
+    "error_cells",
+    "error_text",
     "estimate_text",
     "how_to_read",
     "markdown",
@@ -20,9 +23,11 @@ __all__ = [
     "numeric",
     "signed",
     "text",
+    "verdict_cell",
 ]
 
 MINUS = "−"
+SYMBOLS = {"reached": "✓", "missed": "✗", "shortened": "~", "impossible": "‼"}
 
 
 @dataclass(frozen=True)
@@ -92,24 +97,61 @@ def signed(value: float, decimals: int | None) -> str:
     return f"+{number(value, decimals)}" if value > 0 else number(value, decimals)
 
 
-def estimate_text(value: Estimate | None, decimals: int | None, error: float | None = None) -> str:
-    """A mean over seeds with its interval or range; of one seed with the standard error over images or points."""
+def estimate_text(value: Estimate | None, decimals: int | None) -> str:
+    """A mean over seeds with its interval or range."""
     if value is None:
         return ""
     mean = number(value.mean, decimals)
     if value.low is None:
-        return mean if error is None else f"{mean} ± {number(error, decimals)}"
+        return mean
     low, high = number(value.low, decimals), number(value.high, decimals)
     return f"{mean} ({low} … {high})" if value.is_range else f"{mean} [{low}, {high}]"
 
 
+ERRORS = ("standard error", "Monte Carlo error")
+"""Titles of the columns of `error_cells`: what is between seeds stands in brackets beside their mean."""
+
+
+def error_cells(row: Result) -> tuple[Cell, Cell]:
+    errors = (row.standard_error, row.monte_carlo_error)
+    one, other = (numeric(number(error, row.quantity.decimals)) for error in errors)
+    return one, other
+
+
+def error_text(row: Result) -> str:
+    """For small print below a value."""
+    if row.standard_error is None:
+        return ""
+    return f"standard error over the split {number(row.standard_error, row.quantity.decimals)}"
+
+
+def verdict_cell(row: Result) -> Cell:
+    """One line for each published value; what must be known of the verdict in small print."""
+    kinds = [c.verdict for c in row.comparisons]
+    lines = [
+        f"{SYMBOLS[c.verdict]} {c.verdict} ({signed(c.difference, row.quantity.decimals)})" for c in row.comparisons
+    ]
+    if row.impossible and "impossible" not in kinds:
+        kinds.append("impossible")
+        lines.append(f"{SYMBOLS['impossible']} impossible")
+    notes = [c.reference.note for c in row.comparisons if c.verdict == "missed"]
+    notes += [row.group.diverged] if lines else []
+    small = " · ".join(dict.fromkeys(filter(None, notes)))
+    return Cell(tuple(lines) or ("",), kind=kinds[0] if len(set(kinds)) == 1 else "", small=small)
+
+
 def how_to_read(rows: Iterable[Result]) -> str:
     """How the numbers of these rows are to be read."""
-    kinds = {(row.final.n == 1, row.final.is_range, row.standard_error is not None) for row in rows}
-    notes = ["mean over seeds [95 % confidence interval]"] if any(not few for _, few, _ in kinds) else []
-    notes += ["two seeds (their range)"] if any(few and not one for one, few, _ in kinds) else []
-    notes += ["± standard error over the split"] if any(one and error for one, _, error in kinds) else []
-    return " · ".join(notes)
+    rows = list(rows)
+    few = [row.final.n for row in rows if row.final.is_range]
+    notes = {
+        "mean over seeds [95 % confidence interval]": len(few) < len(rows),
+        "two seeds (their range)": 2 in few,
+        "standard error: of one run, over the images or points of the split": any(row.standard_error for row in rows),
+        "Monte Carlo error: its part that other noise would change": any(row.monte_carlo_error for row in rows),
+        "best: chosen by this very value from all evaluations of a run": any(row.best for row in rows),
+    }
+    return " · ".join(note for note, holds in notes.items() if holds)
 
 
 def duration(seconds: float | None) -> str:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genbench.report.cells import Cell, Table, estimate_text, how_to_read, number, numeric, text
+from genbench.report.cells import (
+    ERRORS,
+    Cell,
+    Table,
+    error_cells,
+    estimate_text,
+    how_to_read,
+    number,
+    numeric,
+    text,
+    verdict_cell,
+)
 from genbench.report.groups import Group, Result, protocol_text
 from genbench.report.reading import Run
 
@@ -12,19 +23,22 @@ __all__ = ["commands_table", "settings_table", "values_table"]
 
 
 def values_table(results: Sequence[Result]) -> Table:
-    """Everything that a group has measured."""
-    columns = ("quantity", "final", "best", "truth", "protocol")
+    """Everything that a group has measured: at least one quantity."""
+    columns = ("quantity", "final", *ERRORS, "best", "truth", "verdict", "protocol")
     rows = tuple(
         (
             text(f"{row.quantity.title} {row.quantity.arrow}".strip()),
-            numeric(estimate_text(row.final, row.quantity.decimals, row.standard_error)),
+            numeric(estimate_text(row.final, row.quantity.decimals)),
+            *error_cells(row),
             numeric(estimate_text(row.best, row.quantity.decimals)),
             numeric(number(row.truth, row.quantity.decimals)),
+            verdict_cell(row),
             Cell((protocol_text(row.protocol),), kind="wide"),
         )
         for row in results
     )
-    return Table("Measured", how_to_read(results), columns, rows).without_empty_columns()
+    note = " · ".join(filter(None, (results[0].group.diverged, how_to_read(results))))
+    return Table("Measured", note, columns, rows).without_empty_columns()
 
 
 def commands_table(one: Group) -> Table:

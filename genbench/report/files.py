@@ -39,10 +39,12 @@ def records(results: Iterable[Result]) -> list[dict[str, Any]]:
             "better": result.quantity.better,
             "n": final.n,
             "seeds": " ".join(str(run.seed) for run in result.runs),
+            "diverged": " ".join(str(run.seed) for run in result.group.others if run.state == "diverged"),
             "final": final.mean,
             "final_low": final.low,
             "final_high": final.high,
             "standard_error": result.standard_error,
+            "monte_carlo_error": result.monte_carlo_error,
             "best": best.mean if best else None,
             "best_low": best.low if best else None,
             "best_high": best.high if best else None,
@@ -60,7 +62,7 @@ def records(results: Iterable[Result]) -> list[dict[str, Any]]:
                     "source": reference.source if reference else "",
                     "tolerance": reference.tolerance if reference else None,
                     "difference": comparison.difference if comparison else None,
-                    "verdict": comparison.verdict if comparison else "",
+                    "verdict": comparison.verdict if comparison else "impossible" if result.impossible else "",
                 }
             )
     return rows

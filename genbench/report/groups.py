@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from genbench.config import Reference
-from genbench.engine.measurement import Better, Family, Quantity, verdict
+from genbench.engine.measurement import Better, Family, Measurement, Quantity, verdict
+from genbench.engine.rundir import FINISHED
 from genbench.identity import without
 from genbench.naming import natural
 from genbench.report.reading import Problem, Run
@@ -19,7 +20,7 @@ __all__ = ["Comparison", "Group", "Result", "group", "protocol_text", "results"]
 
 # What does not tell groups apart: the seed, and how steps are computed.
 NOT_SETTINGS = ("seed", "deterministic", "task.compile")
-JUDGED = ("reached", "missed", "shortened")
+JUDGED = ("reached", "missed", "shortened", "impossible")
 """Verdicts on a value that could be compared."""
 
 
@@ -43,6 +44,12 @@ class Group:
     @property
     def runs(self) -> list[Run]:
         return [*self.done, *self.others]
+
+    @property
+    def diverged(self) -> str:
+        """Such as "1 of 3 diverged", of the runs that have ended; empty where none has."""
+        count = sum(run.state == "diverged" for run in self.others)
+        return f"{count} of {len(self.done) + count} diverged" if count else ""
 
     @property
     def first(self) -> Run:
@@ -76,9 +83,15 @@ class Result:
     """None where only one value was ever measured, at the end."""
 
     standard_error: float | None
-    """Of the final value, over the images or points that it is a mean of."""
+    """Of one run's final value, over the images or points that it is a mean of."""
+
+    monte_carlo_error: float | None
+    """Its part by sampling: of the same images or points."""
 
     truth: float | None
+    impossible: bool
+    """A value of one of the runs lies past what any value can be."""
+
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -93,19 +106,18 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[Problem]]:
     for run in sorted(runs, key=lambda run: (natural(run.name), natural(run.words), run.seed)):
         key = json.dumps([run.name, without(run.summary["settings"], NOT_SETTINGS)], sort_keys=True)
         found = groups.setdefault(key, Group(run.name, run.words, run.family))
-        if run.state != "done":
-            found.others.append(run)
-            continue
-        twin = next((other for other in found.done if other.seed == run.seed), None)
+        ended = (other for other in found.runs if run.state in FINISHED and other.state == run.state)
+        twin = next((other for other in ended if other.seed == run.seed), None)
         if twin:
             problems.append(Problem(run.path, f"same configuration and seed as {twin.path}: counted once"))
         else:
-            found.done.append(run)
+            (found.done if run.state == "done" else found.others).append(run)
     return list(groups.values()), problems
 
 
 def results(one: Group) -> tuple[list[Result], list[Problem]]:
-    """What a group has measured, in the order of its quantities; and warnings where protocols are mixed."""
+    """What a group has measured, in the order of its quantities; and warnings of mixed protocols and impossible
+    values."""
     rows: list[Result] = []
     problems: list[Problem] = []
     for quantity in _quantities(one.first) if one.done else []:
@@ -115,6 +127,11 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
                 protocol = json.dumps(run.entry(quantity.name).get("protocol", {}), sort_keys=True)
                 by_protocol.setdefault(protocol, []).append(run)
         rows += [_row(one, quantity, together) for together in by_protocol.values()]
+        problems += [
+            Problem(run.path, f"{quantity.name} is {found.value:.6g}: impossible, {_limits(found)}")
+            for run in one.done
+            for found in _impossible([run], quantity.name, "final")
+        ]
         if len(by_protocol) > 1:
             texts = " | ".join(protocol_text(json.loads(protocol)) for protocol in by_protocol)
             reason = f"{one.title}: {quantity.name} was judged in {len(by_protocol)} ways, never averaged: {texts}"
@@ -139,11 +156,15 @@ def _row(one: Group, quantity: Quantity, runs: list[Run]) -> Result:
     bests = _values([run for run in runs if len(run.curves.get(name, [])) > 1], name, "best")
     best = estimate(bests) if bests else None
     protocol = runs[0].entry(name).get("protocol", {})
+    # A mean with an impossible value in it is none that could be reached.
+    impossible = {at: _impossible(runs, name, at) for at in ("final", "best")}
     comparisons = []
     for reference in one.first.references:
         if reference.metric == name:
-            mean = best.mean if reference.at == "best" and best else final.mean
-            said = verdict(reference, mean, protocol, bool(runs[0].summary["shortened"]))
+            at = "best" if reference.at == "best" and best else "final"
+            mean = best.mean if at == "best" and best else final.mean
+            judged = next(iter(impossible[at]), Measurement(mean, protocol=protocol))
+            said = verdict(reference, judged, bool(runs[0].summary["shortened"]))
             if said in JUDGED:
                 comparisons.append(Comparison(reference, mean, said))
     return Result(
@@ -154,9 +175,21 @@ def _row(one: Group, quantity: Quantity, runs: list[Run]) -> Result:
         final,
         best,
         _mean(runs, name, "standard_error"),
+        _mean(runs, name, "monte_carlo_error"),
         _mean(runs, name, "truth"),
+        any(impossible.values()),
         tuple(comparisons),
     )
+
+
+def _impossible(runs: Sequence[Run], metric: str, at: str) -> list[Measurement]:
+    measured = [Measurement.from_summary(run.entry(metric), at) for run in runs]
+    return [found for found in measured if found.impossible]
+
+
+def _limits(found: Measurement) -> str:
+    said = (("below", found.least), ("above", found.greatest))
+    return " and ".join(f"no value is {where} {limit:.6g}" for where, limit in said if limit is not None)
 
 
 def _values(runs: Sequence[Run], metric: str, at: str) -> list[float]:

@@ -244,7 +244,8 @@ def _check_values(run: Run) -> None:
     for metric, entry in run.summary["metrics"].items():
         try:
             final, best = (entry.get(at, entry["final"])["value"] for at in ("final", "best"))
-            for value in (best, entry.get("truth"), entry.get("standard_error")):
+            said = ("truth", "standard_error", "monte_carlo_error", "least", "greatest")
+            for value in (best, *map(entry.get, said)):
                 math.isnan(value or 0.0)  # raises where it is no number
             entry.get("protocol", {}).items()
             logged = run.curves[metric][-1].value

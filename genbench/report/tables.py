@@ -6,20 +6,38 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
-from genbench.report.cells import Cell, Table, duration, estimate_text, how_to_read, number, numeric, signed, text
+from genbench.report.cells import (
+    ERRORS,
+    Cell,
+    Table,
+    duration,
+    error_cells,
+    error_text,
+    estimate_text,
+    how_to_read,
+    number,
+    numeric,
+    signed,
+    text,
+    verdict_cell,
+)
 from genbench.report.groups import Comparison, Group, Result, protocol_text
 from genbench.report.published import Published
 from genbench.report.reading import Problem, Run
 
 __all__ = ["across_tables", "cost_table", "my_runs_table", "problems_table", "published_table", "quantity_tables"]
 
-SYMBOLS = {"reached": "✓", "missed": "✗", "shortened": "~"}
-
 
 def headline(rows: Sequence[Result]) -> Result | None:
-    """What a group is known by: the first quantity with a published value, else with a true one, else the first."""
-    told = [*(row for row in rows if row.comparisons), *(row for row in rows if row.truth is not None), *rows]
-    return told[0] if told else None
+    """What a group is known by: the first quantity that is impossible, else with a published value, else with a true
+    one, else the first."""
+    ranks = (
+        lambda row: row.impossible,
+        lambda row: bool(row.comparisons),
+        lambda row: row.truth is not None,
+        lambda row: True,
+    )
+    return next((row for rank in ranks for row in rows if rank(row)), None)
 
 
 def _published(comparisons: Sequence[Comparison], decimals: int | None) -> Cell:
@@ -28,20 +46,13 @@ def _published(comparisons: Sequence[Comparison], decimals: int | None) -> Cell:
     return numeric(*values, small="; ".join(dict.fromkeys(c.reference.source for c in comparisons)))
 
 
-def _verdicts(comparisons: Sequence[Comparison], decimals: int | None) -> Cell:
-    lines = [f"{SYMBOLS[c.verdict]} {c.verdict} ({signed(c.difference, decimals)})" for c in comparisons]
-    kinds = {c.verdict for c in comparisons}
-    notes = dict.fromkeys(c.reference.note for c in comparisons if c.verdict == "missed" and c.reference.note)
-    return Cell(tuple(lines) or ("",), kind=kinds.pop() if len(kinds) == 1 else "", small=" ".join(notes))
-
-
 def _state(one: Group) -> str:
     """How the runs of a group ended that are not done."""
-    states = [run.state for run in one.others]
+    states = [run.state for run in one.others if not (one.done and run.state == "diverged")]
     found = [f"{states.count(state)} {state}" if len(states) > 1 else state for state in dict.fromkeys(states)]
     if one.others and not one.done:
         return f"{', '.join(found)} at step {one.first.step:,}"
-    return ", ".join(f"+ {state}" for state in found)
+    return ", ".join(filter(None, (one.diverged, *(f"+ {state}" for state in found))))
 
 
 # The whole and its parts
@@ -57,19 +68,24 @@ def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]]) -> Table:
         digits = told.quantity.decimals if told else None
         found = told.comparisons if told else ()
         value = estimate_text(told.best or told.final if _at_best(told) else told.final, digits) if told else ""
-        arrow = told.quantity.arrow if told else ""
         seconds = [run.summary["wall_seconds"] for run in one.done]
         rows.append(
             (
                 text(one.experiment, small=one.words, link=anchor),
                 numeric(str(len(one.done)) if one.done else "", small=state if one.done else ""),
-                numeric(value, small=f"{told.quantity.title} {arrow}".strip()) if told else text(state),
+                numeric(value, small=_what(told)) if told else text(state),
                 _published(found, digits) if found or not told else _true(told),
-                _verdicts(found, digits),
+                verdict_cell(told) if told else text(),
                 numeric(duration(math.fsum(seconds) / len(seconds)) if seconds else ""),
             )
         )
     return Table("My runs", "", columns, tuple(rows))
+
+
+def _what(told: Result) -> str:
+    """What a value is, with its error."""
+    name = f"{told.quantity.title} {told.quantity.arrow}".strip()
+    return "; ".join(part for part in (name, error_text(told)) if part)
 
 
 def _true(told: Result) -> Cell:
@@ -92,13 +108,13 @@ def quantity_tables(results: Iterable[Result]) -> list[Table]:
         found.setdefault(key, []).append(result)
     order = list(dict.fromkeys(json.loads(key)[0] for key in found))
     ranked = sorted(found.items(), key=lambda item: order.index(json.loads(item[0])[0]))
-    return [_quantity_table(rows) for _, rows in ranked if len(rows) > 1 or rows[0].comparisons]
+    return [_quantity_table(rows) for _, rows in ranked if len(rows) > 1 or rows[0].comparisons or rows[0].impossible]
 
 
 def _quantity_table(rows: list[Result]) -> Table:
     quantity, digits = rows[0].quantity, rows[0].quantity.decimals
     arrow = quantity.arrow
-    values = (f"final {arrow}".strip(), f"best {arrow}".strip(), quantity.truth_label)
+    values = (f"final {arrow}".strip(), *ERRORS, f"best {arrow}".strip(), quantity.truth_label)
     columns = ("experiment", "seeds", *values, "published", "verdict")
     best = [_best([row.final.mean for row in rows], quantity.better)]
     best.append(_best([row.best.mean for row in rows if row.best], quantity.better))
@@ -108,12 +124,13 @@ def _quantity_table(rows: list[Result]) -> Table:
         cells.append(
             (
                 text(row.group.experiment, small=row.group.words),
-                numeric(str(row.final.n)),
-                numeric(estimate_text(row.final, digits, row.standard_error), bold=row.final.mean == best[0]),
+                numeric(str(row.final.n), small=row.group.diverged),
+                numeric(estimate_text(row.final, digits), bold=row.final.mean == best[0]),
+                *error_cells(row),
                 numeric(estimate_text(row.best, digits), bold=row.best is not None and row.best.mean == best[1]),
                 numeric(number(row.truth, digits), small=f"off by {signed(offset, digits)}" if offset else ""),
                 _published(row.comparisons, digits),
-                _verdicts(row.comparisons, digits),
+                verdict_cell(row),
             )
         )
     note = " · ".join(part for part in (protocol_text(rows[0].protocol), how_to_read(rows)) if part)
@@ -146,15 +163,17 @@ def _across_table(data: str, told: Sequence[tuple[Group, Result]]) -> Table:
     rows = []
     for one, row in told:
         values = [
-            estimate_text(row.final, row.quantity.decimals, row.standard_error) if row.quantity.title == title else ""
+            numeric(estimate_text(row.final, row.quantity.decimals), small=error_text(row))
+            if row.quantity.title == title
+            else text()
             for title in titles
         ]
         rows.append(
             (
                 text(one.family.title),
-                text(one.experiment, small=one.words),
+                text(one.experiment, small=" · ".join(filter(None, (one.words, one.diverged)))),
                 text(one.family.likelihood),
-                *map(numeric, values),
+                *values,
                 numeric(duration(_mean(one.done, "training_seconds"))),
                 numeric(_significant(_mean(one.done, "steps_per_second"))),
                 numeric(_significant(_mean(one.done, "samples_per_second"))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,10 +76,10 @@ class Autoregressive(SampledTask):
             for batch in self.dataset.split(split).split(EVALUATION_BATCH)
         ]
         found = double(torch.cat(parts))
-        values = {f"{split}/log_likelihood": mean_over(found)}
+        judged = replace(mean_over(found), greatest=0.0)  # a probability is at most 1
+        values = {f"{split}/log_likelihood": judged}
         if split == "test":
-            bits = -found.mean().item() / math.log(2) / math.prod(self.dataset.shape)
-            values["test/bits_per_dim"] = Measurement(bits)
+            values["test/bits_per_dim"] = judged.scaled(-1 / math.log(2) / math.prod(self.dataset.shape))
         return values
 
     def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:

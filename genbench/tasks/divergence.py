@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from genbench.data.lines import ParallelLines
-from genbench.engine.measurement import Family, Measurement, Quantity
+from genbench.engine.device import double
+from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import FinishedRun, Task
 from genbench.errors import ConfigError
 from genbench.figures.divergences import divergence_curve
@@ -72,12 +74,17 @@ class Divergence(Task):
         """The estimate on all of `split`, without the penalty, beside the truth where there is one."""
         p, q = self.dataset.to_float(self.dataset.split(split)).unbind(1)
         self.critic.eval()
-        estimate = self.loss.metric(self.critic(p), self.critic(q)).item()
+        p_scores, q_scores = self.critic(p), self.critic(q)
         self.critic.train()
+        # The estimate is linear in both samples, so it is the mean over its values for one pair each.
+        spread = mean_over(double(torch.vmap(self.loss.metric)(p_scores[:, None], q_scores[:, None]))).standard_error
+        found = Measurement(self.loss.metric(p_scores, q_scores).item(), spread, self.truth)
+        if self.loss.symbol in DISJOINT:  # from below, by every critic; a critic that is too steep exceeds W1
+            found = replace(found, greatest=self.truth)
         prefix = "eval" if split == "valid" else "test"
-        values = {f"{prefix}/{self.loss.symbol}": Measurement(estimate, truth=self.truth)}
+        values = {f"{prefix}/{self.loss.symbol}": found}
         if self.truth is not None:
-            error = Measurement(abs(estimate - self.truth), protocol={"divergence": self.loss.symbol})
+            error = Measurement(abs(found.value - self.truth), spread, protocol={"divergence": self.loss.symbol})
             values |= {f"theory/{self.loss.symbol}": Measurement(self.truth), f"{prefix}/error": error}
         return values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from genbench.errors import ConfigError
 from genbench.figures.flows import temperature_rows
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.walks import interpolations
+from genbench.metrics.importance import log_mean_weight
 from genbench.registry import PositiveInt, register
 from genbench.tasks.base import Parts, require, require_float32
 from genbench.tasks.pictures import SampledTask
@@ -82,12 +84,14 @@ class ImageFlow(SampledTask):
         """Bits per dimension of a whole split; of the test split with all importance samples."""
         draws = self.importance_samples if split == "test" else 1
         with isolated_rng(self.seed, self.device):
-            parts = [
-                self.model.log_prob(_pixels(batch), draws)
-                for batch in self.dataset.split(split).split(EVALUATION_BATCH)
+            weights = [
+                torch.stack([self.model.log_prob(pixels) for _ in range(draws)], dim=1)
+                for pixels in map(_pixels, self.dataset.split(split).split(EVALUATION_BATCH))
             ]
-        bits = -double(torch.cat(parts)) / self._per_bit
-        return {f"{split}/bits_per_dim": mean_over(bits, {"importance_samples": str(draws)})}
+        likelihood = log_mean_weight(double(torch.cat(weights)))
+        found = mean_over(likelihood.value, {"importance_samples": str(draws)}, likelihood.variance)
+        found = replace(found, greatest=0.0)  # a probability is at most 1
+        return {f"{split}/bits_per_dim": found.scaled(-1 / self._per_bit)}
 
     def sample(self, count: int, seed: int, progress: Callable[[float], None] | None = None) -> Tensor:
         """[count, C, H, W] in [0, 1]. All at once, so that there is no progress to tell."""

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from genbench.engine.measurement import mean_over
 from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal
-from genbench.metrics.importance import importance_sampled_log_likelihood
+from genbench.metrics.importance import importance_sampled_log_likelihood, sampled_elbos
 from genbench.metrics.latents import latent_use
 from genbench.models.posterior import POSTERIORS
 from genbench.models.vae import ConvVae, MlpVae, Vae
@@ -65,7 +66,7 @@ def test_agrees_with_quadrature(posterior: str) -> None:
     truth = quadrature(model, images)
     torch.manual_seed(0)
     estimates = torch.stack(
-        [importance_sampled_log_likelihood(model, images, Tensor.double, 1000) for _ in range(20)]
+        [importance_sampled_log_likelihood(model, images, Tensor.double, 1000).value for _ in range(20)]
     )
     error = estimates.mean(0) - truth
     assert (error.abs() < 3.5 * estimates.std(0) / math.sqrt(20) + 1e-4).all()
@@ -80,7 +81,7 @@ def test_a_pixelvae_agrees_with_quadrature(posterior: str) -> None:
     assert model.latent_dim == 2 and truth.std() > 0.01
     torch.manual_seed(0)
     estimates = torch.stack(
-        [importance_sampled_log_likelihood(model, images, Tensor.double, 1000) for _ in range(20)]
+        [importance_sampled_log_likelihood(model, images, Tensor.double, 1000).value for _ in range(20)]
     )
     error = estimates.mean(0) - truth
     assert (error.abs() < 3.5 * estimates.std(0) / math.sqrt(20) + 1e-4).all()
@@ -93,7 +94,8 @@ def test_the_value_does_not_depend_on_the_chunks(posterior: str) -> None:
     values = []
     for memory_mib in (256, 0.02, 0.003, 1e-6):  # all at once, several images, less than one image, one row
         torch.manual_seed(5)
-        values.append(importance_sampled_log_likelihood(model, images, Tensor.double, 37, memory_mib))
+        found = importance_sampled_log_likelihood(model, images, Tensor.double, 37, memory_mib)
+        values.append(torch.stack(found))
     for value in values[1:]:
         torch.testing.assert_close(value, values[0], rtol=1e-12, atol=1e-12)
 
@@ -121,7 +123,7 @@ def test_bounds_are_ordered(posterior: str) -> None:
     model, images = small_vae(posterior), binary_images(8)
     repeated = images.repeat(400, 1, 1, 1)
     torch.manual_seed(0)
-    bounds = [importance_sampled_log_likelihood(model, repeated, Tensor.double, k).mean() for k in (1, 5, 50)]
+    bounds = [importance_sampled_log_likelihood(model, repeated, Tensor.double, k).value.mean() for k in (1, 5, 50)]
     assert bounds[0] < bounds[1] < bounds[2] < quadrature(model, images).mean() + 1e-3
 
     torch.manual_seed(0)
@@ -131,7 +133,74 @@ def test_bounds_are_ordered(posterior: str) -> None:
     elbo = model.log_likelihood(sample.z, repeated.double(), None) - model.posterior.sampled_kl(code, sample).sum(1)
     torch.manual_seed(0)
     single = importance_sampled_log_likelihood(model, repeated, Tensor.double, 1)
-    torch.testing.assert_close(single, elbo, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(single.value, elbo, rtol=1e-12, atol=1e-12)
+    assert single.variance.isnan().all()
+
+
+def exact_elbo(model: Vae, images: Tensor, points: int = 201) -> Tensor:
+    """∫ N(z; μ, σ²) (log p(x|z) + log p(z) − log N(z; μ, σ²)) dz on a grid around μ."""
+    axis = torch.linspace(-8, 8, points, dtype=torch.float64)
+    epsilon = torch.cartesian_prod(axis, axis)
+    weight = torch.exp(log_likelihood_normal(torch.zeros_like(epsilon), torch.zeros_like(epsilon), epsilon))
+    found = []
+    for x in images.double():
+        code = model.encode(x[None])
+        z = code.mu + (0.5 * code.logvar).exp() * epsilon
+        log_p = log_likelihood_bernoulli_logits(model.decode(z), x.expand(len(z), *x.shape))
+        log_prior = log_likelihood_normal(torch.zeros_like(z), torch.zeros_like(z), z)
+        log_q = log_likelihood_normal(code.mu.expand_as(z), code.logvar.expand_as(z), z)
+        found.append((weight * (log_p + log_prior - log_q)).sum() * (axis[1] - axis[0]) ** 2)
+    return torch.stack(found)
+
+
+@torch.no_grad()
+def test_the_sampled_bound_agrees_with_quadrature_within_its_error() -> None:
+    model, images = small_vae(), binary_images(8)
+    truth = exact_elbo(model, images)
+    torch.manual_seed(0)
+    estimates = sampled_elbos(model, images, Tensor.double, 3)
+    bounds = [next(estimates) for _ in range(2000)]
+    elbo = torch.stack([bound.elbo for bound in bounds])
+    assert ((elbo.mean(0) - truth).abs() < 4 * elbo.std(0) / math.sqrt(2000)).all()
+    kl = model.posterior.kl(model.encode(images.double())).sum(1)
+    for bound in bounds[:3]:
+        torch.testing.assert_close(bound.kl, kl, rtol=1e-12, atol=1e-12)
+    few = [mean_over(part.mean(0), variances=part.var(0) / 4) for part in elbo.split(4)]
+    told = torch.tensor([found.monte_carlo_error for found in few]).square().mean().sqrt()
+    off = torch.tensor([found.value for found in few], dtype=torch.float64) - truth.mean()
+    assert told == pytest.approx(off.square().mean().sqrt().item(), rel=0.1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_antithetic_pairs_have_the_mean_of_independent_samples(posterior: str) -> None:
+    model, images = small_vae(posterior), binary_images(8)
+    torch.manual_seed(0)
+    estimates = sampled_elbos(model, images, Tensor.double, 8)
+    pairs = [next(estimates) for _ in range(3000)]
+    repeated = images.repeat_interleave(6000, 0)
+    single = importance_sampled_log_likelihood(model, repeated, Tensor.double, 1).value.view(8, -1)  # log w
+    elbo, kl = (torch.stack(rows) for rows in zip(*pairs, strict=True))
+    error = (elbo.var(0) / 3000 + single.var(1) / 6000).sqrt()
+    assert ((elbo.mean(0) - single.mean(1)).abs() < 4 * error).all()
+    assert (elbo.var(0) < single.var(1)).all()
+    assert (kl.var(0) > 0).all() == (posterior != "normal")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [2, 20, 200])
+def test_the_variance_of_a_log_likelihood_is_that_of_others_with_other_noise(count: int) -> None:
+    """Not below it, as by the delta method where few samples outweigh the others; at most twice as much."""
+    model = small_vae()
+    last = model.encoder[-1]
+    assert isinstance(last, nn.Linear)
+    last.bias[2:] -= 3  # a proposal that is too narrow
+    images = binary_images(8)
+    torch.manual_seed(0)
+    found = [importance_sampled_log_likelihood(model, images, Tensor.double, count) for _ in range(400)]
+    actual = torch.stack([one.value for one in found]).var(0).mean()
+    told = torch.stack([one.variance for one in found]).mean()
+    assert 0.9 < told / actual < 2.2
 
 
 @pytest.mark.parametrize("posterior", ["normal", "iaf"])

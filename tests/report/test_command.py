@@ -171,7 +171,12 @@ def test_my_runs_come_first_one_row_for_each_group(page: Element) -> None:
     assert [(row["run"], row["seeds"], row["value"], row["verdict"]) for row in rows] == [
         ("box-kite", "", "failed at step 0", ""),
         ("dart", "1", "3.00mean height (m) ↑", ""),
-        ("red-kite", "3", "103.00 [100.52, 105.48]mean height (m) ↑", "✓ reached (+3.00)"),
+        (
+            "red-kite",
+            "3",
+            "103.00 [100.52, 105.48]mean height (m) ↑; standard error over the split 0.50",
+            "✓ reached (+3.00)",
+        ),
         ("red-kitelayers=2, max_steps=7", "1", "0.250tilt (rad) ↓", "~ shortened (+0.200)"),
         ("red-kitelayers=3", "", "running at step 10", ""),
     ]

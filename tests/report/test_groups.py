@@ -17,6 +17,7 @@ from genbench.config import Reference
 from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.report import details, pictures, tables
 from genbench.report.cells import Cell, Table, duration, markdown, number, signed, text
+from genbench.report.files import records
 from genbench.report.groups import Group, Result, group, protocol_text, results
 from genbench.report.published import missing, published
 from genbench.report.reading import Problem, find, read
@@ -87,7 +88,98 @@ def test_runs_that_are_not_done_are_no_part_of_a_mean(status: str, make_run: Mak
     table = my_runs(outputs)
     assert column(table, "run") == [("box-kite",), ("red-kite",)]
     assert column(table, "value") == [(f"{status} at step 10",), ("101.00",)]
-    assert [row[table.columns.index("seeds")].small for row in table.rows] == ["", f"+ {status}"]
+    told = "1 of 2 diverged" if status == "diverged" else f"+ {status}"
+    assert [row[table.columns.index("seeds")].small for row in table.rows] == ["", told]
+
+
+def test_seeds_that_diverged_are_told_beside_mean_and_verdict(make_run: MakeRun, outputs: Path) -> None:
+    """Wherever the mean of the others stands."""
+    make_run("box-kite", 1)
+    for seed in (1, 2):
+        make_run(seed=seed, references=[Reference("test/height", 100.0, "someone")])
+    for root in (None, outputs / "copy"):  # the same one twice
+        make_run(seed=3, logged={10: {"test/height": 999.0}}, status="diverged", root=root,
+                 references=[Reference("test/height", 100.0, "someone")])  # fmt: skip
+    make_run(seed=4, status="running")
+    told = "1 of 3 diverged"
+    row = next(row for row in measured(outputs) if row.group.experiment == "red-kite")
+    assert (row.final.n, row.final.mean, row.group.diverged) == (2, 101.0, told)
+    table = my_runs(outputs)
+    (cells,) = [cells for cells in table.rows if cells[0].lines == ("red-kite",)]
+    assert cells[table.columns.index("seeds")].small == f"{told}, + running"
+    assert cells[table.columns.index("verdict")].small == told
+    (table,) = tables.quantity_tables([row])
+    for title in ("seeds", "verdict"):
+        assert table.rows[0][table.columns.index(title)].small == told
+    assert details.values_table([row]).note.startswith(f"{told} · ")
+    across = tables._across_table("", [(row.group, row)])
+    assert across.rows[0][across.columns.index("experiment")].small == told
+    (record,) = records([row])
+    assert (record["seeds"], record["diverged"], record["verdict"]) == ("1 2", "3", "reached")
+    (problem,) = judge(outputs)[1]
+    assert "counted once" in problem.reason
+
+
+def test_a_diverged_run_has_reached_nothing(make_run: MakeRun) -> None:
+    """Whatever it had measured before."""
+    references = [Reference("test/height", 100.0, "someone"), Reference("test/line", 1.0, "someone")]
+    run = make_run(logged={10: {"test/height": 101.0}}, status="diverged", references=references)
+    rows = json.loads((run / "summary.json").read_text())["reference"]
+    assert [(row["measured"], row["verdict"]) for row in rows] == [(101.0, "diverged"), (None, "not measured")]
+
+
+@pytest.mark.parametrize(("least", "greatest"), [(None, 104.0), (120.0, None), (120.0, 130.0)])
+def test_an_impossible_value_is_said_everywhere(
+    least: float | None, greatest: float | None, make_run: MakeRun, outputs: Path
+) -> None:
+    """One of three seeds has it: then the mean is none that could be reached."""
+    references = [Reference("test/height", 100.0, "someone")]
+    for seed, value in ((1, 103.0), (2, 104.5), (3, 110.0)):
+        limits = {"least": least, "greatest": greatest} if seed == 3 else {}
+        logged = {10: {"valid/tilt": 0.5}, 20: {"valid/tilt": 0.4, "test/height": Measurement(value, 0.5, **limits)}}
+        run = make_run(seed=seed, logged=logged, references=references)
+        make_run("box-kite", seed, logged)  # without anything published
+        summary = json.loads((run / "summary.json").read_text())
+        assert summary["reference"][0]["verdict"] == ("impossible" if seed == 3 else "reached")
+    box, red = measured(outputs)
+    for row, line in ((red, "‼ impossible (+5.83)"), (box, "‼ impossible")):
+        for table in (tables.quantity_tables([row])[0], details.values_table([row])):
+            (cell,) = [cells[table.columns.index("verdict")] for cells in table.rows]
+            assert (cell.lines, cell.kind) == ((line,), "impossible")
+        assert [record["verdict"] for record in records([row])] == ["impossible"]
+    assert column(my_runs(outputs), "verdict") == [("‼ impossible",), ("‼ impossible (+5.83)",)]
+    problems = judge(outputs)[1]
+    assert {problem.path.name[:6] for problem in problems} == {"seed=3"}
+    assert all("test/height is 110: impossible, no value is" in problem.reason for problem in problems)
+
+
+def test_a_value_at_its_limit_is_possible(make_run: MakeRun, outputs: Path) -> None:
+    make_run(logged={20: {"test/height": Measurement(105.5, 0.5, truth=104.0, greatest=104.0)}},
+             references=[Reference("test/height", 100.0, "someone")])  # fmt: skip
+    (row,) = measured(outputs)
+    assert (row.impossible, row.comparisons[0].verdict) == (False, "reached")
+
+
+def test_an_impossible_best_value_is_not_reached(make_run: MakeRun, outputs: Path) -> None:
+    reference = Reference("valid/tilt", 0.26, "someone", at="best", better="lower")
+    logged = {10: {"valid/tilt": -7.0}, 20: {"valid/tilt": Measurement(0.48, least=0.0)}}
+    run = make_run(logged=logged, references=[reference])
+    (row,) = measured(outputs, "valid/tilt")
+    assert [comparison.verdict for comparison in row.comparisons] == ["impossible"]
+    assert json.loads((run / "summary.json").read_text())["reference"][0]["verdict"] == "impossible"
+
+
+def test_what_is_impossible_is_what_a_group_is_known_by(make_run: MakeRun, outputs: Path) -> None:
+    logged = {20: {"test/height": 101.0, "test/line": Measurement(-3.0, least=0.0)}}
+    make_run(logged=logged, references=[Reference("test/height", 100.0, "someone")])
+    assert column(my_runs(outputs), "value") == [("−3.0",)]
+
+
+def test_a_best_value_says_from_how_many_it_was_chosen(make_run: MakeRun, outputs: Path) -> None:
+    run = make_run(logged={step: {"valid/tilt": 1 / step} for step in (10, 20, 30)})
+    best = json.loads((run / "summary.json").read_text())["metrics"]["valid/tilt"]["best"]
+    assert best == {"value": 1 / 30, "step": 30, "evaluations": 3}
+    assert "best: chosen by this very value" in details.values_table(measured(outputs, "valid/tilt")).note
 
 
 def test_a_running_run_is_running_and_not_failed(make_run: MakeRun, outputs: Path) -> None:
@@ -203,16 +295,25 @@ def test_a_truth_that_is_of_a_seed_has_a_mean(make_run: MakeRun, outputs: Path) 
     assert measured(outputs)[0].truth is None  # unknown for one of them
 
 
-def test_a_single_seed_has_the_standard_error_over_its_split(make_run: MakeRun, outputs: Path) -> None:
+def test_what_is_between_seeds_and_what_is_within_a_run_stand_apart(make_run: MakeRun, outputs: Path) -> None:
     for seed in (1, 2, 3):
-        make_run(seed=seed, logged={20: {"test/height": Measurement(95.0 + seed, 0.26, 100.0)}})
+        found = Measurement(95.0 + seed, 0.26, 100.0, monte_carlo_error=0.02)
+        make_run(seed=seed, logged={20: {"test/height": found}})
         make_run("box-kite", seed, {20: {"test/height": Measurement(90.0, 0.1)}})
         rows = [row for row in measured(outputs) if row.group.experiment == "red-kite"]
         (table,) = tables.quantity_tables([*rows, *rows])
-        expected = ("96.00 ± 0.26", "96.50 (96.00 … 97.00)", "97.00 [94.52, 99.48]")[seed - 1]
+        expected = ("96.00", "96.50 (96.00 … 97.00)", "97.00 [94.52, 99.48]")[seed - 1]
         assert column(table, "final")[0] == (expected,)
-        assert ("standard error" in table.note) == (seed == 1)
-        assert rows[0].standard_error == pytest.approx(0.26)
+        assert (column(table, "standard")[0], column(table, "Monte")[0]) == (("0.26",), ("0.02",))
+        assert ("confidence interval" in table.note) == (seed == 3)
+        assert ("their range" in table.note) == (seed == 2)
+        assert "standard error: of one run" in table.note and "Monte Carlo error" in table.note
+        whole = my_runs(outputs)
+        small = [cells[whole.columns.index("value")].small for cells in whole.rows]
+        assert small[1] == "mean height (m) ↑; standard error over the split 0.26"
+        assert records(rows)[0]["monte_carlo_error"] == pytest.approx(0.02)
+    rows = [row for row in measured(outputs) if row.group.experiment == "box-kite"]
+    assert "Monte Carlo error" not in tables.quantity_tables([*rows, *rows])[0].columns
 
 
 # Protocols
@@ -291,16 +392,18 @@ def test_a_table_has_truth_published_values_and_verdicts(make_run: MakeRun, outp
     make_run(logged=logged, references=[Reference("test/height", 100.0, "Wright 1903, Table 2")])
     (table,) = tables.quantity_tables(measured(outputs))
     assert table.title == "mean height (m)"
-    assert table.columns == ("experiment", "seeds", "final ↑", "of a perfect kite", "published", "verdict")
+    titles = ("experiment", "seeds", "final ↑", "standard error", "of a perfect kite", "published", "verdict")
+    assert table.columns == titles
     assert [cell.lines[0] for cell in table.rows[0]] == [
         "red-kite",
         "1",
-        "101.00 ± 0.50",
+        "101.00",
+        "0.50",
         "104.00",
         "100.00",
         "✓ reached (+1.00)",
     ]
-    assert [cell.small for cell in table.rows[0]] == ["", "", "", "off by −3.00", "Wright 1903, Table 2", ""]
+    assert [cell.small for cell in table.rows[0]] == ["", "", "", "", "off by −3.00", "Wright 1903, Table 2", ""]
 
 
 def test_places_of_a_sweep_are_in_their_order(make_run: MakeRun, outputs: Path) -> None:

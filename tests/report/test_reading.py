@@ -39,7 +39,7 @@ def test_a_run_is_read_with_all_its_values(make_run: MakeRun) -> None:
     assert (run.value("test/height"), run.value("valid/tilt", "best"), run.value("test/line")) == (101.0, 0.25, None)
     assert run.entry("test/height") == {
         "final": {"value": 101.0, "step": 20},
-        "best": {"value": 101.0, "step": 20},
+        "best": {"value": 101.0, "step": 20, "evaluations": 1},
         "standard_error": 0.5,
         "truth": 104.0,
         "protocol": {"dataset": "arcs", "split": "30/20/10", "wind": "none"},
@@ -127,6 +127,8 @@ DAMAGES = {
     "a best value that is none": (metric(best={}), "valid/tilt is not whole"),
     "a best value in words": (metric(best={"value": "high"}), "valid/tilt is not whole"),
     "a truth in words": (metric(truth="none"), "valid/tilt is not whole"),
+    "a limit in words": (metric(least="the entropy"), "valid/tilt is not whole"),
+    "an error in words": (metric(monte_carlo_error="small"), "valid/tilt is not whole"),
     "a protocol in words": (metric(protocol="all"), "valid/tilt is not whole"),
 }
 

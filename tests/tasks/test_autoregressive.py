@@ -40,6 +40,8 @@ def test_the_test_likelihood_is_that_of_the_saved_network(run: Path, tmp_path: P
     assert error == pytest.approx(per_image.std().item() / len(images) ** 0.5, rel=1e-4)
     bits = metrics["test/bits_per_dim"]["final"]["value"]
     assert bits == pytest.approx(-per_image.mean().item() / 784 / 0.6931471805599453, rel=1e-5)
+    assert metrics["test/bits_per_dim"]["standard_error"] == pytest.approx(error / 784 / 0.6931471805599453)
+    assert metrics["test/log_likelihood"]["greatest"] == metrics["test/bits_per_dim"]["least"] == 0.0
 
 
 def test_pictures_and_protocol(run: Path) -> None:

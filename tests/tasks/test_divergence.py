@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 from genbench import registry
 from genbench.data.dataset import Dataset, as_stored
 from genbench.data.lines import ParallelLines, lines
-from genbench.engine.measurement import values_of
+from genbench.engine.measurement import Measurement, values_of
 from genbench.errors import ConfigError
 from genbench.figures.style import divergence_name
 from genbench.losses.f_divergence import TABLE
@@ -496,3 +496,32 @@ def test_a_sweep_of_two_divergences_draws_both(drawn: list[tuple[Any, ...]]) -> 
     for run in others:
         run.config["trainer"] = {"batch_size": 512}
     assert Divergence.sweep_figures([*runs, *others]).keys() == {"w1", "squared_hellinger"}
+
+
+@pytest.mark.parametrize("loss", ["w1", "jsd", "squared_hellinger", "total_variation"])
+def test_the_error_of_an_estimate_is_its_spread_over_other_pairs(loss: str) -> None:
+    model, found = smooth(), []
+    for seed in range(300):
+        generator = torch.Generator().manual_seed(seed)
+        y = torch.rand(50, 2, generator=generator, dtype=torch.float64)
+        rows = torch.stack([torch.tensor([0.0, 1.5], dtype=torch.float64).expand(50, 2), y], dim=2)
+        data = ParallelLines("lines", rows, rows, rows, as_stored, False, {}, theta=1.5)
+        found.append(make_task(model, loss, dataset=data).evaluate("test")[f"test/{loss}"])
+    spread = torch.tensor([one.value for one in found]).std()
+    told = torch.tensor([one.standard_error or math.nan for one in found]).mean()
+    assert told == pytest.approx(spread.item(), rel=0.15)
+
+
+@pytest.mark.parametrize("loss", ["jsd", "squared_hellinger", "total_variation"])
+def test_a_bound_above_the_divergence_is_impossible(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every critic's estimate is a lower bound, but not that of W1: a critic that is too steep exceeds it."""
+
+    def judged(loss: str) -> Measurement:
+        return make_task(linear((-20.0, 0.1), 15.0), loss).evaluate("test")[f"test/{loss}"]
+
+    assert not judged(loss).impossible and not judged("w1").impossible
+    assert judged("w1").value > 10 * 1.5
+    cls = type(make_task(linear((0.0, 0.0)), loss).loss)
+    metric = cls.metric
+    monkeypatch.setattr(cls, "metric", lambda self, real, fake: metric(self, real, fake) + 0.5)  # a wrong constant
+    assert judged(loss).impossible

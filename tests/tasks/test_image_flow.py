@@ -41,7 +41,9 @@ def test_a_run_and_its_pictures(genbench: Callable[..., int], tmp_path: Path, ex
     (run,) = (tmp_path / "outputs" / experiment).iterdir()
     summary = json.loads((run / "summary.json").read_text())
     valid, test = (summary["metrics"][f"{split}/bits_per_dim"] for split in ("valid", "test"))
-    assert test["standard_error"] > 0
+    assert test["standard_error"] > test["monte_carlo_error"] > 0
+    assert valid["standard_error"] > 0 and "monte_carlo_error" not in valid  # one draw does not tell
+    assert valid["least"] == test["least"] == 0.0
     assert valid["protocol"]["dequantization"] == test["protocol"]["dequantization"] == "uniform"
     draws = ("1", "64" if "5k" in experiment else "8")
     assert (valid["protocol"]["importance_samples"], test["protocol"]["importance_samples"]) == draws

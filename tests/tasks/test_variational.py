@@ -13,7 +13,7 @@ from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.models.vae import ConvVae, MlpVae
 from genbench.run import build_task
-from genbench.tasks.vae import draw
+from genbench.tasks.vae import draw, judge
 from genbench.tasks.vae.draw import Variational
 
 TINY = (
@@ -91,6 +91,11 @@ def test_elbo_is_reconstruction_less_kl_and_units_are_counted(genbench: Callable
     expected = {"dataset": "mnist5k", "importance_images": "7", "importance_samples": "3"}
     assert likelihood["protocol"].items() >= expected.items()
     assert "importance_images" not in summary["metrics"]["test/elbo"]["protocol"]  # of all test images
+    for name, pairs in (("valid/elbo", 4), ("valid/kl", 4), ("test/elbo", 40), ("test/reconstruction", 40)):
+        entry = summary["metrics"][name]
+        assert entry["protocol"]["posterior_samples"] == f"{pairs} antithetic pairs"
+        assert 0 < entry["monte_carlo_error"] < entry["standard_error"]
+    assert summary["metrics"]["test/elbo"]["greatest"] == 0.0
     assert {"collapse-end.png", "latents-end.png"} <= {picture.name for picture in (path / "figures").iterdir()}
 
 
@@ -183,3 +188,70 @@ def test_a_density_of_grey_values_is_not_told_in_bits(data_root: Path) -> None:
     words = ("experiment=vae-mnist5k-gaussian-mc", "task.importance_samples=2", "task.importance_images=20", *TINY)
     values = make_task(data_root, *words).evaluate("test")
     assert "test/log_likelihood" in values and "test/bits_per_dim" not in values
+
+
+@pytest.mark.parametrize("words", [("experiment=vae-mnist5k",), ("experiment=vae-mnist5k-planar",)])
+def test_the_bound_has_an_error_that_holds(words: tuple[str, ...], data_root: Path) -> None:
+    """Of twenty evaluations with other noise, and far below that of a single sample for each image."""
+    task = make_task(data_root, *words)
+    batches = Batches(task.dataset.train, 64, seed=0)
+    for _ in range(150):
+        step(task, batches.next())
+    found = []
+    for task.seed in range(20):
+        found.append(task.evaluate("valid")["valid/elbo"])
+    spread = torch.tensor([one.value for one in found], dtype=torch.float64).std().item()
+    told = found[0].monte_carlo_error
+    assert told is not None and spread == pytest.approx(told, rel=0.5)
+    with torch.no_grad():
+        x = task.dataset.to_float(task.dataset.valid)
+        singles = torch.stack([task.elbo_terms(x).elbo.mean() for _ in range(20)]).double()
+    assert spread < singles.std() / 2
+    mean = sum(one.value for one in found) / 20
+    assert abs(singles.mean().item() - mean) < 4 * singles.std().item() / 20**0.5
+
+
+def test_evaluations_share_their_noise(data_root: Path) -> None:
+    """So the best of many is not the luckiest: equal networks have equal values, others differ by what they are."""
+    task = make_task(data_root, "experiment=vae-mnist5k")
+    batches = Batches(task.dataset.train, 64, seed=0)
+    for _ in range(150):
+        step(task, batches.next())
+    before = {name: found.value for name, found in task.evaluate("valid").items()}
+    torch.rand(3)  # whatever training draws in between
+    assert {name: found.value for name, found in task.evaluate("valid").items()} == before
+    last = task.model.decoder[-1]
+    differences = []
+    for task.seed in range(12):
+        first = task.evaluate("valid")["valid/elbo"]
+        last.bias.data += 0.02
+        differences.append(task.evaluate("valid")["valid/elbo"].value - first.value)
+        last.bias.data -= 0.02
+    assert torch.tensor(differences).std() < 0.2 * (first.monte_carlo_error or 0.0)
+
+
+def test_the_noise_of_the_likelihood_does_not_depend_on_that_of_the_bound(
+    data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(data_root, "experiment=vae-mnist5k", "task.importance_samples=3", "task.importance_images=50")
+    values = []
+    for pairs in (1000, 20_000):
+        monkeypatch.setitem(judge.PAIRS, "test", pairs)
+        values.append(task.evaluate("test"))
+    first, second = values
+    assert first["test/elbo"].value != second["test/elbo"].value
+    assert first["test/log_likelihood"] == second["test/log_likelihood"]
+
+
+def test_a_log_probability_above_0_is_impossible_and_a_log_density_is_not(data_root: Path) -> None:
+    for words, expected in (
+        (("experiment=vae-mnist5k",), True),
+        (("experiment=vae-mnist5k-gaussian-mc", *TINY), False),
+    ):
+        task = make_task(data_root, *words, "task.importance_samples=2", "task.importance_images=20")
+        log_likelihood = task.model.log_likelihood
+        task.model.log_likelihood = lambda z, x, given, own=log_likelihood: own(z, x, given).abs() + 1e4  # type: ignore[misc]
+        judged = task.evaluate("test")
+        for name in ("test/elbo", "test/reconstruction", "test/log_likelihood"):
+            assert judged[name].value > 0 and judged[name].impossible is expected
+        assert expected == ("test/bits_per_dim" in judged and judged["test/bits_per_dim"].impossible)

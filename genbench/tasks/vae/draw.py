@@ -110,8 +110,9 @@ class Variational(VaeJudging):
         """ELBO and importance-sampled log-likelihood of the same validation images."""
         images = self.dataset.valid[:PANEL_IMAGES]
         with isolated_rng(self.seed, self.device):
-            elbo, _ = self._elbo_and_kl(images)
-            return elbo, self._importance_sampled(images, PANEL_SAMPLES).mean().item()
+            bounds = self._bounds_of(images, PANEL_SAMPLES // 2)
+            log_likelihood = self._importance_sampled(images, PANEL_SAMPLES).value
+        return torch.stack([bound.elbo for bound in bounds]).mean().item(), log_likelihood.mean().item()
 
     @torch.no_grad()
     def _reconstructions(self, title: str) -> Figure:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor
 
-from genbench.engine.device import double, isolated_rng
+from genbench.engine.device import isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
-from genbench.metrics.importance import importance_sampled_log_likelihood
+from genbench.metrics.importance import Bound, LogLikelihood, importance_sampled_log_likelihood, sampled_elbos
 from genbench.metrics.latents import latent_use
 from genbench.tasks.vae.learn import VaeLearning
 
 __all__ = ["VaeJudging"]
 
 COLLAPSED = 1.0  # nats of the KL term, below which the latents say next to nothing of an image
+
+PAIRS = {"valid": 2_000, "test": 20_000}
+"""Antithetic pairs of posterior samples from which the bound is estimated, of all images of a split together; at
+least two for each image. Of a trained VAE the pairs of an image have a standard deviation of about 2 nats, so the
+bound has an error by sampling of 0.04 nats during training and 0.01 at the end; tables distinguish 0.1. On 5000
+digits an evaluation takes 15 % of the time of an epoch."""
 
 
 class VaeJudging(VaeLearning):
@@ -36,42 +43,59 @@ class VaeJudging(VaeLearning):
     def evaluate(self, split: str) -> dict[str, Measurement]:
         """`elbo`, its parts `reconstruction` and `kl`, `active_units`; nats per image.
 
-        On the test split, `log_likelihood`, and of binary images in bits per dimension, too.
+        On the test split, `log_likelihood`, and of binary images in bits per dimension, too. A seed's noise is the
+        same in every evaluation, so that a best value is not the one with the luckiest noise.
         """
         images = self.dataset.split(split)
         with isolated_rng(self.seed, self.device):
-            elbo, kl = self._elbo_and_kl(images)
-            values = {
-                f"{split}/elbo": Measurement(elbo),
-                f"{split}/kl": Measurement(kl),
-                f"{split}/reconstruction": Measurement(elbo + kl),
-            }
+            bounds = self._bounds_of(images, max(2, math.ceil(PAIRS[split] / len(images))))
+            found = self._measured(bounds)
+            values = {f"{split}/{name}": measurement for name, measurement in found.items()}
             if split == "test":
                 values |= self._log_likelihood(images[: self.importance_images])
             use = latent_use(self.model, images, self.dataset.to_float, self._batch)
             values[f"{split}/active_units"] = Measurement(use.active_units)
         return values
 
-    def _elbo_and_kl(self, images: Tensor) -> tuple[float, float]:
-        rows = []
-        for batch in images.split(self._batch):
-            terms = self.elbo_terms(self.dataset.to_float(batch))
-            rows.append(double(torch.stack([terms.elbo, terms.kl])).sum(1))
-        elbo, kl = (torch.stack(rows).sum(0) / len(images)).tolist()
-        return elbo, kl
+    def _bounds_of(self, images: Tensor, pairs: int) -> list[Bound]:
+        """So many independent estimates; whatever is drawn next does not depend on how many."""
+        estimates = sampled_elbos(self.model, images, self.dataset.to_float, self._batch)
+        first = next(estimates)
+        with isolated_rng(~self.seed % 2**32, self.device):  # no other run's, as long as seeds are small
+            return [first, *islice(estimates, pairs - 1)]
 
-    def _importance_sampled(self, images: Tensor, samples: int) -> Tensor:
+    def _measured(self, bounds: Sequence[Bound]) -> dict[str, Measurement]:
+        """Means over images, and over two or more estimates for each of them. A KL term in closed form has no error
+        by sampling."""
+        protocol = {"posterior_samples": f"{len(bounds)} antithetic pairs"}
+        elbo, kl = (torch.stack(rows) for rows in zip(*bounds, strict=True))
+
+        def over(estimates: Tensor) -> Measurement:
+            return mean_over(estimates.mean(0), protocol, estimates.var(0) / len(estimates))
+
+        return {
+            "elbo": replace(over(elbo), greatest=self._greatest),
+            "kl": replace(mean_over(kl[0], protocol) if self.model.posterior.closed_form else over(kl), least=0.0),
+            "reconstruction": replace(over(elbo + kl), greatest=self._greatest),
+        }
+
+    @property
+    def _greatest(self) -> float | None:
+        """Of log p(x): a probability is at most 1, while a density of grey values may be anything."""
+        return 0.0 if self.dataset.binary else None
+
+    def _importance_sampled(self, images: Tensor, samples: int) -> LogLikelihood:
         return importance_sampled_log_likelihood(self.model, images, self.dataset.to_float, samples, self.memory_mib)
 
     def _log_likelihood(self, images: Tensor) -> dict[str, Measurement]:
         protocol = {"importance_samples": str(self.importance_samples)}
         if self.importance_images is not None:
             protocol["importance_images"] = str(len(images))
-        found = mean_over(self._importance_sampled(images, self.importance_samples), protocol)
+        likelihood = self._importance_sampled(images, self.importance_samples)
+        found = replace(mean_over(likelihood.value, protocol, likelihood.variance), greatest=self._greatest)
         values = {"test/log_likelihood": found}
         if self.dataset.binary:  # bits of a density of grey values would be compared with those of a probability
-            bits = -found.value / math.log(2) / math.prod(self.dataset.shape)
-            values["test/bits_per_dim"] = replace(found, value=bits, standard_error=None)
+            values["test/bits_per_dim"] = found.scaled(-1 / math.log(2) / math.prod(self.dataset.shape))
         return values
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
