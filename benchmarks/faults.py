@@ -188,7 +188,7 @@ class Trial:
         if kind != "full disk":
             process.wait(self.draw.uniform(0, 1.2 * duration))
             process.signal(kind)
-        process.wait()
+        done = process.wait() == 0
         self.faults.append(kind)
         files = sorted(
             path for path in self.root.glob("disturbed/*/*/**/*") if path.is_file() and path.name != ".lock"
@@ -197,7 +197,7 @@ class Trial:
             path, damage = self.draw.choice(files), self.draw.choice(sorted(DAMAGE))
             kind = "event file" if "tfevents" in path.name else path.suffix
             # Pictures are looked at, not read; of a run that is done, what it says of itself is read alone.
-            read = (".json",) if process.exitcode == 0 else (".json", ".jsonl", ".pt", ".yaml", "event file")
+            read = (".json",) if done else (".json", ".jsonl", ".pt", ".yaml", "event file")
             if kind in read:
                 DAMAGE[damage](path, self.draw)
                 self.faults.append(f"{path.name if kind == '.json' else kind} {damage}")

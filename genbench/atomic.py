@@ -24,9 +24,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             part.unlink()
+        if isinstance(error, OSError) and not error.filename:
+            error.filename = str(path)  # writing knows the file's number only
         raise
     _sync(path.parent)
 

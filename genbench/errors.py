@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["ConfigError", "DataError", "GenbenchError", "RunLocked", "StorageError"]
+__all__ = ["ConfigError", "DataError", "GenbenchError", "RunLocked", "StorageError", "explained"]
 
 
 class GenbenchError(Exception):
@@ -50,7 +50,9 @@ class StorageError(GenbenchError):
         remedy = self.REMEDIES.get(error.errno or 0, "")
         super().__init__(f"{where}{error.strerror}\n  {remedy}; the same command goes on from the last checkpoint")
 
-    @classmethod
-    def explains(cls, error: Exception) -> bool:
-        """Whether it is an error of this kind."""
-        return isinstance(error, OSError) and error.errno in cls.REMEDIES
+
+def explained(error: Exception) -> Exception:
+    """The error, or the GenbenchError that says the same in a message."""
+    if isinstance(error, OSError) and error.errno in StorageError.REMEDIES:
+        return StorageError(error)
+    return error

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from genbench import compose, ensemble, run
-from genbench.errors import GenbenchError, StorageError
+from genbench.errors import GenbenchError, explained
 from genbench.run import Outcome
 
 __all__ = ["do"]
@@ -27,7 +27,7 @@ def do(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
         directory = run.run_directory(config)
         return run.run(config, words)
     except Exception as error:  # the next job of a sweep must not suffer from it
-        known = StorageError(error) if isinstance(error, OSError) and StorageError.explains(error) else error
+        known = explained(error)
         if isinstance(known, GenbenchError):
             print(f"genbench: {known}", file=sys.stderr)
             return Outcome(directory, "failed", known.exit_code, str(known).splitlines()[0])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from genbench.errors import GenbenchError, StorageError
+from genbench.errors import GenbenchError, explained
 
 __all__ = ["command"]
 
@@ -29,14 +29,12 @@ def command(name: str) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one would show how Python ends
         print(f"{name}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except GenbenchError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except OSError as error:
-        if not StorageError.explains(error):
-            raise
-        print(f"{name}: {StorageError(error)}", file=sys.stderr)
-        raise SystemExit(StorageError.exit_code) from None
+    except Exception as error:
+        known = explained(error)
+        if not isinstance(known, GenbenchError):
+            raise  # a bug
+        print(f"{name}: {known}", file=sys.stderr)
+        raise SystemExit(known.exit_code) from None
     finally:
         for stream, original in streams.items():
             getattr(sys, stream).flush()

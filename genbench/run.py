@@ -26,7 +26,7 @@ from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
-from genbench.errors import GenbenchError
+from genbench.errors import GenbenchError, explained
 from genbench.figures.curves import Band, Chart, stacked_curves
 from genbench.tasks.base import Parts
 
@@ -219,8 +219,8 @@ class Job:
 
     def fail(self, error: Exception) -> None:
         """Training ended with an error."""
-        known = isinstance(error, GenbenchError)
-        told = str(error) if known else "".join(traceback.format_exception(error))
+        known = explained(error)
+        told = str(known) if isinstance(known, GenbenchError) else "".join(traceback.format_exception(error))
         with suppress(OSError):  # the disk may be full
             self.run_dir.set_status("failed", self.trainer.progress.step, error=told)
 

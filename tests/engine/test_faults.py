@@ -17,6 +17,7 @@ import torch
 from shared import assert_same
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from benchmarks.faults import flip, outcome
 from genbench import provenance
 from genbench.engine import checkpoint, events, rundir
 from genbench.engine import device as devices
@@ -40,42 +41,6 @@ Run = Callable[..., int]
 def run_of(root: Path) -> Path:
     (run,) = root.glob("*/*")
     return run
-
-
-def outcome(root: Path) -> dict[str, Any]:
-    """All that two equal runs have in common."""
-    run = run_of(root)
-    state = torch.load(max((run / "checkpoints").glob("*.pt")), weights_only=True)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((run / "summary.json").read_text())
-    return {
-        "task": without_empty(state["task"]),
-        "rng": state["rng"],
-        "batches": state["batches"],
-        "rows": [(row["step"], row["metric"], row["value"]) for row in rows],
-        "scalars": scalars(run),
-        "metrics": summary["metrics"],
-        "status": summary["status"],
-    }
-
-
-def without_empty(state: Any) -> Any:
-    """An optimizer that remembers nothing may say so for each parameter, or not at all."""
-    if not isinstance(state, dict):
-        return state
-    found = {key: without_empty(value) for key, value in state.items()}
-    return {key: value for key, value in found.items() if value != {}}
-
-
-def scalars(run: Path) -> list[tuple[int, str, float]]:
-    """In the order in which TensorBoard reads them."""
-    found = []
-    for path in sorted((run / "tensorboard").iterdir()):
-        for event in EventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "scalars":
-                    found.append((event.step, value.tag, value.tensor.float_val[0]))
-    return found
 
 
 @pytest.fixture
@@ -128,7 +93,7 @@ def halfway(
 
         def end() -> None:
             assert genbench(*words, "output_root=runs") == 0
-            assert_same(outcome(tmp_path / "runs"), outcome(whole(experiment)))
+            assert_same(outcome(run_of(tmp_path / "runs")), outcome(run_of(whole(experiment))))
 
         return end
 
@@ -138,12 +103,6 @@ def halfway(
 def over_experiments(cases: Iterable[str]) -> list[tuple[str, str]]:
     """Each case with another of the light experiments."""
     return list(zip(cases, itertools.cycle(LIGHT), strict=False))
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0x20
-    path.write_bytes(bytes(content))
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -181,7 +140,7 @@ def test_how_often_a_run_is_measured_does_not_change_it(genbench: Run, tmp_path:
             "trainer.log_every=1",
         )
         assert genbench(*words, f"trainer.evaluate_every={every}", f"output_root=every{every}") == 0
-        result = outcome(tmp_path / f"every{every}")
+        result = outcome(run_of(tmp_path / f"every{every}"))
         trained = [row for row in result["rows"] if row[1].startswith("train/")]
         found.append((trained, {key: value for key, value in result["task"].items() if key != "samples"}))
     assert len(found[0][0]) >= 10
@@ -223,7 +182,7 @@ def test_a_signal_while_generators_are_restored_changes_nothing(
         assert genbench(*words) == 143
     assert calls > 6
     assert genbench(*words) == 0
-    assert_same(outcome(tmp_path / "stopped"), outcome(whole("divergence-w1")))
+    assert_same(outcome(run_of(tmp_path / "stopped")), outcome(run_of(whole("divergence-w1"))))
 
 
 # A2, B11: another run's, another code's, unusable checkpoints
@@ -405,7 +364,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(
 ) -> None:
     """From the file of this number on, nothing can be written."""
     words = (f"experiment={experiment}", *WORDS[experiment])
-    expected = outcome(whole(experiment))
+    expected = outcome(run_of(whole(experiment)))
     replace, written = Path.replace, 0
 
     def full(path: Path, target: Path) -> Path:
@@ -424,8 +383,10 @@ def test_a_full_disk_is_one_message_and_loses_nothing(
     assert said.startswith("genbench: ")
     assert "No space left on device\n  free some space; the same command goes on" in said
     assert list((tmp_path / "runs").rglob("*.part")) == []
+    for path in (tmp_path / "runs").glob("*/*/status.json"):
+        assert "Traceback" not in path.read_text()
     assert genbench(*words, "output_root=runs") == 0
-    assert_same(outcome(tmp_path / "runs"), expected)
+    assert_same(outcome(run_of(tmp_path / "runs")), expected)
 
 
 @pytest.mark.parametrize("damage", ["deleted", "emptied", "cut in a line"])
@@ -441,12 +402,12 @@ def test_what_a_done_run_says_of_itself_is_written_again(
     words = ("experiment=divergence-w1", *WORDS["divergence-w1"], "output_root=runs")
     shutil.copytree(whole("divergence-w1"), tmp_path / "runs")
     run = run_of(tmp_path / "runs")
-    before = outcome(tmp_path / "runs")
+    before = outcome(run_of(tmp_path / "runs"))
     LOST[damage](run / file)
     with monkeypatch.context() as patch:
         patch.delattr(Trainer, "_train")  # nothing is trained again
         assert genbench(*words) == 0
-    assert_same(outcome(tmp_path / "runs"), before)
+    assert_same(outcome(run_of(tmp_path / "runs")), before)
     assert rundir.RunDirectory(run).status == "done"
 
 
