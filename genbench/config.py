@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from genbench import registry
 from genbench.errors import ConfigError
 from genbench.naming import closest
-from genbench.registry import OneOf, PositiveInt, Range
+from genbench.registry import FINITE, Matching, OneOf, PositiveInt, Range, Text
 
 __all__ = [
     "COMPONENTS",
@@ -40,6 +40,15 @@ COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "c
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
 
+# A run's name is a directory's, on any file system, and stands in commands and titles.
+Name = Annotated[
+    str,
+    Matching(
+        r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}",
+        "a letter or digit, followed by at most 99 letters, digits and any of . _ = + -",
+    ),
+]
+
 
 @dataclass
 class TrainerConfig:
@@ -56,16 +65,18 @@ class TrainerConfig:
     evaluate_first: bool = False  # measure the untrained networks too
     precision: Annotated[str, OneOf("fp32", "tf32", "bf16")] = "fp32"  # of networks in training, penalties aside
     capture: bool = True  # on CUDA: a whole training step as one graph
-    threads: PositiveInt | None = None  # CPU threads within an operation; null: PyTorch's choice
+    threads: Annotated[int, Range(minimum=1, maximum=1024)] | None = (
+        None  # CPU threads within an operation; null: PyTorch's choice
+    )
 
 
 @dataclass
 class Reference:
     """A published value with which a measurement is compared."""
 
-    metric: str
+    metric: Text
     value: float
-    source: str
+    source: Text
     at: Annotated[str, OneOf("final", "best")] = "final"
     tolerance: Annotated[float, Range(minimum=0)] = 0.0
     better: Annotated[str, OneOf("higher", "lower")] = "higher"
@@ -83,19 +94,19 @@ class Ensemble:
     """Runs that are trained together, as one batched model."""
 
     experiments: list[str]
-    replicas: PositiveInt = 1  # seeds of each: seed, seed + 1, …
+    replicas: Annotated[int, Range(minimum=1, maximum=1000)] = 1  # seeds of each: seed, seed + 1, …
 
 
 @dataclass
 class Config:
     """A whole run, components as plain dictionaries with their `name`."""
 
-    name: str
+    name: Name
     seed: Annotated[int, Range(minimum=0, maximum=LARGEST_SEED)]
-    device: str
+    device: Text
     deterministic: bool
-    data_root: str
-    output_root: str
+    data_root: Text
+    output_root: Text
     task: dict[str, Any]
     model: dict[str, Any]
     loss: dict[str, Any]
@@ -116,29 +127,42 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
 
     Raises ConfigError, naming the key and what would be right.
     """
+    values = _plain(composed)
     fields = {f.name for f in dataclasses.fields(Config)}
-    for key in composed:
-        if str(key) not in fields:
-            raise ConfigError(f"unknown key {key!r}{closest(str(key), fields)}")
-    values = {str(key): composed[key] for key in composed}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"unknown key {key!r}{closest(key, fields)}")
     for key in COMPONENTS:
         values[key] = _component(key, values.get(key), overridden)
-    trainer = _typed(TrainerConfig, values["trainer"], "trainer")
-    if trainer.epochs is None and trainer.max_steps is None:
+    values["trainer"] = _typed(TrainerConfig, values.get("trainer"), "trainer")
+    if values["trainer"].epochs is None and values["trainer"].max_steps is None:
         raise ConfigError("no end to the training", "set trainer.epochs or trainer.max_steps")
-    references = [_typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(values["reference"] or [])]
-    plain = {key: values.get(key) for key in ("name", "seed", "device", "deterministic", "data_root", "output_root")}
-    if not plain["name"] or "/" in str(plain["name"]):
-        raise ConfigError("name: the run needs a name without '/'", "choose experiment=NAME or set name=NAME")
-    scalars = dataclasses.make_dataclass("Config", [(key, get_type_hints(Config)[key]) for key in plain])
-    checked = _typed(scalars, plain, "", get_type_hints(Config, include_extras=True))
-    return Config(
-        **{key: getattr(checked, key) for key in plain},
-        **{key: values[key] for key in COMPONENTS},
-        trainer=trainer,
-        reference=references,
-        ensemble=_typed(Ensemble, values["ensemble"], "ensemble") if values.get("ensemble") else None,
-    )
+    if not isinstance(references := values.get("reference") or [], list):
+        raise ConfigError(f"reference must be a list of published values, not {_shown(references)}")
+    values["reference"] = [_typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(references)]
+    if values.get("ensemble") is not None:
+        values["ensemble"] = _typed(Ensemble, values["ensemble"], "ensemble")
+    scalars = [
+        f for f in dataclasses.fields(Config) if f.name not in (*COMPONENTS, "trainer", "reference", "ensemble")
+    ]
+    hints = get_type_hints(Config, include_extras=True)
+    schema = dataclasses.make_dataclass("Config", [(f.name, _strip(hints[f.name])) for f in scalars])
+    checked = _typed(schema, {f.name: values.get(f.name) for f in scalars}, "", hints)
+    return Config(**(values | vars(checked)))
+
+
+def _plain(composed: DictConfig) -> dict[str, Any]:
+    """As dictionaries, lists and scalars. Raises ConfigError for interpolations of nothing and values left open."""
+    try:
+        found = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = str(error.full_key)
+        remedy = "choose experiment=NAME, or set name=NAME" if key == "name" else f"set {key}=VALUE"
+        raise ConfigError(f"{key} has no value", remedy) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -162,13 +186,13 @@ def group_of(key: str) -> str:
     return "optimizer" if key == "critic_optimizer" else key
 
 
-def _component(key: str, node: DictConfig | None, overridden: Collection[str]) -> dict[str, Any] | None:
+def _component(key: str, node: Any, overridden: Collection[str]) -> dict[str, Any] | None:
     if node is None:
         if key == "critic_optimizer":
             return None
         raise ConfigError(f"no {key} chosen", f"add {key}=NAME; known: {', '.join(registry.known(key))}")
     group = group_of(key)
-    name = node.get("name")
+    name = node.get("name") if isinstance(node, dict) else None
     if not isinstance(name, str):
         raise ConfigError(f"{key}.name is missing", f"known: {', '.join(registry.known(group))}")
     parameters = registry.parameters(registry.lookup(group, name))
@@ -199,8 +223,15 @@ def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None 
     """`values` as an instance of the dataclass `schema`, types and ranges checked."""
     hints = hints or get_type_hints(schema, include_extras=True)
     dotted = f"{prefix}." if prefix else ""
+    if not isinstance(values := {} if values is None else values, dict):
+        raise ConfigError(f"{prefix} must be a mapping of keys to values, not {_shown(values)}")
+    for name, hint in hints.items():
+        value = values.get(name)
+        if _strip(hint) is bool and isinstance(value, (int, float)) and not isinstance(value, bool):
+            # OmegaConf takes any number.
+            raise ConfigError(f"{dotted}{name} must be true or false, not {_shown(value)}")
     try:
-        node = OmegaConf.merge(OmegaConf.structured(schema), values or {})
+        node = OmegaConf.merge(OmegaConf.structured(schema), values)
         result = OmegaConf.to_object(node)
     except ConfigKeyError as error:
         word = str(error.key)
@@ -215,21 +246,31 @@ def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None 
         raise ConfigError(f"{dotted}{error.full_key or ''}: {_first_line(error)}") from error
     for f in dataclasses.fields(schema):
         value = getattr(result, f.name)
-        for admissible in _marks(hints[f.name]):
-            for entry in value if isinstance(value, list) else [value]:
-                if entry is not None and entry not in admissible:
-                    raise ConfigError(f"{dotted}{f.name} must be {admissible}, not {entry}")
+        admissible = [FINITE, *_marks(hints[f.name])]
+        for entry in value if isinstance(value, list) else [value]:
+            for mark in admissible if entry is not None else ():
+                if entry not in mark:
+                    raise ConfigError(f"{dotted}{f.name} must be {mark}, not {_shown(entry)}")
     return result
+
+
+SHOWN = 60  # characters of a wrong value
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, on one line."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _marks(hint: Any) -> Iterator[Range | OneOf]:
-    """The Range and OneOf marks in a (possibly optional or list) annotation."""
+def _marks(hint: Any) -> Iterator[Range | OneOf | Matching]:
+    """The marks in a (possibly optional or list) annotation."""
     for part in (*getattr(hint, "__metadata__", ()), *get_args(hint)):
-        if isinstance(part, (Range, OneOf)):
+        if isinstance(part, (Range, OneOf, Matching)):
             yield part
         else:
             yield from _marks(part)

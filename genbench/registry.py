@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import operator
 import pkgutil
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
@@ -30,6 +32,9 @@ from genbench.errors import ConfigError
 from genbench.naming import closest
 
 __all__ = [
+    "FINITE",
+    "Depth",
+    "Matching",
     "NonNegativeFloat",
     "NonNegativeInt",
     "OneOf",
@@ -37,6 +42,9 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "Range",
+    "Samples",
+    "Text",
+    "Width",
     "build",
     "known",
     "load_components",
@@ -101,11 +109,53 @@ class OneOf:
         return f"one of {', '.join(self.words)}"
 
 
+class Matching:
+    """The admissible texts, written in an annotation: a regular expression for the whole text, and words for it."""
+
+    def __init__(self, pattern: str, words: str) -> None:
+        self.pattern, self.words = re.compile(pattern), words
+
+    def __contains__(self, value: str) -> bool:
+        return self.pattern.fullmatch(value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+class _Finite:
+    """What holds for every number of a configuration, as tensors of int64 and float32 must hold it.
+
+    There is no infinity: a limit that is not wanted is null.
+    """
+
+    largest = {int: 2**63 - 1, float: 3.4e38}
+
+    def __contains__(self, value: Any) -> bool:
+        limit = self.largest.get(type(value), math.inf)
+        return not isinstance(value, (int, float)) or -limit <= value <= limit  # false for NaN
+
+    def __str__(self) -> str:
+        return f"finite and within ±{self.largest[float]:g}, or a whole number of 64 bits"
+
+
+FINITE = _Finite()
+
 PositiveInt = Annotated[int, Range(minimum=1)]
 NonNegativeInt = Annotated[int, Range(minimum=0)]
 PositiveFloat = Annotated[float, Range(above=0)]
 NonNegativeFloat = Annotated[float, Range(minimum=0)]
 OpenUnitFloat = Annotated[float, Range(above=0, below=1)]
+
+Text = Annotated[str, Matching(r"[^\x00-\x1f\x7f]+", "a line of text, without control characters")]
+
+# Sizes. The bounds are far above what is of use, so that what they refuse is a slip of the finger. Whether a network
+# of admissible sizes fits into memory, genbench.preflight finds out.
+Depth = Annotated[int, Range(minimum=1, maximum=1000)]
+"""Layers, blocks or iterations one after another."""
+Width = Annotated[int, Range(minimum=1, maximum=2**20)]
+"""Units, channels or dimensions beside one another."""
+Samples = Annotated[int, Range(minimum=1, maximum=10**6)]
+"""Random draws for one estimate."""
 
 
 def register(group: str, name: str) -> Callable[[C], C]:

@@ -1,17 +1,22 @@
-"""A run's identity: what decides its numbers, and nothing else."""
+"""What a configuration may hold, and which of it decides a run's numbers: its identity."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from omegaconf import OmegaConf
 
 from genbench import config as schema
 from genbench import identity, registry
 from genbench.compose import configuration
+from genbench.config import to_dict
+from genbench.errors import ConfigError
 from genbench.identity import fingerprint, settings
 
 EXPERIMENT = "experiment=vae-mnist5k"
@@ -112,3 +117,49 @@ def test_a_run_goes_on_under_other_intervals(genbench: Callable[..., int], tmp_p
     assert genbench(*words, "trainer.log_every=1") == 0
     assert genbench(*words, "trainer.log_every=2", "device=cpu", "trainer.threads=1") == 0
     assert len(list((tmp_path / "outputs" / "vae-mnist5k").iterdir())) == 1
+
+
+COMPONENTS = [
+    (group, name, registry.lookup(group, name)) for group in registry.PACKAGES for name in registry.known(group)
+]
+
+
+def numbers_of(component: Callable[..., object], kind: type) -> list[str]:
+    """Its parameters that hold a number, or several, of a kind."""
+    found = registry.parameters(component).values()
+    return [parameter.name for parameter in found if kind in _parts(parameter.annotation)]
+
+
+def _parts(hint: object) -> set[object]:
+    return {hint}.union(*(_parts(part) for part in get_args(hint)))
+
+
+def refused(group: str, name: str, key: str, value: object) -> str:
+    base = to_dict(configuration("experiment=dirac-w1-1"))
+    with pytest.raises(ConfigError) as refusal:
+        schema.read(OmegaConf.create(base | {group: {"name": name, key: value}}))
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "component"), COMPONENTS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_number_is_finite(group: str, name: str, component: Callable[..., object]) -> None:
+    """And such that a tensor of float32 or int64 can hold it."""
+    for key in numbers_of(component, float):
+        for value in (math.inf, -math.inf, math.nan, 1e39, "inf", "nan"):
+            assert refused(group, name, key, value).startswith(f"{group}.{key} must be finite")
+    for key in numbers_of(component, int):
+        assert f"{group}.{key}" in refused(group, name, key, 10**21)
+        assert f"{group}.{key}" in refused(group, name, key, math.inf)
+
+
+def test_a_published_value_is_finite() -> None:
+    words = "experiment=dirac-w1-1", "reference=[{metric: eval/distance, value: inf, source: a}]"
+    with pytest.raises(ConfigError, match=r"reference\[0\].value must be finite"):
+        configuration(*words)
+
+
+def test_whether_is_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.drop_last must be true or false, not 2"):
+        configuration("experiment=dirac-w1-1", "trainer.drop_last=2")

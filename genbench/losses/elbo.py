@@ -19,7 +19,7 @@ from torch import Tensor
 
 from genbench.errors import ConfigError
 from genbench.functional import log_mean_exp
-from genbench.registry import NonNegativeFloat, NonNegativeInt, OneOf, PositiveInt, register
+from genbench.registry import NonNegativeFloat, NonNegativeInt, OneOf, Range, register
 
 __all__ = ["ELBO", "ElboTerms", "doubly_reparameterised"]
 
@@ -58,7 +58,7 @@ class ELBO:
     beta: NonNegativeFloat = 1.0
     kl_anneal_steps: NonNegativeInt = 0
     free_bits: NonNegativeFloat = 0.0
-    samples: PositiveInt = 1
+    samples: Annotated[int, Range(minimum=1, maximum=10_000)] = 1
 
     def __post_init__(self) -> None:
         if self.samples == 1:

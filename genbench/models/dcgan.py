@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genbench.errors import ConfigError
 from genbench.models.gan import GanPair
 from genbench.models.initialization import initialize
-from genbench.registry import PositiveInt, register
+from genbench.registry import Width, register
 
 __all__ = ["Dcgan", "DcganCritic", "DcganGenerator"]
 
@@ -58,10 +58,10 @@ class Dcgan(GanPair):
         self,
         shape: Sequence[int],
         *,
-        latent_dim: PositiveInt = 100,
-        width: PositiveInt = 128,
-        generator_width: PositiveInt | None = None,
-        critic_width: PositiveInt | None = None,
+        latent_dim: Width = 100,
+        width: Width = 128,
+        generator_width: Width | None = None,
+        critic_width: Width | None = None,
     ) -> None:
         check_size(shape, "dcgan")
         super().__init__(

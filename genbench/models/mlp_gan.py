@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from genbench.models.gan import GanPair
-from genbench.registry import OneOf, PositiveInt, Range, register
+from genbench.registry import Depth, OneOf, Range, Width, register
 
 __all__ = ["MlpGan", "MlpGenerator", "VirtualBatchNorm", "mlp_critic"]
 
@@ -104,7 +104,7 @@ class MlpGan(GanPair):
         self,
         shape: Sequence[int],
         *,
-        latent_dim: PositiveInt = 100,
+        latent_dim: Width = 100,
         normalization: Annotated[str, OneOf("batch", "virtual")] = "batch",
         dropout: Dropout = 0.0,
     ) -> None:
@@ -116,6 +116,6 @@ class MlpGan(GanPair):
 class MlpCritic(nn.Module):
     """A critic alone, for divergences between two given distributions (report 001, problem 2)."""
 
-    def __init__(self, shape: Sequence[int], *, width: PositiveInt = 256, depth: PositiveInt = 3) -> None:
+    def __init__(self, shape: Sequence[int], *, width: Width = 256, depth: Depth = 3) -> None:
         super().__init__()
         self.critic = mlp_critic(math.prod(shape), [width] * depth)

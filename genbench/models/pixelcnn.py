@@ -16,7 +16,7 @@ from genbench.models.autoregressive import AutoregressiveImages, Sampler
 from genbench.models.conv_vae import INIT_STD, ResidualBlock
 from genbench.models.initialization import initialize
 from genbench.models.windows import ColumnWindow, RowWindow, by_column
-from genbench.registry import PositiveInt, register
+from genbench.registry import Depth, Width, register
 
 __all__ = ["MaskedConv2d", "PixelCnn"]
 
@@ -58,7 +58,7 @@ class PixelCnn(AutoregressiveImages):
     figure 1): n rows up, a pixel sees at most n + 3 columns to the right.
     """
 
-    def __init__(self, shape: Sequence[int], *, channels: PositiveInt = 32, blocks: PositiveInt = 9) -> None:
+    def __init__(self, shape: Sequence[int], *, channels: Width = 32, blocks: Depth = 9) -> None:
         super().__init__(shape)
         self.first = MaskedConv2d(1, channels, 9, "A", bias=False)
         self.blocks = nn.Sequential(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from genbench.models.autoregressive import AutoregressiveImages, Sampler
 from genbench.models.windows import ColumnWindow, RowWindow, by_column
-from genbench.registry import PositiveInt, register
+from genbench.registry import Depth, Width, register
 
 __all__ = ["GatedPixelCnn"]
 
@@ -60,7 +60,7 @@ class GatedPixelCnn(AutoregressiveImages):
     stack and 1 elsewhere: a gate halves small inputs, and the vertical stack has no residual connection.
     """
 
-    def __init__(self, shape: Sequence[int], *, channels: PositiveInt = 32, blocks: PositiveInt = 12) -> None:
+    def __init__(self, shape: Sequence[int], *, channels: Width = 32, blocks: Depth = 12) -> None:
         super().__init__(shape)
         later = (GatedBlock(channels, channels, 5, first=False) for _ in range(blocks - 1))
         self.blocks = nn.ModuleList([GatedBlock(1, channels, 7, first=True), *later])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from genbench.bijections.flow import Direction, Flow
 from genbench.bijections.planar import PlanarStack, constrain, determinant
 from genbench.errors import ConfigError
-from genbench.registry import OneOf, PositiveInt, register
+from genbench.registry import Depth, OneOf, register
 
 __all__ = ["PlanarEnsemble", "PlanarFlow"]
 
@@ -29,7 +29,7 @@ class PlanarFlow(Flow):
         self,
         shape: Sequence[int],
         *,
-        layers: PositiveInt = 8,
+        layers: Depth = 8,
         direction: Annotated[str, OneOf("data to base", "base to data")] = "data to base",
     ) -> None:
         super().__init__(PlanarStack(_features(shape), layers), shape, cast(Direction, direction))

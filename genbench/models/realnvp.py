@@ -21,7 +21,7 @@ from genbench.bijections.shape import Logit, Squeeze
 from genbench.bijections.split import Split
 from genbench.errors import ConfigError
 from genbench.functional import log_mean_exp
-from genbench.registry import OneOf, PositiveInt, Range, register
+from genbench.registry import Depth, OneOf, Range, Width, register
 
 __all__ = ["GatedResNet", "PixelFlow", "PixelMlp", "RealNvp", "RealNvpConv", "RealNvpMultiscale"]
 
@@ -104,8 +104,8 @@ class RealNvp(PixelFlow):
         self,
         shape: Sequence[int],
         *,
-        couplings: PositiveInt = 8,
-        width: PositiveInt = 1024,
+        couplings: Depth = 8,
+        width: Width = 1024,
         alpha: Alpha = 1e-5,
     ) -> None:
         check_images(shape, "realnvp")
@@ -126,9 +126,9 @@ class RealNvpConv(PixelFlow):
         self,
         shape: Sequence[int],
         *,
-        couplings: PositiveInt = 8,
-        width: PositiveInt = 32,
-        blocks: PositiveInt = 3,
+        couplings: Depth = 8,
+        width: Width = 32,
+        blocks: Depth = 3,
         dequantization: Annotated[str, OneOf("uniform", "variational")] = "uniform",
         alpha: Alpha = 1e-5,
     ) -> None:
@@ -148,9 +148,7 @@ class RealNvpMultiscale(PixelFlow):
     `shape` is [C, H, W] with sides divisible by 4.
     """
 
-    def __init__(
-        self, shape: Sequence[int], *, width: PositiveInt = 32, blocks: PositiveInt = 3, alpha: Alpha = 1e-5
-    ) -> None:
+    def __init__(self, shape: Sequence[int], *, width: Width = 32, blocks: Depth = 3, alpha: Alpha = 1e-5) -> None:
         check_images(shape, "realnvp-multiscale")
         channels, height, length = shape
         if height % 4 or length % 4:

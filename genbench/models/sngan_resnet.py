@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from genbench.models.dcgan import check_size
 from genbench.models.gan import GanPair
-from genbench.registry import PositiveInt, register
+from genbench.registry import Width, register
 
 __all__ = ["SnganResnet"]
 
@@ -96,7 +96,7 @@ class SnganResnet(GanPair):
     """`width` is the generator's; the critic's is half of it, as in the paper (256 and 128). Raises ConfigError for
     images of another size."""
 
-    def __init__(self, shape: Sequence[int], *, latent_dim: PositiveInt = 128, width: PositiveInt = 256) -> None:
+    def __init__(self, shape: Sequence[int], *, latent_dim: Width = 128, width: Width = 256) -> None:
         check_size(shape, "sngan-resnet")
         critic_width = max(1, width // 2)
         super().__init__(

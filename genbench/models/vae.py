@@ -21,7 +21,7 @@ from genbench.models.conv_vae import ConvDecoder, ConvEncoder
 from genbench.models.likelihood import LIKELIHOODS, make_likelihood
 from genbench.models.pixelcnn import PixelCnn
 from genbench.models.posterior import FLOW_POSTERIORS, POSTERIORS, Code, make_posterior
-from genbench.registry import NonNegativeInt, OneOf, PositiveFloat, PositiveInt, register
+from genbench.registry import Depth, OneOf, PositiveFloat, Range, Width, register
 
 __all__ = ["ConvVae", "MlpVae", "Vae"]
 
@@ -53,7 +53,7 @@ class Vae(nn.Module):
         context: int,
         *,
         posterior: Annotated[str, OneOf(*POSTERIORS)] = "normal",
-        flow_steps: PositiveInt = 8,
+        flow_steps: Depth = 8,
         likelihood: Annotated[str, OneOf(*LIKELIHOODS)] = "bernoulli",
         sigma: PositiveFloat = 0.03,
         learn_sigma: bool = False,
@@ -101,9 +101,9 @@ class MlpVae(Vae):
         self,
         shape: Sequence[int],
         *,
-        latent_dim: PositiveInt = 100,
-        width: PositiveInt = 300,
-        depth: PositiveInt = 2,
+        latent_dim: Width = 100,
+        width: Width = 300,
+        depth: Depth = 2,
         activation: Annotated[str, OneOf(*ACTIVATIONS)] = "elu",
         logit_offset: float = 0.0,
         **settings: Any,
@@ -142,13 +142,13 @@ class ConvVae(Vae):
         self,
         shape: Sequence[int],
         *,
-        encoder_channels: PositiveInt = 32,
-        encoder_blocks: PositiveInt = 9,
-        decoder_channels: PositiveInt = 32,
-        decoder_blocks: PositiveInt = 51,
+        encoder_channels: Width = 32,
+        encoder_blocks: Depth = 9,
+        decoder_channels: Width = 32,
+        decoder_blocks: Depth = 51,
         logit_offset: float = 0.0,
-        pixelcnn_channels: NonNegativeInt = 0,
-        pixelcnn_blocks: PositiveInt = 9,
+        pixelcnn_channels: Annotated[int, Range(minimum=0, maximum=2**20)] = 0,
+        pixelcnn_blocks: Depth = 9,
         **settings: Any,
     ) -> None:
         context = CONTEXT_PER_LATENT if settings.get("posterior") in FLOW_POSTERIORS else 0

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import captured, hooked, number
+from genbench.optimizers.hooks import Decay, captured, hooked, number
 from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, Range, register
 
 __all__ = ["adam"]
@@ -26,7 +26,7 @@ def adam(
     eps: PositiveFloat = 1e-8,
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
-    decay: PositiveFloat = 0.1,
+    decay: Decay = 0.1,
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from genbench.engine.capture import can_capture
+from genbench.registry import Range
 
-__all__ = ["captured", "hooked", "number"]
+__all__ = ["Decay", "captured", "hooked", "number"]
+
+Decay = Annotated[float, Range(above=0, maximum=1)]
 
 # Keys of a parameter group that depend on the device and the configuration, not on the progress of training.
 CONSTRUCTION_KEYS = ("lr", "initial_lr", "fused", "foreach", "capturable")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import captured, hooked, number
+from genbench.optimizers.hooks import Decay, captured, hooked, number
 from genbench.registry import NonNegativeFloat, OpenUnitFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["rmsprop"]
@@ -23,7 +23,7 @@ def rmsprop(
     momentum: NonNegativeFloat = 0.0,
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
-    decay: PositiveFloat = 0.1,
+    decay: Decay = 0.1,
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)

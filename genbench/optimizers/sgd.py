@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import hooked, number
+from genbench.optimizers.hooks import Decay, hooked, number
 from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["sgd"]
@@ -21,7 +21,7 @@ def sgd(
     momentum: NonNegativeFloat = 0.0,
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
-    decay: PositiveFloat = 0.1,
+    decay: Decay = 0.1,
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)

@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from genbench.engine.device import without_autocast
 from genbench.errors import ConfigError
-from genbench.registry import PositiveInt, register
+from genbench.registry import Depth, register
 from genbench.regularizers.base import Regularizer
 
 __all__ = ["SpectralNorm"]
@@ -28,7 +28,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.Con
 class SpectralNorm(Regularizer):
     """A constraint, not a penalty: it has no coefficient."""
 
-    power_iterations: PositiveInt = 1
+    power_iterations: Depth = 1
 
     def prepare(self, critic: nn.Module) -> None:
         """Raises ConfigError for a critic without a linear or convolutional layer."""
