@@ -5,11 +5,12 @@ The only module that imports Hydra, and nothing of Hydra that is private.
 
 from __future__ import annotations
 
-import argparse
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,26 +25,28 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from genbench.errors import ConfigError
 from genbench.naming import closest, natural
 
 if TYPE_CHECKING:
+    from genbench.arguments import Arguments
     from genbench.config import Config
 
 __all__ = [
     "CONFIG_DIRECTORY",
     "GROUPS",
     "Job",
-    "add_plugin_search_path",
+    "Request",
+    "add_search_path",
     "check",
     "configuration",
     "experiment",
     "key_of",
     "launch",
-    "options_first",
     "validate",
 ]
 
@@ -59,21 +62,43 @@ Job = Callable[[DictConfig, Sequence[str], str], float]
 """A composed configuration, the overrides it was composed with and the launcher's name → what a sweeper optimizes."""
 
 
-def add_plugin_search_path() -> None:
-    """Let Hydra find the `conf/` directories of plug-in packages."""
+@dataclass(frozen=True)
+class Request:
+    """A job that a command line asks for.
+
+    Attributes:
+        words: the overrides that composed it.
+        launcher: the name of what runs it; `basic` runs it here, one job after the other.
+        directory: what Hydra makes for it.
+    """
+
+    config: Config
+    words: tuple[str, ...]
+    launcher: str
+    directory: Path
+
+
+_directories: list[Path] = []
+"""Where configuration is looked for beside our own."""
+
+
+class _OtherDirectories(SearchPathPlugin):
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for directory in _directories:
+            search_path.append("genbench", f"file://{directory}")
+
+
+def add_search_path(own: Path | None = None) -> None:
+    """Let Hydra find the `conf/` directories of plug-in packages, and a directory of the user's own."""
     from importlib.metadata import entry_points
 
-    if not entry_points(group="genbench.plugins"):
-        return  # without plug-ins there is no reason to import components, and PyTorch with them, yet
+    _directories[:] = [own] if own else []
+    if entry_points(group="genbench.plugins"):  # without plug-ins there is no reason to import PyTorch yet
+        from genbench.registry import plugin_config_directories
 
-    from genbench.registry import plugin_config_directories
-
-    class PluginSearchPath(SearchPathPlugin):
-        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for directory in plugin_config_directories():
-                search_path.append("genbench.plugins", f"file://{directory}")
-
-    Plugins.instance().register(PluginSearchPath)
+        _directories.extend(plugin_config_directories())
+    Plugins.instance().register(_OtherDirectories)
+    experiment.cache_clear()
 
 
 @cache
@@ -85,38 +110,14 @@ def experiment(name: str) -> Config | None:
         return None
 
 
-def check(arguments: list[str]) -> None:
-    """Compose and validate every job that the command line asks for. Raises ConfigError; writes nothing."""
-    options = _parse(arguments)
+def check(arguments: Arguments) -> list[Request]:
+    """Compose and validate every job that a command line asks for. Raises ConfigError; writes nothing.
+
+    Empty where another sweeper than Hydra's own finds its values as it goes: each job is checked when it starts.
+    """
     with _composer():
-        loader = GlobalHydra.instance().config_loader()
-        overrides = _parse_overrides(options.overrides, loader)
-        for job in _jobs(overrides, options.multirun):
-            _check_job(job, loader)
-
-
-def options_first(arguments: Sequence[str]) -> list[str]:
-    """A command line as Hydra takes it: options and their values, then overrides, each in the given order."""
-
-    def is_override(word: str) -> bool:
-        return word[:1] in ("+", "~") or ("=" in word and not word.startswith("-"))
-
-    return sorted(arguments, key=is_override)
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    """Of Hydra's options those that decide which jobs there are."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-r", "--run", action="store_true")
-    parser.add_argument("--resolve", action="store_true")
-    for names in (("-cp", "--config-path"), ("-cn", "--config-name"), ("-cd", "--config-dir"), ("-p", "--package")):
-        parser.add_argument(*names)
-    known, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise ConfigError(f"unknown option {unknown[0]}", "see genbench --help")
-    return known
+        overrides = _parse_overrides(arguments.overrides, GlobalHydra.instance().config_loader())
+        return [_request(job, arguments.multirun) for job in _jobs(overrides, arguments.multirun)]
 
 
 @contextmanager
@@ -128,14 +129,14 @@ def _composer() -> Iterator[None]:
         yield
 
 
-def _parse_overrides(words: list[str], loader: ConfigLoader) -> list[Override]:
+def _parse_overrides(words: Sequence[str], loader: ConfigLoader) -> list[Override]:
     parser = OverridesParser.create(config_loader=loader)
     overrides = []
     for word in words:
         try:
             overrides += parser.parse_overrides([word])
         except HydraException as error:
-            raise ConfigError(f"{word!r} is not of the form KEY=VALUE: {str(error).splitlines()[0]}") from error
+            raise ConfigError(f"{word!r} is not of the form KEY=VALUE: {_first_line(error)}") from error
     return overrides
 
 
@@ -150,7 +151,7 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[Override]]:
             )
         return [overrides]
     if any(override.key_or_group == "hydra/sweeper" for override in overrides):
-        return []  # another sweeper finds its values as it goes; each job is checked when it starts
+        return []
     choices = [_choices(override) for override in overrides]
     if not all(choices):
         raise ConfigError("the sweep is empty: " + " ".join(override.input_line or "" for override in swept))
@@ -172,45 +173,62 @@ def _choices(override: Override) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _check_job(job: list[Override], loader: ConfigLoader) -> Config:
-    _check_groups(job, loader)
+def _request(job: list[Override], multirun: bool) -> Request:
+    composed, words = _composed(job)
+    try:
+        hydra = composed.hydra
+        launcher, several = hydra.runtime.choices["hydra/launcher"], multirun or hydra.mode == RunMode.MULTIRUN
+        directory = Path(hydra.sweep.dir if several else hydra.run.dir)
+    except (OmegaConfBaseException, TypeError) as error:
+        raise ConfigError(f"hydra: {_first_line(error)}") from error
+    with open_dict(composed):
+        del composed["hydra"]
+    return Request(validate(composed, words), tuple(words), str(launcher), directory)
+
+
+def _composed(job: list[Override]) -> tuple[DictConfig, list[str]]:
+    """The configuration with Hydra's own, and the words that it was composed with."""
+    _check_groups(job, GlobalHydra.instance().config_loader())
     words = [override.input_line for override in job if override.input_line]
     try:
-        composed = compose("train", overrides=words)
+        return compose("train", overrides=words, return_hydra_config=True), words
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(job, error) from error
-    return validate(composed, words)
 
 
 def configuration(*words: str) -> Config:
     """What `genbench` composes from these words, checked. Raises ConfigError."""
     with _composer():
-        loader = GlobalHydra.instance().config_loader()
-        return _check_job(_parse_overrides(list(words), loader), loader)
+        return _request(_parse_overrides(words, GlobalHydra.instance().config_loader()), multirun=False).config
 
 
-def launch(arguments: Sequence[str], job: Job) -> None:
-    """Let Hydra run one job, or all jobs of a sweep, as a command line asks for."""
+def launch(words: Sequence[str], job: Job | None = None) -> None:
+    """Let Hydra run one job, or all jobs of a sweep, or print something, as the words of a command line ask for.
+
+    Raises ConfigError for what Hydra cannot do.
+    """
     import hydra  # hydra.main reads the command line from sys.argv
 
     def call(composed: DictConfig) -> float:
         from hydra.core.hydra_config import HydraConfig
 
+        assert job is not None
         settings = HydraConfig.get()
         return job(composed, settings.overrides.task, settings.runtime.choices["hydra/launcher"])
 
-    sys.argv = [sys.argv[0], *arguments]
-    hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(call)()
+    sys.argv = [sys.argv[0], *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, instead of printing them and exiting with 1
+    try:
+        hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(call)()
+    # A job tells its own errors. Of these, Hydra raises the last three for hydra.* keys of senseless values.
+    except (HydraException, OmegaConfBaseException, OSError, AssertionError, TypeError, ValueError) as error:
+        raise ConfigError(f"Hydra cannot do this: {_first_line(error)}", "see --cfg hydra for its keys") from error
 
 
 def validate(composed: DictConfig, words: Sequence[str] = ()) -> Config:
     """The typed configuration of what was composed with the overrides `words`. Raises ConfigError."""
     from genbench import config
 
-    try:
-        OmegaConf.resolve(composed)
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
     return config.read(composed, {key_of(word) for word in words})
 
 
@@ -239,7 +257,7 @@ def _explained(job: list[Override], error: Exception) -> ConfigError:
     try:
         base = compose("train", overrides=[override.input_line or "" for override in groups])
     except (HydraException, OmegaConfBaseException):
-        return ConfigError(str(error).splitlines()[0])
+        return ConfigError(_first_line(error))
     keys = _dotted(OmegaConf.to_container(base))
     for override in job:
         key = override.key_or_group
@@ -247,10 +265,14 @@ def _explained(job: list[Override], error: Exception) -> ConfigError:
             continue
         if key not in keys:
             return ConfigError(f"unknown key {key!r}{closest(key, [*keys, *GROUPS])}", "see --cfg job for all keys")
-    return ConfigError(str(error).splitlines()[0])
+    return ConfigError(_first_line(error))
 
 
 def _dotted(node: Any, prefix: str = "") -> list[str]:
     if not isinstance(node, dict):
         return []
     return [name for key, value in node.items() for name in (prefix + key, *_dotted(value, f"{prefix}{key}."))]
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -12,7 +12,17 @@ from typing import Any
 from genbench import registry
 from genbench.config import COMPONENTS, Config, TrainerConfig, flatten, group_of, to_dict
 
-__all__ = ["changes", "differences", "directory_name", "fingerprint", "settings", "title", "without", "words"]
+__all__ = [
+    "LONGEST",
+    "changes",
+    "differences",
+    "directory_name",
+    "fingerprint",
+    "settings",
+    "title",
+    "without",
+    "words",
+]
 
 NOT_IDENTITY = (
     "data_root",

@@ -10,18 +10,26 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from genbench import compose, ensemble, run
+from genbench import compose, ensemble, preflight, run
 from genbench.errors import GenbenchError, explained
 from genbench.run import Outcome
 
 __all__ = ["do"]
 
+REDUCE = "reduce trainer.batch_size, the model's sizes, or the number of samples (task.importance_samples, task.grid)"
 
-def do(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
-    """Train and measure what was composed with the overrides `words`."""
-    directory = Path(composed.output_root)
+# PyTorch has no class of errors for the host's memory, and one for each kind of device.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def do(composed: DictConfig, words: Sequence[str] = (), checked: bool = False) -> Outcome:
+    """Train and measure what was composed with the overrides `words`; `checked`: it passed genbench.preflight."""
+    directory = Path()
     try:
         config = compose.validate(composed, words)
+        directory = Path(config.output_root)
+        if not checked:
+            preflight.check_run(config, words)
         if config.ensemble is not None:
             return ensemble.run(config, words)
         directory = run.run_directory(config)
@@ -31,7 +39,16 @@ def do(composed: DictConfig, words: Sequence[str] = ()) -> Outcome:
         if isinstance(known, GenbenchError):
             print(f"genbench: {known}", file=sys.stderr)
             return Outcome(directory, "failed", known.exit_code, str(known).splitlines()[0])
+        if _out_of_memory(error):
+            print(f"genbench: {directory}: there is not enough memory\n  {REDUCE}", file=sys.stderr)
+            return Outcome(directory, "failed", run.EXIT_CODES["failed"], "not enough memory")
         traceback.print_exc()  # a bug
         return Outcome(directory, "failed", run.EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
     finally:
         gc.collect()  # a task and its gradients refer to each other; Python would let many networks pile up first
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or PyTorch, on any device, asked for more memory than there is."""
+    told = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    return told or isinstance(error, MemoryError)

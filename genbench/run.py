@@ -17,6 +17,7 @@ import torch
 from genbench import compose, identity, provenance, registry, summary
 from genbench.config import Config, to_dict
 from genbench.data.dataset import Dataset
+from genbench.data.loading import load
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.checkpoint import Origin
@@ -26,7 +27,7 @@ from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
-from genbench.errors import GenbenchError, explained
+from genbench.errors import ConfigError, GenbenchError, explained
 from genbench.figures.curves import Band, Chart, stacked_curves
 from genbench.tasks.base import Parts
 
@@ -34,6 +35,7 @@ __all__ = [
     "EXIT_CODES",
     "Job",
     "Outcome",
+    "assemble",
     "build_task",
     "draw_curves",
     "finished_outcome",
@@ -131,7 +133,18 @@ def build_task(config: Config, device: torch.device, dataset: Dataset | None = N
         torch.set_num_threads(config.trainer.threads)
     devices.check_precision(device, config.trainer.precision)
     if dataset is None:
-        dataset = registry.build("dataset", config.dataset, Path(config.data_root)).to(device)
+        dataset = load(config.dataset, Path(config.data_root)).to(device)
+    return assemble(config, dataset, device)
+
+
+def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
+    """The task with all its components on the device of the data set. Raises ConfigError for what does not fit."""
+    if config.trainer.batch_size > len(dataset.train):
+        raise ConfigError(
+            f"a batch of {config.trainer.batch_size} is larger than the training split of {dataset.name},"
+            f" which has {len(dataset.train)} samples",
+            f"set trainer.batch_size to at most {len(dataset.train)}",
+        )
     model = registry.build("model", config.model, dataset.shape)
     model = model.to(device, memory_format=devices.training_layout(device))
     critic_optimizer = config.critic_optimizer or config.optimizer
@@ -147,6 +160,7 @@ def build_task(config: Config, device: torch.device, dataset: Dataset | None = N
         batch_size=config.trainer.batch_size,
         precision=config.trainer.precision,
         data_root=Path(config.data_root),
+        drop_last=config.trainer.drop_last,
     )
     task: Task = registry.build("task", config.task, parts)
     return task

@@ -21,38 +21,43 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from genbench.arguments import Arguments
     from genbench.run import Outcome
 
 __all__ = ["main"]
 
-# Flags with which Hydra prints something instead of running a job.
-INFORMATION = ("--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 
-
-def main(arguments: list[str] | None = None) -> None:
+def main(words: list[str] | None = None) -> None:
     """Command line of `genbench`; always leaves through SystemExit."""
     with command("genbench"):
-        raise SystemExit(_run(sys.argv[1:] if arguments is None else arguments))
+        raise SystemExit(_run(sys.argv[1:] if words is None else words))
 
 
-def _run(arguments: Sequence[str]) -> int:
-    """Do what the command line asks for. Returns the exit code."""
-    from genbench import compose
-
-    arguments = compose.options_first(arguments)
-    if not arguments or set(arguments) & {"-h", "--help"}:
+def _run(words: Sequence[str]) -> int:
+    """Do what the command line asks for: check every job, then run them. Returns the exit code."""
+    if not words or set(words) & {"-h", "--help"}:
         from genbench.commands.help import help_text
 
         print(help_text())
-        return 0 if arguments else 2
-    compose.add_plugin_search_path()
-    if not any(argument.split("=")[0] in INFORMATION for argument in arguments):
-        compose.check(arguments)
-    return _run_jobs(arguments)
+        return 0 if words else 2
+
+    from genbench import arguments, compose
+
+    asked = arguments.parse(words)
+    compose.add_search_path(asked.config_dir)
+    if asked.shows:
+        compose.launch(asked.for_hydra)
+        return 0
+    requests = compose.check(asked)
+
+    from genbench import preflight
+
+    preflight.check(requests)
+    return _run_jobs(asked, checked=any(request.launcher == "basic" for request in requests))
 
 
-def _run_jobs(arguments: list[str]) -> int:
-    """Run one job, or all jobs of a sweep. Returns the largest exit code."""
+def _run_jobs(asked: Arguments, checked: bool) -> int:
+    """Run one job, or all jobs of a sweep, `checked` before or not. Returns the largest exit code."""
     from genbench import compose, sweeps
 
     outcomes: list[Outcome] = []
@@ -60,7 +65,7 @@ def _run_jobs(arguments: list[str]) -> int:
     def job(composed: DictConfig, words: Sequence[str], launcher: str) -> float:
         from genbench import jobs
 
-        outcome = jobs.do(composed, words)
+        outcome = jobs.do(composed, words, checked)
         outcomes.append(outcome)
         if outcome.interrupted:
             raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop
@@ -68,7 +73,7 @@ def _run_jobs(arguments: list[str]) -> int:
             raise RuntimeError(f"{outcome.directory}: {outcome.status}. {outcome.headline}")
         return outcome.objective
 
-    compose.launch(arguments, job)
+    compose.launch(asked.for_hydra, job)
     if len(outcomes) > 1:
         from genbench.run import table
 

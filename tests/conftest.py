@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 import torch
 
-from genbench.data import binmnist, cifar10, mnist, plane, svhn
+from genbench.data import binmnist, cifar10, loading, mnist, plane, svhn
 from genbench.metrics import classifier, inception
 from genbench.tasks import density, energy
 from genbench.train import main
@@ -41,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_thread() -> None:
     """One for each of the processes that share the tests."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_another_test() -> None:
+    """Tests change what data sets consist of."""
+    loading.forget()
 
 
 @pytest.fixture(scope="session")

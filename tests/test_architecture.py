@@ -22,7 +22,8 @@ ALLOWED = {
     "output": {"errors"},
     "config": {"errors", "naming", "registry"},
     "identity": {"config", "registry"},
-    "compose": {"errors", "naming", "registry", "config"},
+    "arguments": {"errors"},
+    "compose": {"arguments", "errors", "naming", "registry", "config"},
     "bijections": GROUND,
     "data": GROUND,
     "figures": GROUND,
@@ -37,13 +38,14 @@ ALLOWED = {
     "summary": {"config", "engine", "identity", "provenance"},
     "run": GROUND | {"compose", "config", "data", "engine", "figures", "identity", "provenance", "summary", "tasks"},
     "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "run", "sweeps", "tasks"},
-    "jobs": {"compose", "ensemble", "errors", "run"},
+    "preflight": {"compose", "config", "data", "engine", "ensemble", "errors", "identity", "run", "tasks"},
+    "jobs": {"compose", "ensemble", "errors", "preflight", "run"},
     "loaded": {"compose", "config", "engine", "errors", "identity", "run"},
     "sweeps": {"engine", "errors", "loaded", "registry"},
     "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
     "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
     | {"loaded", "output", "run", "sweeps"},
-    "train": {"commands", "compose", "jobs", "output", "run", "sweeps"},
+    "train": {"arguments", "commands", "compose", "jobs", "output", "preflight", "run", "sweeps"},
 }
 
 

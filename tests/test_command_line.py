@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from genbench import registry
 from genbench.compose import CONFIG_DIRECTORY, GROUPS
+from genbench.data import loading, mnist5k
 from genbench.engine.trainer import Trainer
+from genbench.errors import DataError
 
 Genbench = Callable[..., int]
 QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
@@ -35,7 +39,7 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         ([*QUICK, "trainer.epochs=0"], ["trainer.epochs must be ≥ 1, not 0"]),
         ([*QUICK, "trainer.batch_size=0"], ["trainer.batch_size must be ≥ 1, not 0"]),
         ([*QUICK, "trainer.batch_size=-5"], ["trainer.batch_size must be ≥ 1, not -5"]),
-        ([*QUICK, "task.critic_steps=0"], ["task.critic_steps must be ≥ 1, not 0"]),
+        ([*QUICK, "task.critic_steps=0"], ["task.critic_steps must be ≥ 1 and ≤ 1000, not 0"]),
         ([*QUICK, "task.ema=1"], ["task.ema must be > 0 and < 1, not 1"]),
         ([*QUICK, "task.ema=0"], ["task.ema must be > 0 and < 1, not 0"]),
         ([*QUICK, "task.updates=sometimes"], ["task.updates must be one of alternating, simultaneous"]),
@@ -57,6 +61,44 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         (["-m", *QUICK, "seed=1,-2"], ["seed must be ≥ 0", "not -2"]),
         (["-m", "experiment=glob(diarc-*)"], ["the sweep is empty"]),
         (["-m", *QUICK, "trainer.epohcs=1,2"], ["unknown key 'trainer.epohcs'", "'trainer.epochs'"]),
+        ([*QUICK, "reference=5"], ["reference must be a list of published values, not 5"]),
+        ([*QUICK, "reference=[5]"], ["reference[0] must be a mapping", "not 5"]),
+        ([*QUICK, "ensemble=5"], ["ensemble must be a mapping", "not 5"]),
+        ([*QUICK, "critic_optimizer=5"], ["critic_optimizer.name is missing", "known: adam"]),
+        ([*QUICK, "name=???"], ["name has no value", "set name=NAME"]),
+        ([*QUICK, "optimizer.lr=???"], ["optimizer.lr has no value", "set optimizer.lr=VALUE"]),
+        ([*QUICK, "~seed"], ["seed"]),
+        ([*QUICK, "trainer.threads=9999999999999"], ["trainer.threads must be ≥ 1 and ≤ 1024"]),
+        ([*QUICK, "task.critic_steps=1000000"], ["task.critic_steps must be ≥ 1 and ≤ 1000"]),
+        ([*QUICK, "trainer.log_every=1" + 21 * "0"], ["trainer.log_every must be finite"]),
+        (["experiment=vae-mnist5k", "model.width=1000000000000"], ["model.width must be ≥ 1 and ≤ 1048576"]),
+        (["experiment=vae-mnist5k", "model.width=1000000"], ["GiB of memory", "choose a smaller model"]),
+        (["experiment=vae-mnist5k", "model.depth=100000000"], ["model.depth must be ≥ 1 and ≤ 1000"]),
+        (["experiment=vae-mnist5k", "task.importance_samples=1" + 21 * "0"], ["task.importance_samples must be"]),
+        (["experiment=vae-mnist5k", "trainer.batch_size=1000000"], ["which has 4000 samples", "at most 4000"]),
+        (["experiment=flow-arcs-density-k2", "trainer.batch_size=1000000"], ["262144 samples"]),
+        (["experiment=dirac-w1-3", "dataset=mnist5k"], ["dirac-gan is for points on a line", "1 × 28 × 28"]),
+        (["experiment=mnist5k-gan", "task.final_samples=4", "task.fid_reference=5000"], ["4000 training images"]),
+        (["experiment=mnist5k-gan", "task.final_samples=4", "dataset.binarized=true"], ["images of 256 levels"]),
+        (["experiment=mnist5k-gan", "trainer.drop_last=false", "trainer.batch_size=3"], ["a batch of one"]),
+        (["experiment=mnist5k-gan", "dataset=plane"], ["task=image-gan is for images"]),
+        ([*QUICK, "output_root=/dev/null"], ["/dev/null is no directory", "choose another output_root"]),
+        ([*QUICK, "output_root=" + 300 * "x"], ["cannot be written", "choose another output_root"]),
+        ([*QUICK, "output_root=" + 2400 * "x/"], ["cannot be written", "choose another output_root"]),
+        (["-m", *QUICK, "seed=1,2", "hydra.sweep.dir=/dev/null/x"], ["/dev/null is no directory"]),
+        ([*QUICK, "hydra.run.dir=/dev/null/x"], ["/dev/null is no directory"]),
+        ([*QUICK, "hydra.verbose=null"], ["Hydra cannot do this", "--cfg hydra"]),
+        ([*QUICK, "--resolve"], ["--resolve is for --cfg"]),
+        ([*QUICK, "--package=a"], ["--package is for --cfg"]),
+        ([*QUICK, "--cfg=nothing"], ["invalid choice: 'nothing'"]),
+        ([*QUICK, "--cfg=job", "-m"], ["exclude one another"]),
+        ([*QUICK, "--config-name=foo"], ["there is one configuration", "--config-dir DIRECTORY"]),
+        ([*QUICK, "--config-path=foo"], ["there is one configuration", "--config-dir DIRECTORY"]),
+        ([*QUICK, "--config-dir=nowhere"], ["--config-dir nowhere: there is no such directory"]),
+        (["experiment=nothing", "--cfg=job"], ["experiment/nothing"]),
+        (["-m", *QUICK, "device=cpu,cuda:99"], ["device 'cuda:99' is not available"]),
+        (["-m", "experiment=vae-mnist5k", "dataset=mnist5k,mnist"], ["-ubyte"]),
+        (["-m", "experiment=vae-mnist5k", "model.posterior=normal,iaf", "loss.kl=analytic"], ["no closed form"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and "=" in " ".join(value) else "",
 )
@@ -73,6 +115,108 @@ def test_bad_input(
     for part in said:
         assert part in output.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..",
+        ".",
+        ".sweep",
+        "../up",
+        "a/b",
+        "'a b'",
+        "' '",
+        "''",
+        "'a\nb'",
+        "'a\tb'",
+        "'a\x1b[31m'",
+        "größe",
+        101 * "x",
+    ],
+)
+def test_a_name_is_a_directory_of_its_own(
+    genbench: Genbench, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    assert genbench(*QUICK, f"name={name}") == 2
+    error = capsys.readouterr().err
+    assert error.count("genbench: ") == 1
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_of_ones_own(genbench: Genbench, tmp_path: Path) -> None:
+    """In a directory that --config-dir names: alone, and in a sweep by a pattern."""
+    own = tmp_path / "mine" / "experiment"
+    own.mkdir(parents=True)
+    for number in (1, 2):
+        text = (
+            f"# @package _global_\ndefaults: [dirac-w1-1, _self_]\nname: mine-{number}\ntrainer: {{max_steps: 2}}\n"
+        )
+        (own / f"mine-{number}.yaml").write_text(text)
+    assert genbench("--config-dir", str(tmp_path / "mine"), "experiment=mine-1") == 0
+    assert [path.name.split("-")[0] for path in (tmp_path / "outputs" / "mine-1").iterdir()] == ["seed=1"]
+    assert genbench("--config-dir=mine", "-m", "experiment=glob(mine-*)") == 0
+    assert (tmp_path / "outputs" / "mine-2").is_dir()
+    assert genbench("experiment=mine-1") == 2  # it is looked for nowhere else
+
+
+def test_all_of_a_sweep_is_checked_before_its_first_job(
+    genbench: Genbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data sets are read once each, and nothing is trained where the last of them is missing."""
+    loaded = []
+    build = registry.build
+
+    def counted(group: str, config: dict[str, object], *context: object) -> object:
+        loaded.extend([config["name"]] if group == "dataset" else [])
+        return build(group, config, *context)
+
+    monkeypatch.setattr(registry, "build", counted)
+    assert genbench("-m", "experiment=vae-mnist5k", "seed=1,2,3", "dataset=mnist5k,mnist") == 2
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(loaded) == ["mnist"] or sorted(loaded) == ["mnist", "mnist5k"]
+
+
+def test_runs_of_a_sweep_share_their_data(genbench: Genbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(mnist5k, "_read", lambda *arguments, real=mnist5k._read: read.append(1) or real(*arguments))
+    small = ("trainer.max_steps=1", "model.width=8", "task.importance_samples=1")
+    assert genbench("-m", "experiment=vae-mnist5k", "seed=1,2", *small) == 0
+    assert len(read) == 1
+
+
+def test_a_finished_run_needs_no_data(genbench: Genbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("experiment=vae-mnist5k", "trainer.max_steps=1", "model.width=8", "task.importance_samples=1")
+    assert genbench(*small) == 0
+    loading.forget()
+
+    def missing() -> Path:
+        raise DataError("gone")
+
+    monkeypatch.setattr(mnist5k, "_source", missing)
+    assert genbench(*small) == 0
+    assert genbench(*small, "seed=2") == 2
+
+
+def test_too_little_memory_is_one_message(
+    genbench: Genbench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only training finds out: of PyTorch, and of NumPy and Python."""
+
+    def of_pytorch(trainer: Trainer) -> None:
+        torch.empty(2**60)
+
+    def of_python(trainer: Trainer) -> None:
+        raise MemoryError
+
+    for fit in (of_pytorch, of_python):
+        monkeypatch.setattr(Trainer, "fit", fit)
+        assert genbench(*QUICK) == 1
+        error = capsys.readouterr().err
+        assert error.count("genbench: ") == 1
+        assert "there is not enough memory\n  reduce trainer.batch_size" in error
+        assert "Traceback" not in error
 
 
 def test_a_run_leaves_its_directory(genbench: Genbench, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_published_values_of_plug_ins_are_those_that_hydra_composes(plugin: Path
     program = """
 from genbench import compose
 from genbench.report.published import published
-compose.add_plugin_search_path()
+compose.add_search_path()
 found = {entry.experiment: list(entry.references) for entry in published()}
 for name in ("mine", "vae-binmnist-L100", "least-squares-dirac", "independent-pixels-stripes"):
     assert found[name] == compose.configuration(f"experiment={name}").reference, name

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from genbench import compose
+from genbench import arguments, compose
 from genbench.commands import figures, report
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ def test_the_experiment_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith("genbench ") and "--help" not in c])
 def test_training_commands_are_valid(command: str) -> None:
-    compose.check(shlex.split(command)[1:])
+    compose.check(arguments.parse(shlex.split(command)[1:]))
 
 
 @pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith(("genbench-figures ", "genbench-report "))])

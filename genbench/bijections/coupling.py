@@ -15,6 +15,8 @@ from genbench.errors import ConfigError
 
 __all__ = ["AffineCoupling", "channel_mask", "checkerboard_mask"]
 
+MASKS = "cpu"  # whatever the default device is: a mask's values decide the size of layers
+
 
 class AffineCoupling(Bijection):
     """Where the mask is 1, x passes unchanged and determines the scale and shift of x where the mask is 0.
@@ -73,9 +75,9 @@ def checkerboard_mask(event_shape: Sequence[int], *, flip: bool = False) -> Tens
     tensor([[[1, 0, 1],
              [0, 1, 0]]], dtype=torch.int32)
     """
-    parity = torch.zeros(tuple(event_shape), dtype=torch.long)
+    parity = torch.zeros(tuple(event_shape), dtype=torch.long, device=MASKS)
     for axis in range(max(len(event_shape) - 2, 0), len(event_shape)):
-        index = torch.arange(event_shape[axis])
+        index = torch.arange(event_shape[axis], device=MASKS)
         parity = parity + index.reshape(-1, *[1] * (len(event_shape) - 1 - axis))
     return parity % 2 == int(flip)
 
@@ -87,5 +89,5 @@ def channel_mask(event_shape: Sequence[int], *, flip: bool = False) -> Tensor:
     tensor([1, 1, 0, 0], dtype=torch.int32)
     """
     channels, *rest = event_shape
-    first = torch.arange(channels) < (channels + 1) // 2
+    first = torch.arange(channels, device=MASKS) < (channels + 1) // 2
     return (first != flip).reshape(-1, *[1] * len(rest)).expand(channels, *rest).contiguous()

@@ -14,6 +14,7 @@ genbench: train and measure classic deep generative models.
   genbench -m experiment=NAME seed=1,2,3              a sweep: all combinations of the listed values
   genbench -m 'experiment=glob(dirac-*)'              a sweep over all experiments that match a pattern
   genbench experiment=NAME --cfg job --resolve        print the composed configuration and exit
+  genbench --config-dir DIR experiment=NAME           an experiment of your own, DIR/experiment/NAME.yaml
   genbench-report outputs --out report                compare all runs on one page
   genbench-figures --help                             redraw, compare and animate finished runs
   tensorboard --logdir outputs

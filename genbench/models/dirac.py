@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from genbench.errors import ConfigError
 from genbench.registry import PositiveFloat, register
 
 __all__ = ["DiracCritic", "DiracGan", "DiracGenerator"]
@@ -36,11 +37,16 @@ class DiracCritic(nn.Module):
 
 @register("model", "dirac-gan")
 class DiracGan(nn.Module):
-    """Both players, every parameter drawn from N(0, init_std²)."""
+    """Both players, every parameter drawn from N(0, init_std²). Raises ConfigError unless a sample is one number."""
 
     def __init__(self, shape: Sequence[int], *, init_std: PositiveFloat = 0.7) -> None:
         super().__init__()
-        theta, psi0, psi1 = (init_std * torch.randn(3)).tolist()
+        if tuple(shape) != (1,):
+            raise ConfigError(
+                f"model=dirac-gan is for points on a line, and one sample here is {' × '.join(map(str, shape))}",
+                "set dataset=dirac, or choose another model",
+            )
+        theta, psi0, psi1 = (init_std * torch.randn(3, device="cpu")).tolist()
         self.generator = DiracGenerator(theta)
         self.critic = DiracCritic([psi0, psi1])
 

@@ -16,7 +16,7 @@ from genbench.engine.task import STAGE_TITLES, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.grids import image_grid, stages
 from genbench.registry import register
-from genbench.tasks.base import Parts, require, require_float32
+from genbench.tasks.base import Parts, require, require_float32, require_images
 from genbench.tasks.pictures import SampledTask
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Autoregressive(SampledTask):
     def __init__(self, parts: Parts, *, compile: bool = False) -> None:
         require(parts.model, "model", "autoregressive", "log_prob", "sample", "receptive_field")
         require(parts.loss, "loss", "autoregressive", "of_samples")
+        require_images(parts.dataset, "autoregressive")
         require_float32(parts, "autoregressive")
         if not parts.dataset.binary:
             raise ConfigError(

@@ -14,7 +14,7 @@ from genbench.data.dataset import Dataset
 from genbench.engine.gradients import Gradients, Objective
 from genbench.errors import ConfigError
 
-__all__ = ["MakeOptimizer", "Parts", "require", "require_float32"]
+__all__ = ["MakeOptimizer", "Parts", "require", "require_float32", "require_images"]
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -34,6 +34,12 @@ class Parts:
     batch_size: int
     precision: str
     data_root: Path
+    drop_last: bool = False
+
+    def smallest_batch(self, per_step: int = 1) -> int:
+        """Rows of an epoch's smallest batch, where a training step takes `per_step` of them."""
+        rest = len(self.dataset.train) % self.batch_size
+        return self.batch_size if self.drop_last or per_step > 1 or not rest else rest
 
     def gradients(self, objective: Objective, network: nn.Module, compile: bool) -> Gradients:
         """What computes an objective and its gradients for all of a network's parameters, compiled if asked for."""
@@ -47,6 +53,14 @@ def require(component: Any, group: str, task: str, *names: str) -> None:
         raise ConfigError(
             f"task={task} cannot use this {group}: {type(component).__name__} has no {', '.join(missing)}",
             f"choose another {group}, or another task",
+        )
+
+
+def require_images(dataset: Dataset, task: str) -> None:
+    """Raise ConfigError if a sample is not an image, [C, H, W]."""
+    if len(dataset.shape) != 3:
+        raise ConfigError(
+            f"task={task} is for images, and {dataset.name} holds none", "set dataset=mnist5k, mnist or cifar10"
         )
 
 

@@ -18,8 +18,8 @@ from genbench.figures.flows import temperature_rows
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.walks import interpolations
 from genbench.metrics.importance import log_mean_weight
-from genbench.registry import PositiveInt, register
-from genbench.tasks.base import Parts, require, require_float32
+from genbench.registry import Samples, register
+from genbench.tasks.base import Parts, require, require_float32, require_images
 from genbench.tasks.pictures import SampledTask
 
 if TYPE_CHECKING:
@@ -52,9 +52,10 @@ class ImageFlow(SampledTask):
     )
     curves = {"bits per dimension": [f"{split}/bits_per_dim" for split in ("train", "valid", "test")]}
 
-    def __init__(self, parts: Parts, *, importance_samples: PositiveInt = 8, compile: bool = False) -> None:
+    def __init__(self, parts: Parts, *, importance_samples: Samples = 8, compile: bool = False) -> None:
         require(parts.model, "model", "image-flow", "log_prob", "sample", "to_base", "to_data", "dims", "protocol")
         require(parts.loss, "loss", "image-flow", "of_samples")
+        require_images(parts.dataset, "image-flow")
         require_float32(parts, "image-flow")
         if parts.dataset.train.dtype != torch.uint8 or parts.dataset.binary:
             raise ConfigError(

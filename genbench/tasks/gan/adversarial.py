@@ -17,7 +17,7 @@ from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.figures.style import divergence_name
-from genbench.registry import OneOf, OpenUnitFloat, PositiveInt, register
+from genbench.registry import OneOf, OpenUnitFloat, Range, register
 from genbench.regularizers.base import Critic, Regularizer
 from genbench.tasks.base import Parts, require
 
@@ -46,16 +46,17 @@ class Adversarial(Task):
         self,
         parts: Parts,
         *,
-        critic_steps: PositiveInt = 1,
+        critic_steps: Annotated[int, Range(minimum=1, maximum=1000)] = 1,
         updates: Updates = "alternating",
         ema: OpenUnitFloat | None = None,
-        batch_norm_batches: PositiveInt = 1000,
+        batch_norm_batches: Annotated[int, Range(minimum=1, maximum=100_000)] = 1000,
         compile: bool = False,
     ) -> None:
         if updates == "simultaneous" and critic_steps != 1:
             raise ConfigError("simultaneous updates take one critic step", "set task.critic_steps=1")
         require(parts.model, "model", "adversarial", "generator", "critic", "sample_latent")
         require(parts.loss, "loss", "adversarial", "metric", "critic_loss", "generator_loss", "relative")
+        _check_batches(parts, critic_steps)
         self.parts = parts
         self.generator, self.critic = parts.model.generator, parts.model.critic
         self.loss, self.regularizer, self.dataset = parts.loss, parts.regularizer, parts.dataset
@@ -220,6 +221,22 @@ class Adversarial(Task):
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self._critic_updates = state["critic_updates"]
         self._judged = None
+
+
+def _check_batches(parts: Parts, critic_steps: int) -> None:
+    """Raise ConfigError for data or batches that the players cannot take."""
+    dataset = parts.dataset
+    if tuple(dataset.train.shape[1:]) != dataset.shape:
+        raise ConfigError(
+            f"rows of {dataset.name} are several samples each, and a generator makes one",
+            "set task=divergence, or choose another data set",
+        )
+    flat = any(isinstance(module, nn.BatchNorm1d) for module in parts.model.modules())
+    if flat and parts.smallest_batch(critic_steps) == 1:
+        raise ConfigError(
+            "this model's batch normalization needs two samples, and an epoch has a batch of one",
+            "set another trainer.batch_size, trainer.drop_last=true, or model.normalization=virtual",
+        )
 
 
 def recompute_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
+from genbench.data.dataset import Dataset
 from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Record, Stage
@@ -22,8 +23,8 @@ from genbench.metrics import fidelity, inception
 from genbench.metrics.classifier import Classifier
 from genbench.metrics.fidelity import RealFeatures
 from genbench.metrics.real_features import real_features
-from genbench.registry import PositiveInt, Range, register
-from genbench.tasks.base import Parts, require
+from genbench.registry import Range, Text, register
+from genbench.tasks.base import Parts, require, require_images
 from genbench.tasks.gan.adversarial import Adversarial
 from genbench.tasks.pictures import StagedSamples
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageGan"]
 
-AtLeastTwo = Annotated[int, Range(minimum=2)]
+Images = Annotated[int, Range(minimum=2, maximum=10**6)]
 
 TEN_THOUSAND = 10_000
 WALK_STEPS = 7
@@ -71,21 +72,22 @@ class ImageGan(StagedSamples, Adversarial):
         self,
         parts: Parts,
         *,
-        grid: PositiveInt = 100,
-        fid_samples: AtLeastTwo | None = None,
-        fid_reference: AtLeastTwo | None = None,
-        final_samples: AtLeastTwo | None = None,
+        grid: Annotated[int, Range(minimum=1, maximum=10_000)] = 100,
+        fid_samples: Images | None = None,
+        fid_reference: Images | None = None,
+        final_samples: Images | None = None,
         classes: bool = False,
-        inception_weights: str | None = None,
+        inception_weights: Text | None = None,
         **settings: Any,
     ) -> None:
         require(parts.model, "model", "image-gan", "latent_dim")
-        if len(parts.dataset.shape) != 3:
-            raise ConfigError(f"{parts.dataset.name} holds no images", "set dataset=cifar10 or dataset=mnist")
+        require_images(parts.dataset, "image-gan")
         if classes and not parts.dataset.labels:
             raise ConfigError(
                 f"{parts.dataset.name} has no labels to train a classifier on", "set task.classes=false"
             )
+        if fid_samples or final_samples:
+            _check_reference(parts.dataset, fid_reference)
         super().__init__(parts, **settings)
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
         # TensorBoard draws both on one axis, so FID comes in hundreds.
@@ -267,3 +269,17 @@ class ImageGan(StagedSamples, Adversarial):
         super().load_state_dict(state)
         self._samples = dict(state["samples"])
         self._latents = state["latents"].to(self.parts.device)
+
+
+def _check_reference(dataset: Dataset, count: int | None) -> None:
+    """Raise ConfigError unless `count` images of the training set, or all, can be what FID compares with."""
+    if dataset.binary or dataset.train.dtype != torch.uint8:
+        raise ConfigError(
+            f"FID compares images of 256 levels, and those of {dataset.name} are not",
+            "set task.fid_samples=null task.final_samples=null, or choose grey images or photographs",
+        )
+    if count is not None and count > len(dataset.train):
+        raise ConfigError(
+            f"task.fid_reference={count}, but {dataset.name} has {len(dataset.train)} training images",
+            "ask for fewer, or for all: task.fid_reference=null",
+        )

@@ -11,8 +11,8 @@ from genbench.engine.device import isolated_rng
 from genbench.errors import ConfigError
 from genbench.functional import sample_gaussian
 from genbench.losses.elbo import ElboTerms, doubly_reparameterised
-from genbench.registry import NonNegativeInt, PositiveInt, Range
-from genbench.tasks.base import Parts, require, require_float32
+from genbench.registry import NonNegativeInt, Range, Samples
+from genbench.tasks.base import Parts, require, require_float32, require_images
 from genbench.tasks.pictures import SampledTask
 
 __all__ = ["VaeLearning"]
@@ -33,15 +33,16 @@ class VaeLearning(SampledTask):
         self,
         parts: Parts,
         *,
-        importance_samples: PositiveInt = 200,
+        importance_samples: Samples = 200,
         importance_images: Annotated[int, Range(minimum=2)] | None = None,
-        memory_mib: PositiveInt = 256,
+        memory_mib: Annotated[int, Range(minimum=1, maximum=2**20)] = 256,
         pixelcnn_from_step: NonNegativeInt = 0,
         compile: bool = False,
     ) -> None:
         needed = ("encode", "decode", "log_likelihood", "posterior", "likelihood", "latent_dim")
         require(parts.model, "model", "variational", *needed)
         require(parts.loss, "loss", "variational", "objective", "kl_weight")
+        require_images(parts.dataset, "variational")
         require_float32(parts, "variational")
         self.parts = parts
         self.model, self.loss, self.dataset = parts.model, parts.loss, parts.dataset

@@ -1,0 +1,105 @@
+"""The words of a command line: options, and overrides KEY=VALUE."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from genbench.errors import ConfigError
+
+__all__ = ["Arguments", "parse"]
+
+REMEDY = "see genbench --help"
+# Options with which Hydra prints something instead of running a job.
+SHOWING = ("cfg", "info", "shell_completion", "hydra_help", "version")
+FOR_HYDRA = ("run", "multirun", "package", "resolve", *SHOWING)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a command line asks for.
+
+    Attributes:
+        overrides: KEY=VALUE words, in the given order.
+        multirun: one job for each combination of the listed values.
+        shows: Hydra prints something, and no job runs.
+        config_dir: a directory of the user's own configuration.
+        for_hydra: the options that Hydra has to know, then the overrides: Hydra takes none before an option.
+    """
+
+    overrides: tuple[str, ...]
+    multirun: bool
+    shows: bool
+    config_dir: Path | None
+    for_hydra: tuple[str, ...]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, REMEDY)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Hydra's options, those that make no sense here left out."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-r", "--run", action="store_true")
+    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+    parser.add_argument("-p", "--package")
+    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument(
+        "-i",
+        "--info",
+        nargs="?",
+        const="all",
+        choices=("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+    )
+    parser.add_argument("-sc", "--shell-completion", action="store_true")
+    parser.add_argument("--hydra-help", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("-cd", "--config-dir", type=Path)
+    for names in (("-cp", "--config-path"), ("-cn", "--config-name")):
+        parser.add_argument(*names)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """Options and overrides, which may stand in any order. Raises ConfigError for options that do not go together."""
+    known, unknown = _parser().parse_known_args(sorted(words, key=_is_override))
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]}", REMEDY)
+    if known.config_path is not None or known.config_name is not None:
+        raise ConfigError(
+            "there is one configuration, and --config-path and --config-name would replace it",
+            "add experiments of your own by --config-dir DIRECTORY, which holds experiment/NAME.yaml",
+        )
+    if sum(map(bool, (known.run, known.multirun, known.cfg, known.info, known.shell_completion))) > 1:
+        raise ConfigError("--run, --multirun, --cfg, --info and --shell-completion exclude one another", REMEDY)
+    for option in ("resolve", "package"):
+        if getattr(known, option) and not known.cfg:
+            raise ConfigError(f"--{option} is for --cfg", "add --cfg job to print the composed configuration")
+    if known.config_dir is not None and not known.config_dir.is_dir():
+        raise ConfigError(f"--config-dir {known.config_dir}: there is no such directory")
+    return Arguments(
+        overrides=tuple(known.overrides),
+        multirun=known.multirun,
+        shows=any(getattr(known, option) for option in SHOWING),
+        config_dir=known.config_dir and known.config_dir.absolute(),
+        for_hydra=(*_options(known), *known.overrides),
+    )
+
+
+def _options(known: argparse.Namespace) -> Iterator[str]:
+    """Those that Hydra has to know."""
+    for name in FOR_HYDRA:
+        value, option = getattr(known, name), f"--{name.replace('_', '-')}"
+        if value:
+            yield option if value is True else f"{option}={value}"
+
+
+def _is_override(word: str) -> bool:
+    return word[:1] in ("+", "~") or ("=" in word and not word.startswith("-"))

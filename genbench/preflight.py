@@ -1,0 +1,140 @@
+"""What can be known of a run before its first step, checked for all jobs before the first of them runs.
+
+A rehearsal builds the run on PyTorch's meta device, where tensors have shapes and no storage: whatever constructors
+of model, loss, regularizer, optimizers and task refuse is refused then, without being written a second time, and the
+size of a network is known before it is allocated. The data set alone is real, as its files, sizes and shape decide.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from genbench import ensemble
+from genbench.compose import Request
+from genbench.config import Config, to_dict
+from genbench.data.loading import load
+from genbench.engine import device as devices
+from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.task import Task
+from genbench.errors import ConfigError, GenbenchError
+from genbench.identity import LONGEST
+from genbench.run import assemble, run_directory
+from genbench.tasks import flow_ensemble
+
+__all__ = ["check", "check_run", "rehearse", "writable"]
+
+META = torch.device("meta")
+GIB = 2**30
+ROOM = 100  # characters, more than those of the longest path within a run directory
+SHOWN = 100  # characters of a path in a message
+
+
+def check(requests: Sequence[Request]) -> None:
+    """Raise ConfigError or DataError unless every job can start; downloads what is missing, and writes nothing else.
+
+    What depends on the machine is left to jobs that another launcher may start on another one.
+    """
+    # From the last to the first, which finds its data set still in memory.
+    here = [request for request in reversed(requests) if request.launcher == "basic"]
+    for request in here:
+        writable(request.directory)
+    seen: set[str] = set()
+    for request in here:
+        check_run(request.config, request.words, seen)
+
+
+def check_run(config: Config, words: Sequence[str] = (), seen: set[str] | None = None) -> None:
+    """Raise ConfigError or DataError unless this run, or ensemble of runs, can start.
+
+    What is in `seen` was checked before, up to the seed, and is left out; what is checked is added.
+    """
+    seen = set() if seen is None else seen
+    runs = [config] if config.ensemble is None else [member.config for member in ensemble.members(config, words)]
+    tasks = []
+    for run in runs:
+        writable(Path(run.output_root), below=len(run.name) + LONGEST + ROOM)
+        if RunDirectory(run_directory(run)).status in FINISHED or not _new(_without_seed(run), seen):
+            continue
+        task = rehearse(run)
+        if task is None:
+            continue
+        tasks.append(task)
+        if _new(json.dumps(["task", run.task, run.data_root], sort_keys=True), seen):
+            task.before_training()
+    if config.ensemble is not None and tasks:
+        flow_ensemble.check(tasks)
+
+
+def rehearse(config: Config) -> Task | None:
+    """The task of one run on the meta device; None if one of its components cannot be built without storage.
+
+    Such a component, of a plug-in, is built when its run starts. Raises ConfigError and DataError.
+    """
+    devices.check_precision(devices.resolve(config.device), config.trainer.precision)
+    dataset = load(config.dataset, Path(config.data_root)).to(META)
+    try:
+        with META:
+            task = assemble(config, dataset, META)
+    except GenbenchError:
+        raise
+    except Exception:  # foreign code may ask for values
+        return None
+    _check_memory(task.parts.model)
+    return task
+
+
+def _check_memory(model: torch.nn.Module) -> None:
+    """Raise ConfigError if parameters and their gradients need more memory than there is, without any activations."""
+    needed = 2 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    if needed > (memory := _physical_memory()):
+        raise ConfigError(
+            f"networks and gradients need {needed / GIB:.3g} GiB of memory, and there are {memory / GIB:.3g}",
+            "choose a smaller model: fewer or narrower layers",
+        )
+
+
+def _physical_memory() -> float:
+    """Bytes of this machine; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return math.inf
+
+
+def writable(directory: Path, below: int = 0) -> None:
+    """Raise ConfigError unless a directory is there, or can be made, and can be written to. Makes nothing.
+
+    `below` is the length of the longest path within it.
+    """
+    try:
+        directory.joinpath(*["x"] * (below // 2)).exists()  # an error if this is too long for the system
+        there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        reason = "" if there.is_dir() else f"{there} is no directory"
+        if not reason and not os.access(there, os.W_OK | os.X_OK):
+            reason = f"{there} is not writable"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise ConfigError(f"{_shortened(directory)} cannot be written: {reason}", "choose another output_root")
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def _new(key: str, seen: set[str]) -> bool:
+    """Whether a key was not in `seen`, where it is from now on."""
+    before = len(seen)
+    seen.add(key)
+    return len(seen) > before
+
+
+def _without_seed(config: Config) -> str:
+    return json.dumps(to_dict(config) | {"seed": None}, sort_keys=True)
