@@ -58,6 +58,9 @@ CONFIG_DIRECTORY = next(
 
 GROUPS = ("experiment", "task", "model", "loss", "regularizer", "dataset", "optimizer", "trainer")
 
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException, OSError, AssertionError, TypeError, ValueError)
+"""What Hydra raises for bad input; the last ones for `hydra` keys of senseless values."""
+
 Job = Callable[[DictConfig, Sequence[str], str], float]
 """A composed configuration, the overrides it was composed with and the launcher's name → what a sweeper optimizes."""
 
@@ -179,7 +182,7 @@ def _request(job: list[Override], multirun: bool) -> Request:
         hydra = composed.hydra
         launcher, several = hydra.runtime.choices["hydra/launcher"], multirun or hydra.mode == RunMode.MULTIRUN
         directory = Path(hydra.sweep.dir if several else hydra.run.dir)
-    except (OmegaConfBaseException, TypeError) as error:
+    except HYDRA_ERRORS as error:
         raise ConfigError(f"hydra: {_first_line(error)}") from error
     with open_dict(composed):
         del composed["hydra"]
@@ -192,7 +195,7 @@ def _composed(job: list[Override]) -> tuple[DictConfig, list[str]]:
     words = [override.input_line for override in job if override.input_line]
     try:
         return compose("train", overrides=words, return_hydra_config=True), words
-    except (HydraException, OmegaConfBaseException) as error:
+    except HYDRA_ERRORS as error:
         raise _explained(job, error) from error
 
 
@@ -220,8 +223,7 @@ def launch(words: Sequence[str], job: Job | None = None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, instead of printing them and exiting with 1
     try:
         hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(call)()
-    # A job tells its own errors. Of these, Hydra raises the last three for hydra.* keys of senseless values.
-    except (HydraException, OmegaConfBaseException, OSError, AssertionError, TypeError, ValueError) as error:
+    except HYDRA_ERRORS as error:  # a job tells its own
         raise ConfigError(f"Hydra cannot do this: {_first_line(error)}", "see --cfg hydra for its keys") from error
 
 
@@ -256,7 +258,7 @@ def _explained(job: list[Override], error: Exception) -> ConfigError:
     groups = [override for override in job if override.key_or_group in GROUPS or "@" in (override.input_line or "")]
     try:
         base = compose("train", overrides=[override.input_line or "" for override in groups])
-    except (HydraException, OmegaConfBaseException):
+    except HYDRA_ERRORS:
         return ConfigError(_first_line(error))
     keys = _dotted(OmegaConf.to_container(base))
     for override in job:

@@ -54,7 +54,7 @@ Name = Annotated[
 class TrainerConfig:
     """How long to train and what to do in between; every interval counts training steps."""
 
-    batch_size: PositiveInt = 64
+    batch_size: Annotated[int, Range(minimum=1, maximum=100_000)] = 64  # at most the whole training split
     epochs: PositiveInt | None = None  # passes over the training set
     max_steps: PositiveInt | None = None  # with `epochs` too, whichever ends first
     drop_last: bool = False  # leave out an epoch's last, smaller batch

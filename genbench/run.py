@@ -27,7 +27,7 @@ from genbench.engine.logbook import Logbook
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
-from genbench.errors import ConfigError, GenbenchError, explained
+from genbench.errors import GenbenchError, explained
 from genbench.figures.curves import Band, Chart, stacked_curves
 from genbench.tasks.base import Parts
 
@@ -139,12 +139,6 @@ def build_task(config: Config, device: torch.device, dataset: Dataset | None = N
 
 def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
     """The task with all its components on the device of the data set. Raises ConfigError for what does not fit."""
-    if config.trainer.batch_size > len(dataset.train):
-        raise ConfigError(
-            f"a batch of {config.trainer.batch_size} is larger than the training split of {dataset.name},"
-            f" which has {len(dataset.train)} samples",
-            f"set trainer.batch_size to at most {len(dataset.train)}",
-        )
     model = registry.build("model", config.model, dataset.shape)
     model = model.to(device, memory_format=devices.training_layout(device))
     critic_optimizer = config.critic_optimizer or config.optimizer
@@ -157,7 +151,7 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
         make_critic_optimizer=lambda parameters: registry.build("optimizer", critic_optimizer, parameters),
         device=device,
         seed=config.seed,
-        batch_size=config.trainer.batch_size,
+        batch_size=min(config.trainer.batch_size, len(dataset.train)),  # a larger batch is all of them
         precision=config.trainer.precision,
         data_root=Path(config.data_root),
         drop_last=config.trainer.drop_last,
