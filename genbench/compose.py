@@ -153,7 +153,7 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[Override]]:
                 "add -m to run one job for each",
             )
         return [overrides]
-    if any(override.key_or_group == "hydra/sweeper" for override in overrides):
+    if any(override.key_or_group == "hydra/sweeper" and override.value() != "basic" for override in overrides):
         return []
     choices = [_choices(override) for override in overrides]
     if not all(choices):

@@ -95,6 +95,8 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         ([*QUICK, "--config-path=foo"], ["there is one configuration", "--config-dir DIRECTORY"]),
         ([*QUICK, "--config-dir=nowhere"], ["--config-dir nowhere: there is no such directory"]),
         (["experiment=nothing", "--cfg=job"], ["experiment/nothing"]),
+        (["-m", *QUICK, "hydra/sweeper=basic", "seed=-1"], ["seed must be ≥ 0"]),
+        ([*QUICK, "hydra/sweeper=null"], ["Config group override must be"]),
         (["-m", *QUICK, "device=cpu,cuda:99"], ["device 'cuda:99' is not available"]),
         (["-m", "experiment=vae-mnist5k", "dataset=mnist5k,mnist"], ["-ubyte"]),
         (["-m", "experiment=vae-mnist5k", "model.posterior=normal,iaf", "loss.kl=analytic"], ["no closed form"]),
