@@ -26,7 +26,7 @@ from genbench.errors import DataError
 from genbench.train import main
 
 EXAMPLES = int(os.environ.get("GENBENCH_FUZZ", "0"))
-FEW = 30
+FEW = 6
 
 EXPERIMENTS = (
     "dirac-w1-3",
@@ -154,6 +154,7 @@ SPECIAL = {
 }
 
 
+@cache
 def keys_of(experiment: str) -> list[str]:
     """All keys of its configuration, and of the components that it is made of."""
     config = configuration(f"experiment={experiment}")
@@ -166,7 +167,6 @@ def keys_of(experiment: str) -> list[str]:
 
 
 _smaller = cache(smaller)
-KEYS = {experiment: keys_of(experiment) for experiment in EXPERIMENTS}
 
 
 def value_of(key: str) -> st.SearchStrategy[str]:
@@ -189,7 +189,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     if experiment == "flow-toy-suite":
         words += ["ensemble.experiments=[flow-arcs-samples-k2,flow-sine-density-k2]", "ensemble.replicas=1"]
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
-        key = draw(st.sampled_from(KEYS[experiment]))
+        key = draw(st.sampled_from(keys_of(experiment)))
         prefix = draw(st.sampled_from(["", "", "", "", "", "", "+", "++", "~"]))
         end = draw(st.sampled_from([""] * 20 + ["x", ".x", " "]))
         words.append(f"{prefix}{key}{end}={draw(value_of(key))}" if prefix != "~" else f"~{key}")
