@@ -29,7 +29,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from genbench.errors import ConfigError, StorageError
+from genbench.errors import ConfigError, StorageError, explained
 from genbench.naming import closest, natural
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def launch(words: Sequence[str], job: Job | None = None) -> None:
     try:
         hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(call)()
     except HYDRA_ERRORS as error:  # a job tells its own
-        if isinstance(error, OSError) and StorageError.explains(error):
+        if isinstance(explained(error), StorageError):
             raise  # a full disk is no bad input
         raise ConfigError(f"Hydra cannot do this: {_first_line(error)}", "see --cfg hydra for its keys") from error
 
