@@ -205,10 +205,10 @@ def test_too_little_memory_is_one_message(
 ) -> None:
     """Where only training finds out: of PyTorch, and of NumPy and Python."""
 
-    def of_pytorch(trainer: Trainer) -> None:
+    def of_pytorch(*_: object) -> None:
         torch.empty(2**60)
 
-    def of_python(trainer: Trainer) -> None:
+    def of_python(*_: object) -> None:
         raise MemoryError
 
     for fit in (of_pytorch, of_python):
