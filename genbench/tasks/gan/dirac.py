@@ -53,9 +53,11 @@ class DiracGame(Adversarial):
     family = Family("Dirac-GANs")
     quantities: Sequence[Quantity] = (
         Quantity("eval/distance", "distance to the equilibrium", better="lower"),
-        Quantity("eval/multiplier_error", "largest error of the multipliers μ", better="lower"),
+        Quantity(
+            "eval/multiplier_error", "largest error of the multipliers μ", better="lower", truth_label=CLOSED_FORM
+        ),
         Quantity("eval/multiplier_modulus", "modulus of the multiplier |μ|", decimals=7, truth_label=CLOSED_FORM),
-        Quantity("eval/conserved_drift", "drift of the conserved quantity", better="lower"),
+        Quantity("eval/conserved_drift", "drift of the conserved quantity", better="lower", truth_label=CLOSED_FORM),
         Quantity("eval/limit_cycle", "|θ| where the cycle crosses ψ0 = 0", decimals=4, truth_label=CLOSED_FORM),
         Quantity(
             "eval/ema_gain", "share of θ’s oscillation that the average keeps", decimals=5, truth_label=CLOSED_FORM
@@ -144,7 +146,7 @@ class DiracGame(Adversarial):
                 if self.ema:
                     long_run |= judge_average(trajectory, self.ema, self._rules(0.0))
                 if self._conserves():
-                    values["eval/conserved_drift"] = Measurement(self._conserved_drift(trajectory))
+                    values["eval/conserved_drift"] = Measurement(self._conserved_drift(trajectory), truth=0.0)
             case R1(coefficient=coefficient):
                 values |= self._multipliers(coefficient)
             case GradientPenalty(coefficient=coefficient):
@@ -185,7 +187,7 @@ class DiracGame(Adversarial):
             "eval/multiplier_real": Measurement(found.real, truth=true.real),
             "eval/multiplier_imag": Measurement(found.imag, truth=true.imag),
             "eval/multiplier_modulus": Measurement(abs(found), truth=abs(true)),
-            "eval/multiplier_error": Measurement(error),
+            "eval/multiplier_error": Measurement(error, truth=0.0),
         }
 
     def _rules(self, coefficient: float) -> theory.Rules:
