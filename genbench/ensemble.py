@@ -20,16 +20,8 @@ from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import ConfigError
-from genbench.run import (
-    Job,
-    Outcome,
-    finished_outcome,
-    interrupted,
-    on_device,
-    ready_task,
-    run_directory,
-    table,
-)
+from genbench.outcome import Outcome, finished_outcome, table
+from genbench.run import Job, interrupted, on_device, ready_task, run_directory
 from genbench.tasks import flow_ensemble
 
 __all__ = ["Member", "build_tasks", "join", "members", "run"]

@@ -1,7 +1,9 @@
 """Log-likelihoods, divergences and log-mean-exp: pure tensor functions, in nats.
 
-A batch [B, …] becomes one value per sample, [B]. Values and gradients are finite in float32 too, even for Bernoulli
-means of exactly 0 and 1 and for any pair of log-variances within ±50.
+A batch [B, …] becomes one value per sample, [B]; a batch of scalars [B] has one feature a sample. All inputs of a
+function must have the same shape: broadcasting is refused with ValueError, since [B, 1, D] against [B, D] would pair
+samples with each other. Values and gradients are finite in float32 too, for Bernoulli means of exactly 0 and 1, and
+for log-variances within ±50 where means and samples are of ordinary size.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ def log_likelihood_bernoulli(mu: Tensor, target: Tensor) -> Tensor:
     >>> log_likelihood_bernoulli(torch.tensor([[0.5, 0.25]]), torch.tensor([[1.0, 0.0]]))
     tensor([-0.9808])
     """
+    _require_one_shape(mu=mu, target=target)
     return _sum_features(target * _floored_log(mu) + (1 - target) * _floored_log(1 - mu))
 
 
@@ -49,7 +52,7 @@ def log_likelihood_bernoulli_logits(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: [B, …].
-        target: [B, …], binary; gets no gradient.
+        target: [B, …], binary. Its gradient is the logit, so detach it where it depends on parameters by accident.
 
     Returns:
         [B]
@@ -57,6 +60,7 @@ def log_likelihood_bernoulli_logits(logits: Tensor, target: Tensor) -> Tensor:
     >>> log_likelihood_bernoulli_logits(torch.tensor([[0.0, 1000.0]]), torch.tensor([[1.0, 1.0]]))
     tensor([-0.6931])
     """
+    _require_one_shape(logits=logits, target=target)
     # As fast as any form tried at [64, 784] on two cores, forward and backward: 0.32 ms, x·l − softplus(l) and custom
     # autograd functions 0.31 to 0.33 ms. Unlike softplus, which turns linear at 20, it is exact in float64.
     return -_sum_features(F.binary_cross_entropy_with_logits(logits, target, reduction="none"))
@@ -74,6 +78,7 @@ def log_likelihood_normal(mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
     >>> log_likelihood_normal(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2))
     tensor([-1.8379])
     """
+    _require_one_shape(mu=mu, logvar=logvar, z=z)
     return -_sum_features(0.5 * (LOG_2PI + logvar) + _half_square((z - mu) * torch.exp(-0.5 * logvar)))
 
 
@@ -108,6 +113,7 @@ def kl_gaussian_gaussian_analytic(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, 
     >>> kl_gaussian_gaussian_analytic(zero + 1, zero, zero, zero)
     tensor([1.])
     """
+    _require_one_shape(mu_q=mu_q, logvar_q=logvar_q, mu_p=mu_p, logvar_p=logvar_p)
     log_ratio = logvar_q - logvar_p
     distance = _half_square((mu_q - mu_p) * torch.exp(-0.5 * logvar_p))
     return _sum_features(0.5 * (_bounded_exp(log_ratio) - log_ratio - 1) + distance)
@@ -122,7 +128,8 @@ def kl_gaussian_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
     Returns:
         [B]
     """
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).flatten(1).sum(dim=1)
+    _require_one_shape(mu=mu, logvar=logvar)
+    return 0.5 * _sum_features(mu.square() + _bounded_exp(logvar) - 1 - logvar)
 
 
 def kl_gaussian_gaussian_mc(
@@ -139,6 +146,7 @@ def kl_gaussian_gaussian_mc(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be positive, not {num_samples}")
+    _require_one_shape(mu_q=mu_q, logvar_q=logvar_q, mu_p=mu_p, logvar_p=logvar_p)
     noise = torch.randn((num_samples, *mu_q.shape), dtype=mu_q.dtype, device=mu_q.device)
     z = mu_q + torch.exp(0.5 * logvar_q) * noise
     # (z − μ_q)/σ_q is the noise; z − μ_q would lose all digits where σ_q is small compared to μ_q.
@@ -149,7 +157,16 @@ def kl_gaussian_gaussian_mc(
 
 def sample_gaussian(mu: Tensor, logvar: Tensor) -> Tensor:
     """z = μ + σ ε, ε ~ N(0, I): a reparameterized sample of N(μ, diag σ²), shaped like μ."""
+    _require_one_shape(mu=mu, logvar=logvar)
     return torch.addcmul(mu, torch.exp(0.5 * logvar), torch.randn_like(mu))
+
+
+def _require_one_shape(**tensors: Tensor) -> None:
+    """Raise ValueError if shapes differ. It compares shapes alone: nothing waits for the device or breaks a graph."""
+    first, *rest = tensors.values()
+    if any(tensor.shape != first.shape for tensor in rest):
+        given = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+        raise ValueError(f"{given}: these must have the same shape; expand or reshape them first")
 
 
 def _sum_features(terms: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from genbench import compose, ensemble, preflight, run
 from genbench.errors import GenbenchError, explained
-from genbench.run import Outcome
+from genbench.outcome import EXIT_CODES, Outcome
 
 __all__ = ["do"]
 
@@ -41,9 +41,9 @@ def do(composed: DictConfig, words: Sequence[str] = (), checked: bool = False) -
             return Outcome(directory, "failed", known.exit_code, str(known).splitlines()[0])
         if _out_of_memory(error):
             print(f"genbench: {directory}: there is not enough memory\n  {REDUCE}", file=sys.stderr)
-            return Outcome(directory, "failed", run.EXIT_CODES["failed"], "not enough memory")
+            return Outcome(directory, "failed", EXIT_CODES["failed"], "not enough memory")
         traceback.print_exc()  # a bug
-        return Outcome(directory, "failed", run.EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
+        return Outcome(directory, "failed", EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
     finally:
         gc.collect()  # a task and its gradients refer to each other; Python would let many networks pile up first
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,21 +21,19 @@ from genbench.engine.checkpoint import Origin
 from genbench.engine.gradients import forget_compiled
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.logbook import Logbook
-from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
+from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError, explained
 from genbench.figures.curves import Band, Chart, stacked_curves
+from genbench.outcome import Outcome, finished_outcome, of_summary
 from genbench.tasks.base import Parts
 
 __all__ = [
-    "EXIT_CODES",
     "Job",
-    "Outcome",
     "assemble",
     "build_task",
     "draw_curves",
-    "finished_outcome",
     "interrupted",
     "make_batches",
     "make_logbook",
@@ -46,34 +41,7 @@ __all__ = [
     "ready_task",
     "run",
     "run_directory",
-    "table",
 ]
-
-HEADLINE = 3  # quantities that a line has room for
-EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended."""
-
-    directory: Path
-    status: str
-    exit_code: int
-    headline: str = ""
-    objective: float = math.nan  # for sweepers that optimize: the first reference's metric, else the first quantity
-
-    @property
-    def interrupted(self) -> bool:
-        return self.status == "interrupted"
-
-
-def table(what: str, outcomes: Sequence[Outcome]) -> str:
-    """How several jobs, or other `what`, ended: one line each."""
-    width = max(len(str(outcome.directory)) for outcome in outcomes)
-    rows = [f"{outcome.directory!s:<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes]
-    done = sum(outcome.exit_code == 0 for outcome in outcomes)
-    return "\n".join([f"{done} of {len(outcomes)} {what} done", *rows])
 
 
 def run(config: Config, words: Sequence[str] = ()) -> Outcome:
@@ -219,7 +187,7 @@ class Job:
             ended = summary.after(self._begun, self.config, self._experiment, trainer, status, self.note)
         self.run_dir.write_summary(ended)
         self.run_dir.set_status(status, trainer.progress.step, **({"error": self.note} if diverged else {}))
-        return _outcome(self.run_dir, status, ended)
+        return of_summary(self.run_dir, status, ended)
 
     def interrupt(self, signal: Interrupted) -> None:
         """Training was stopped, to go on another time."""
@@ -270,32 +238,3 @@ def _already_finished(outcome: Outcome) -> Outcome:
     told = f"{outcome.directory} is {outcome.status} already: {outcome.headline}"
     print(f"{told}\n  delete this directory to rerun")
     return outcome
-
-
-def finished_outcome(run_dir: RunDirectory) -> Outcome | None:
-    """How a run ended; None if it is not over, or its summary is damaged: its last checkpoint can write it again.
-
-    Raises GenbenchError if another version of genbench wrote it.
-    """
-    status = run_dir.status
-    if status not in FINISHED:
-        return None
-    try:
-        found = run_dir.read_summary()
-        if found.get("schema") == SCHEMA:
-            return _outcome(run_dir, str(status), found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        print(f"{run_dir.path / 'summary.json'} is damaged ({error!r}): written again from the last checkpoint")
-        return None
-    raise GenbenchError(f"{run_dir.path} was written by another version of genbench\n  delete it to repeat the run")
-
-
-def _outcome(run_dir: RunDirectory, status: str, ended: dict[str, Any]) -> Outcome:
-    finals = {name: entry["final"]["value"] for name, entry in ended["metrics"].items()}
-    published = [row["metric"] for row in ended["reference"]]
-    shown = [name for name in dict.fromkeys(published) if finals.get(name) is not None]
-    if not shown:
-        names = [quantity["name"] for quantity in ended["quantities"]]
-        shown = [name for name in names if finals.get(name) is not None][:HEADLINE]
-    headline = "  ".join(f"{name} {finals[name]:.6g}" for name in shown)
-    return Outcome(run_dir.path, status, EXIT_CODES[status], headline, finals[shown[0]] if shown else math.nan)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from genbench.arguments import Arguments
-    from genbench.run import Outcome
+    from genbench.outcome import Outcome
 
 __all__ = ["main"]
 
@@ -75,7 +75,7 @@ def _run_jobs(asked: Arguments, checked: bool) -> int:
 
     compose.launch(asked.for_hydra, job)
     if len(outcomes) > 1:
-        from genbench.run import table
+        from genbench.outcome import table
 
         print(f"sweep: {table('jobs', outcomes)}")
         sweeps.show(outcome.directory for outcome in outcomes)

@@ -36,16 +36,18 @@ ALLOWED = {
     "tasks": GROUND | {"data", "engine", "figures", "losses", "metrics", "regularizers"},
     "provenance": {"config", "engine", "registry"},
     "summary": {"config", "engine", "identity", "provenance"},
-    "run": GROUND | {"compose", "config", "data", "engine", "figures", "identity", "provenance", "summary", "tasks"},
-    "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "run", "sweeps", "tasks"},
+    "outcome": {"engine", "errors"},
+    "run": GROUND
+    | {"compose", "config", "data", "engine", "figures", "identity", "outcome", "provenance", "summary", "tasks"},
+    "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "outcome", "run", "sweeps", "tasks"},
     "preflight": {"compose", "config", "data", "engine", "ensemble", "errors", "identity", "run", "tasks"},
-    "jobs": {"compose", "ensemble", "errors", "preflight", "run"},
+    "jobs": {"compose", "ensemble", "errors", "outcome", "preflight", "run"},
     "loaded": {"compose", "config", "engine", "errors", "identity", "run"},
     "sweeps": {"engine", "errors", "loaded", "registry"},
     "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
     "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
     | {"loaded", "output", "run", "sweeps"},
-    "train": {"arguments", "commands", "compose", "jobs", "output", "preflight", "run", "sweeps"},
+    "train": {"arguments", "commands", "compose", "jobs", "outcome", "output", "preflight", "sweeps"},
 }
 
 

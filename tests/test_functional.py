@@ -18,6 +18,7 @@ from genbench import functional
 from genbench.functional import (
     kl_gaussian_gaussian_analytic,
     kl_gaussian_gaussian_mc,
+    kl_gaussian_standard_normal,
     log_likelihood_bernoulli,
     log_likelihood_bernoulli_logits,
     log_likelihood_normal,
@@ -294,6 +295,80 @@ def test_samples_have_the_mean_and_variance_asked_for() -> None:
 
 
 # The module
+
+
+INPUTS: dict[Callable[..., Tensor], list[str]] = {
+    log_likelihood_bernoulli: ["mu", "target"],
+    log_likelihood_bernoulli_logits: ["logits", "target"],
+    log_likelihood_normal: ["mu", "logvar", "z"],
+    kl_gaussian_gaussian_analytic: ["mu_q", "logvar_q", "mu_p", "logvar_p"],
+    kl_gaussian_gaussian_mc: ["mu_q", "logvar_q", "mu_p", "logvar_p"],
+    kl_gaussian_standard_normal: ["mu", "logvar"],
+    sample_gaussian: ["mu", "logvar"],
+}
+
+
+@pytest.mark.parametrize("function", INPUTS)
+@pytest.mark.parametrize(("shape", "other"), [((4, 5), (4, 1, 5)), ((4,), (4, 1)), ((4, 5), (4, 1)), ((4, 5), (5,))])
+def test_shapes_that_would_broadcast_by_accident_are_refused(
+    function: Callable[..., Tensor], shape: tuple[int, ...], other: tuple[int, ...]
+) -> None:
+    """Each input in turn: all would give a value, of other samples than were meant."""
+    names = INPUTS[function]
+    for odd in range(len(names)):
+        arguments = [torch.full(other if k == odd else shape, 0.5) for k in range(len(names))]
+        with pytest.raises(ValueError, match="must have the same shape") as error:
+            function(*arguments)
+        for name, argument in zip(names, arguments, strict=True):
+            assert f"{name} {list(argument.shape)}" in str(error.value)
+
+
+@pytest.mark.parametrize("function", INPUTS)
+def test_it_can_be_mapped_over_a_further_dimension(function: Callable[..., Tensor]) -> None:
+    """As ensembles do."""
+    arguments = [torch.rand(3, 4, 5, dtype=torch.float64) for _ in INPUTS[function]]
+    torch.manual_seed(1)
+    found = torch.func.vmap(function, randomness="same")(*arguments)
+    for k in range(3):
+        torch.manual_seed(1)
+        torch.testing.assert_close(found[k], function(*(argument[k] for argument in arguments)))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_it_compiles_to_one_graph(dynamic: bool) -> None:
+    def all_of_them(x: Tensor) -> Tensor:
+        values = [
+            function(*[x] * len(names)) for function, names in INPUTS.items() if function is not sample_gaussian
+        ]
+        return torch.stack(values)
+
+    x = torch.rand(4, 5)
+    compiled = torch.compile(all_of_them, fullgraph=True, dynamic=dynamic, backend="eager")
+    torch.manual_seed(1)
+    found = compiled(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(found, all_of_them(x))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kl_to_the_standard_normal_agrees_with_torch_distributions(shape: tuple[int, ...]) -> None:
+    mu, logvar = normal(shape), normal(shape)
+    expected = summed(kl_divergence(Normal(mu, (0.5 * logvar).exp()), Normal(torch.zeros_like(mu), 1.0)))
+    torch.testing.assert_close(kl_gaussian_standard_normal(mu, logvar), expected)
+    scalars = kl_gaussian_standard_normal(mu.flatten(), logvar.flatten())  # a batch of scalars
+    torch.testing.assert_close(scalars.view(shape).flatten(1).sum(1), expected)
+
+
+@pytest.mark.parametrize("logvar", [-150.0, -50.0, 50.0, 89.0, 95.0])
+def test_kl_to_the_standard_normal_is_finite(logvar: float) -> None:
+    assert_finite(kl_gaussian_standard_normal, torch.ones(2, 100), torch.full((2, 100), logvar))
+
+
+def test_the_gradient_of_a_target_is_the_logit() -> None:
+    logits, target = normal((3, 4)), torch.rand(3, 4, dtype=torch.float64).requires_grad_()
+    (gradient,) = torch.autograd.grad(log_likelihood_bernoulli_logits(logits, target).sum(), target)
+    torch.testing.assert_close(gradient, logits)
 
 
 def test_a_batch_of_scalars_gives_one_value_each() -> None:

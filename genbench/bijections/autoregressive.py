@@ -6,6 +6,7 @@ Germain et al. 2015 (arXiv 1502.03509), Papamakarios et al. 2017 (arXiv 1705.070
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -59,7 +60,7 @@ class MaskedLinear(nn.Linear):
 
 
 class MADE(nn.Module):
-    """[B, D] → shift and log-scale, each [B, D]: those of feature i depend on the features before i in the order.
+    """[B, D] → shift and raw scale, each [B, D]: those of feature i depend on the features before i in the order.
 
     Args:
         features: D
@@ -90,12 +91,15 @@ class MADE(nn.Module):
             h = layer(F.elu(h))
         if self.context_out is not None:
             h = h + self.context_out(context)
-        shift, log_scale = h.chunk(2, dim=1)
-        return shift, log_scale
+        shift, scale = h.chunk(2, dim=1)
+        return shift, scale
 
 
 class _Autoregressive(Bijection):
-    """MADE, and the direction that takes D passes, for both flows."""
+    """An increasing affine map of every feature, with parameters that depend on the features before it.
+
+    One pass forward, D passes backward.
+    """
 
     def __init__(
         self, features: int, hidden: Sequence[int], order: Sequence[int] | None = None, context: int = 0
@@ -103,25 +107,32 @@ class _Autoregressive(Bijection):
         super().__init__()
         self.made = MADE(features, hidden, order, context)
 
-    def _one_by_one(self, given: Tensor, context: Tensor | None, *, multiply: bool) -> tuple[Tensor, Tensor]:
-        """Solve for x, feature by feature: shift and log-scale of each depend on the features before it.
+    def apply_affine(self, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """y and the logarithm of its slope, shaped like x, from MADE's outputs of the same shape."""
+        raise NotImplementedError(f"{type(self).__name__} does not define apply_affine")
 
-        x_i = given_i exp(s_i) + m_i if `multiply`, else (given_i − m_i) exp(−s_i). Returns x and log |det|.
-        """
-        x, total = torch.zeros_like(given), given.new_zeros(len(given))
+    def undo_affine(self, y: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """x of `apply_affine`, and the logarithm of y's slope."""
+        raise NotImplementedError(f"{type(self).__name__} does not define undo_affine")
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, log_slope = self.apply_affine(x, *self.made(x, context))
+        return y, log_slope.sum(1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, total = torch.zeros_like(y), y.new_zeros(len(y))
         for i in self.made.order:
-            shift, log_scale = (part[:, i] for part in self.made(x, context))
-            log_scale = log_scale if multiply else -log_scale
-            value = given[:, i] * log_scale.exp() + shift if multiply else (given[:, i] - shift) * log_scale.exp()
-            here = torch.arange(given.shape[1], device=given.device) == i
-            x, total = torch.where(here, value[:, None], x), total + log_scale
+            value, log_slope = self.undo_affine(y[:, i], *(part[:, i] for part in self.made(x, context)))
+            here = torch.arange(y.shape[1], device=y.device) == i
+            x, total = torch.where(here, value[:, None], x), total - log_slope
         return x, total
 
 
 class MaskedAutoregressive(_Autoregressive):
     """y_i = (x_i − μ_i) exp(−α_i),   (μ_i, α_i) = MADE(x_<i)_i,   log |det| = −Σ α_i
 
-    Papamakarios et al. 2017 (arXiv 1705.07057), eqs. 3 to 5: data to base in one pass, base to data in D.
+    Papamakarios et al. 2017 (arXiv 1705.07057), eqs. 3 to 5: data to base in one pass, base to data in D. As in the
+    paper, the scale has no bound.
 
     Args:
         features: D, of x [B, D].
@@ -130,19 +141,20 @@ class MaskedAutoregressive(_Autoregressive):
         context: size of the context vector; with 0, a given context is ignored.
     """
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.made(x, context)
-        return (x - shift) * torch.exp(-log_scale), -log_scale.sum(1)
+    def apply_affine(self, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - shift) * torch.exp(-scale), -scale
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._one_by_one(y, context, multiply=True)
+    def undo_affine(self, y: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        return y * torch.exp(scale) + shift, -scale
 
 
 class InverseAutoregressive(_Autoregressive):
-    """y_i = x_i exp(s_i) + m_i,   (m_i, s_i) = MADE(x_<i, h)_i,   log |det| = Σ s_i
+    """y_i = 2σ(2s_i) x_i + m_i,   (m_i, s_i) = MADE(x_<i, h)_i,   σ(s) = 1/(1 + e^−s),   log |det| = Σ log 2σ(2s_i)
 
-    Kingma et al. 2016 (arXiv 1606.04934), algorithm 1, with a context h for posteriors: base to data in one pass,
-    data to base in D. The scale is exp(s) instead of the paper's σ, which makes it MaskedAutoregressive's mirror.
+    Kingma et al. 2016 (arXiv 1606.04934), eq. 10, with a context h for posteriors: base to data in one pass, data to
+    base in D. The scale is bounded, as in their algorithm 1 (eqs. 13 and 14: y = σ x + (1 − σ) m), since exponentials
+    of network outputs overflow when several steps follow one another. Theirs contracts x by σ from the start, and
+    learns more slowly here; 2σ(2s) = 1 + tanh s starts as the identity, and is exp(s) up to first order.
 
     Args:
         features: D, of x [B, D].
@@ -151,9 +163,10 @@ class InverseAutoregressive(_Autoregressive):
         context: size of the context vector h; with 0, a given context is ignored.
     """
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.made(x, context)
-        return x * log_scale.exp() + shift, log_scale.sum(1)
+    def apply_affine(self, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        log_slope = F.logsigmoid(2 * scale) + math.log(2)
+        return x * log_slope.exp() + shift, log_slope
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._one_by_one(y, context, multiply=False)
+    def undo_affine(self, y: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        log_slope = F.logsigmoid(2 * scale) + math.log(2)
+        return (y - shift) * torch.exp(-log_slope), log_slope

@@ -9,8 +9,9 @@ is measured against those or against the 10,000 test images.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickle
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class Version:
 
     archive: DataFile
     files: tuple[DataFile, ...]
-    reader: Callable[[Path], Batch]
+    reader: Callable[[bytes], Batch]
 
     def lacks(self, root: Path) -> list[str]:
         """The missing files, as paths under the root."""
@@ -51,10 +52,10 @@ class Version:
 def cifar10(root: Path) -> Dataset:
     """[N, 3, 32, 32] of bytes in RGB with labels: 50,000 / 10,000 / 10,000, where valid and test are the same.
 
-    Raises DataError for files that are missing or damaged, or that cannot be unpacked.
+    Raises DataError for files that are missing or damaged.
     """
-    version = _available(root)  # not cached: the checksums take most of the 0.6 s
-    *train, test = (version.reader(ensure(root, file)) for file in version.files)
+    version, contents = _contents(root)  # not cached: the checksums take most of the 0.6 s
+    *train, test = (version.reader(content) for content in contents)
     train_images, train_labels = _join(train)
     test_images, test_labels = _join([test])
     return Dataset(
@@ -72,11 +73,14 @@ def cifar10(root: Path) -> Dataset:
     )
 
 
-def _available(root: Path) -> Version:
-    """The version whose files exist; if none does, unpack an archive, downloaded if necessary."""
+def _contents(root: Path) -> tuple[Version, list[bytes]]:
+    """The version whose files exist, and what is in them; if none does, an archive's, downloaded if necessary.
+
+    An archive is unpacked into the root, or, if that cannot be written to, only into memory.
+    """
     for version in VERSIONS:
         if not version.lacks(root):
-            return version
+            return version, [ensure(root, file).read_bytes() for file in version.files]
     version = next((version for version in VERSIONS if (root / version.archive.path).is_file()), VERSIONS[0])
     try:
         archive = ensure(root, version.archive)
@@ -84,31 +88,37 @@ def _available(root: Path) -> Version:
         incomplete = [version for version in VERSIONS if len(version.lacks(root)) < len(version.files)]
         notes = [f"\n  its files are there, except {', '.join(version.lacks(root))}" for version in incomplete]
         raise DataError(f"{error}{''.join(notes)}") from error
-    _unpack(archive, root, version.lacks(root))
-    return version
+    lacking = version.lacks(root)
+    members = _members(archive, lacking)
+    with contextlib.suppress(OSError):  # no permission, no space
+        _unpack(members, root)
+    present = (file for file in version.files if file.path not in members)
+    members |= {file.path: ensure(root, file).read_bytes() for file in present}
+    return version, [members[file.path] for file in version.files]
 
 
-def _unpack(archive: Path, root: Path, paths: list[str]) -> None:
-    """Extract only these members of the archive to the root, each atomically."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".cifar-10.", dir=root) as directory, tarfile.open(archive) as tar:
-            parts: dict[str, Path] = {}
-            for member in tar:
-                source = tar.extractfile(member) if member.name in paths and member.isfile() else None
-                if source is not None:
-                    parts[member.name] = Path(directory) / str(len(parts))
-                    with source, parts[member.name].open("wb") as target:
-                        shutil.copyfileobj(source, target)
-            if lacking := set(paths) - set(parts):
-                raise DataError(f"{archive} does not hold {', '.join(sorted(lacking))}")
-            for path, part in parts.items():
-                (root / path).parent.mkdir(exist_ok=True)
-                part.replace(root / path)
-    except OSError as error:  # no space, no permission
-        raise DataError(
-            f"{archive} cannot be unpacked to {root}: {error}\n"
-            f"  unpack it elsewhere and set data_root (or $GENBENCH_DATA) to where {Path(paths[0]).parent} lies"
-        ) from error
+def _members(archive: Path, paths: list[str]) -> dict[str, bytes]:
+    """Only these members of the archive."""
+    found = {}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            source = tar.extractfile(member) if member.name in paths and member.isfile() else None
+            if source is not None:
+                found[member.name] = source.read()
+    if missing := sorted(set(paths) - set(found)):
+        raise DataError(f"{archive} does not hold {', '.join(missing)}")
+    return found
+
+
+def _unpack(members: dict[str, bytes], root: Path) -> None:
+    """Write the members under the root, each atomically, once there is space for all of them."""
+    with tempfile.TemporaryDirectory(prefix=".cifar-10.", dir=root) as directory:
+        parts = {path: Path(directory) / str(number) for number, path in enumerate(members)}
+        for path, part in parts.items():
+            part.write_bytes(members[path])
+        for path, part in parts.items():
+            (root / path).parent.mkdir(exist_ok=True)
+            part.replace(root / path)
 
 
 def _join(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,20 +127,19 @@ def _join(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(images), torch.from_numpy(labels).long()
 
 
-def _read_binary(path: Path) -> Batch:
+def _read_binary(content: bytes) -> Batch:
     """Rows of a label and the pixels, a byte each."""
-    rows = np.frombuffer(path.read_bytes(), dtype=np.uint8).reshape(-1, 1 + PIXELS)
+    rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, 1 + PIXELS)
     return rows[:, 1:], rows[:, 0]
 
 
-def _read_python(path: Path) -> Batch:
+def _read_python(content: bytes) -> Batch:
     """A dictionary with `data`, an array of bytes [N, PIXELS], and `labels`, a list."""
-    with path.open("rb") as file:
-        try:
-            content = _ArrayUnpickler(file, encoding="latin1").load()  # Python 2's strings
-        except pickle.UnpicklingError as error:
-            raise DataError(f"{path} is no batch of CIFAR-10: {error}") from error
-    return content["data"], np.array(content["labels"], dtype=np.uint8)
+    try:
+        batch = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()  # Python 2's strings
+    except pickle.UnpicklingError as error:
+        raise DataError(f"this is no batch of CIFAR-10: {error}") from error
+    return batch["data"], np.array(batch["labels"], dtype=np.uint8)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -151,15 +160,24 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
-def _version(archive: DataFile, directory: str, md5: dict[str, str], reader: Callable[[Path], Batch]) -> Version:
+def _version(archive: DataFile, directory: str, md5: dict[str, str], reader: Callable[[bytes], Batch]) -> Version:
     files = tuple(DataFile(f"{directory}/{name}", archive.url, value) for name, value in md5.items())
     return Version(archive, files, reader)
 
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/"
+BINARY_MIRRORS = (
+    "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/cifar-10-binary.tar.gz",
+)
+PYTHON_MIRRORS = ("https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",)
 VERSIONS = (
     _version(
-        DataFile("cifar-10-binary.tar.gz", f"{ADDRESS}cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),
+        DataFile(
+            "cifar-10-binary.tar.gz",
+            f"{ADDRESS}cifar-10-binary.tar.gz",
+            "c32a1d4ab5d03f1284b67883e8d87530",
+            BINARY_MIRRORS,
+        ),
         "cifar-10-batches-bin",
         {
             "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
@@ -172,7 +190,12 @@ VERSIONS = (
         _read_binary,
     ),
     _version(
-        DataFile("cifar-10-python.tar.gz", f"{ADDRESS}cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+        DataFile(
+            "cifar-10-python.tar.gz",
+            f"{ADDRESS}cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+            PYTHON_MIRRORS,
+        ),
         "cifar-10-batches-py",
         {
             "data_batch_1": "c99cafc152244af753f735de768cd75f",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import http.client
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genbench.data.download import digest_of, fetch
 from genbench.errors import DataError
 
 __all__ = ["DataFile", "cached", "ensure", "store"]
@@ -23,11 +22,12 @@ Arrays = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of a data set: where it lies under the data root, its published address and md5."""
+    """A file of a data set: where it lies under the data root, its address and md5, and further addresses."""
 
     path: str
     url: str
     md5: str
+    mirrors: tuple[str, ...] = ()
 
 
 def ensure(root: Path, file: DataFile) -> Path:
@@ -38,7 +38,7 @@ def ensure(root: Path, file: DataFile) -> Path:
     path = root / file.path
     if not path.is_file():
         _download(path, file)
-    found = _md5(path)
+    found = digest_of(path, "md5")
     if found != file.md5:
         raise DataError(
             f"{path} is damaged: its md5 checksum is {found}, not {file.md5}\n"
@@ -48,25 +48,13 @@ def ensure(root: Path, file: DataFile) -> Path:
 
 
 def _download(path: Path, file: DataFile) -> None:
-    from torchvision.datasets.utils import download_url  # seconds to import: only where needed
-
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    new = [directory for directory in path.parents if not directory.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download_url(file.url, str(part.parent), part.name, file.md5)
-        part.replace(path)
-    # No network, no such address, no space, a wrong checksum, a broken connection.
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        fetch((file.url, *file.mirrors), path, "md5", file.md5)
+    except OSError as error:
         raise DataError(
-            f"{path.name} is not at {path} and cannot be downloaded from {file.url}: {error}\n"
+            f"{path.name} is not at {path} and cannot be downloaded from {error}\n"
             f"  download it elsewhere and put it at {path}, or set data_root (or $GENBENCH_DATA) to where it lies"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-            for directory in new:  # removed if still empty
-                directory.rmdir()
 
 
 def cached(root: Path, name: str, sources: list[Path], parse: Callable[[], Arrays]) -> Arrays:
@@ -115,11 +103,3 @@ def store(path: Path, save: Callable[..., None], arrays: dict[str, NDArray[Any]]
 def _unpack(stored: np.lib.npyio.NpzFile, key: str) -> NDArray[np.uint8]:
     shape, array = tuple(stored[f"{key}:shape"]), stored[key]
     return array if array.shape == shape else np.unpackbits(array, count=int(np.prod(shape))).reshape(shape)
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

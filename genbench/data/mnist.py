@@ -1,10 +1,8 @@
-"""MNIST (LeCun et al. 1998), the official files, read by torchvision: in grey, or binarized dynamically."""
+"""MNIST (LeCun et al. 1998), the official files: in grey, or binarized dynamically."""
 
 from __future__ import annotations
 
 import gzip
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +19,11 @@ __all__ = ["dynamically_binarized_mnist", "mnist"]
 VALIDATION = 10_000  # the last images of the official training set
 SEED = 2020
 
-ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+ADDRESSES = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -42,25 +44,24 @@ def mnist(root: Path, *, train_images: PositiveInt | None = None) -> Dataset:
 
     Raises DataError for files that are missing or damaged.
     """
-    from torchvision.datasets.mnist import read_image_file, read_label_file  # seconds to import: only where needed
-
-    paths = {name: _unpacked(root, name) for name in MD5}
-    images = read_image_file(str(paths["train-images-idx3-ubyte"])).unsqueeze(1)
-    labels = read_label_file(str(paths["train-labels-idx1-ubyte"]))
+    images, labels = (
+        _read(root, "train-images-idx3-ubyte").unsqueeze(1),
+        _read(root, "train-labels-idx1-ubyte").long(),
+    )
     split = len(images) - VALIDATION
     used = min(split, train_images or split)
     return Dataset(
         name="mnist",
         train=images[:used],
         valid=images[split:],
-        test=read_image_file(str(paths["t10k-images-idx3-ubyte"])).unsqueeze(1),
+        test=_read(root, "t10k-images-idx3-ubyte").unsqueeze(1),
         to_float=unit_interval,
         binary=False,
         protocol={"binarization": "none (grey)", "split": f"{used}/10000/10000, validation: the last of train"},
         labels={
             "train": labels[:used],
             "valid": labels[split:],
-            "test": read_label_file(str(paths["t10k-labels-idx1-ubyte"])),
+            "test": _read(root, "t10k-labels-idx1-ubyte").long(),
         },
     )
 
@@ -96,15 +97,16 @@ def _drawn_once(grey: Tensor, random: np.random.RandomState) -> Tensor:
     return torch.from_numpy(drawn.astype(np.uint8) * 255)
 
 
-def _unpacked(root: Path, name: str) -> Path:
-    """The verified IDX file, unpacked from the published .gz if missing."""
+def _read(root: Path, name: str) -> Tensor:
+    """An IDX file as a tensor of bytes, from the plain file or else from the published .gz, which is not unpacked."""
     relative = f"MNIST/raw/{name}"
-    url = f"{ADDRESS}{name}.gz"
-    path = root / relative
-    if not path.is_file():
-        packed = ensure(root, DataFile(f"{relative}.gz", url, PACKED_MD5[name]))
-        part = path.with_name(f".{name}.{os.getpid()}.part")
-        with gzip.open(packed) as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target)
-        part.replace(path)
-    return ensure(root, DataFile(relative, url, MD5[name]))
+    if (root / relative).is_file():
+        content = ensure(root, DataFile(relative, f"{ADDRESSES[0]}{name}.gz", MD5[name])).read_bytes()
+    else:
+        first, *others = (f"{address}{name}.gz" for address in ADDRESSES)
+        packed = ensure(root, DataFile(f"{relative}.gz", first, PACKED_MD5[name], tuple(others)))
+        content = gzip.decompress(packed.read_bytes())
+    # Two zeros, the type (8: bytes), the number of dimensions, and each as a big-endian number; then the values.
+    dimensions = content[3]
+    shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 * (1 + dimensions)).reshape(shape).copy())

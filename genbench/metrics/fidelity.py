@@ -22,6 +22,7 @@ from genbench.engine.device import double
 from genbench.metrics.inception import NETWORK, RESIZE, ROUNDING, Features
 
 __all__ = [
+    "FEATURES",
     "SCORES",
     "RealFeatures",
     "Statistics",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 SCORES = ("fid", "kid", "precision", "recall", "inception_score")
+FEATURES = 2048  # of Inception: with fewer images, a covariance is singular, and FID biased by much
 SEED = 2020  # torch-fidelity's: for rows, KID's subsets and the order of IS's splits
 POOL_ROWS = 10_000  # most real images to keep features of, and most images of each kind for precision and recall
 KID_SUBSETS = 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
+import importlib.metadata
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,15 +13,33 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from genbench.data.download import digest_of, fetch
 from genbench.engine.device import inference_layout, repeatable
 from genbench.errors import DataError
 
-__all__ = ["NETWORK", "RESIZE", "ROUNDING", "Extractor", "Features", "Inception", "find_weights", "to_bytes"]
+__all__ = [
+    "NETWORK",
+    "RESIZE",
+    "ROUNDING",
+    "Extractor",
+    "Features",
+    "Inception",
+    "find_weights",
+    "library_version",
+    "to_bytes",
+]
 
 NETWORK = "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)"
 RESIZE = "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)"
 ROUNDING = "clamp to [0, 1], then the byte nearest to 255 x"
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+FEATURES_ONLY = "weights-inception-2015-12-05-features.pth"
+# Published: the first digits of the file's SHA-256, which are part of its name, as torch.hub wants it.
+PUBLISHED = WEIGHTS.removesuffix(".pth").rpartition("-")[2]
+# The same weights without the classifier, in a file of anybody's making: SHA-256 of the tensors, not of the file.
+DERIVED = "1ac889ad074041982a0cc8ed59b68746979be977f78d8d5cc853b2dcd54c448c"
+UNKNOWN = "unknown file, SHA-256 "
+CLASSIFIER = "fc."  # prefix of the tensors of its last layer
 BATCH_SIZE = 32  # images per forward pass; only rounding depends on it
 
 
@@ -79,7 +97,7 @@ class Inception:
 
     Attributes:
         device: where it computes.
-        weights_id: the first 12 digits of the SHA-256 of the weights' file.
+        weights_id: the first 12 digits of the SHA-256 of the weights' file, which says if the file is unknown.
         has_classifier: whether there are logits. Files without the classifier head have NaN in its place.
     """
 
@@ -96,7 +114,8 @@ class Inception:
             # torch-fidelity unpickles any file: first make sure that this one holds only tensors.
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             finite = {key: bool(tensor.isfinite().all()) for key, tensor in state.items()}
-            if bad := [key for key, good in finite.items() if not good and not key.startswith("fc.")]:
+            self.weights_id = _identify(path, content, state)
+            if bad := [key for key, good in finite.items() if not good and not key.startswith(CLASSIFIER)]:
                 raise ValueError(f"{bad[0]} is not finite")
             self.has_classifier = all(finite.values())
             layers = ["2048", "logits_unbiased"] if self.has_classifier else ["2048"]
@@ -111,7 +130,6 @@ class Inception:
                 f"  delete it, or set task.inception_weights to where {WEIGHTS} lies"
             ) from error
         self.device = device
-        self.weights_id = hashlib.sha256(content).hexdigest()[:12]
         # Another layout changes features by rounding only (1e-5).
         self._network = network.to(device, memory_format=inference_layout(device)).eval().requires_grad_(False)
 
@@ -137,19 +155,52 @@ class Inception:
         return layers
 
 
+def library_version() -> str:
+    """Of torch-fidelity, whose network computes the features."""
+    return importlib.metadata.version("torch-fidelity")
+
+
+def _identify(path: Path, content: bytes, state: dict[str, Tensor]) -> str:
+    """`weights_id` of a file. Raises ValueError if it has the name of a known one and is not that one.
+
+    A flipped bit in a weight leaves a file that loads, and an FID that may be anything.
+    """
+    stamp = path.stat()
+    key = (str(path), stamp.st_size, stamp.st_mtime_ns)
+    if key not in _identified:
+        digest = hashlib.sha256(content).hexdigest()
+        known = digest.startswith(PUBLISHED) or _digest_of_features(state) == DERIVED
+        if not known and path.name in (WEIGHTS, FEATURES_ONLY):
+            raise ValueError(f"it is damaged, its SHA-256 {digest[:12]}… is not that of the file with this name")
+        _identified[key] = f"{'' if known else UNKNOWN}{digest[:12]}"
+    return _identified[key]
+
+
+_identified: dict[tuple[str, int, int], str] = {}  # files are hashed once in a process, however many runs it trains
+
+
+def _digest_of_features(state: dict[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and bytes of all tensors but the classifier's, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in state if not name.startswith(CLASSIFIER)):
+        tensor = state[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _download() -> Path:
+    """torch-fidelity's place in the cache of torch.hub; a file there that is not the published one is replaced."""
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
-        # No network, no such address, no space, a broken connection.
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            raise DataError(
-                f"{WEIGHTS} is not at {path} and cannot be downloaded from {URL_INCEPTION_V3}: {error}\n"
-                f"  download it elsewhere and put it into inception/ under data_root (or $GENBENCH_DATA),"
-                f" or set task.inception_weights=PATH"
-            ) from error
+    try:
+        if not path.is_file() or not digest_of(path, "sha256").startswith(PUBLISHED):
+            fetch([URL_INCEPTION_V3], path, "sha256", PUBLISHED)
+    except OSError as error:
+        raise DataError(
+            f"{WEIGHTS} is not at {path} and cannot be downloaded from {error}\n"
+            f"  download it elsewhere and put it into inception/ under data_root (or $GENBENCH_DATA),"
+            f" or set task.inception_weights=PATH"
+        ) from error
     return path

@@ -15,7 +15,7 @@ from genbench.data.files import store
 from genbench.engine.device import float64_device
 from genbench.errors import ConfigError
 from genbench.metrics.fidelity import POOL_ROWS, SEED, RealFeatures, Statistics, drawn, rows, statistics
-from genbench.metrics.inception import Extractor
+from genbench.metrics.inception import Extractor, library_version
 
 __all__ = ["real_features"]
 
@@ -25,9 +25,9 @@ def real_features(
 ) -> RealFeatures:
     """Statistics and features of `count` of the uint8 images [N, 3 or 1, H, W], the rows drawn by `rows`.
 
-    They are cached in `cache_dir` (116 MB for 10,000 images; not if None) under a hash of the images, the weights and
-    all other inputs. If the file is damaged or the directory is not writable, they are computed. Raises ConfigError
-    if there are too few images.
+    They are cached in `cache_dir` (116 MB for 10,000 images; not if None) under a hash of the images, the weights,
+    torch-fidelity's version and all other inputs. If the file is damaged or the directory is not writable, they are
+    computed. Raises ConfigError if there are too few images.
     """
     total = len(images)
     if not 2 <= count <= total:
@@ -43,6 +43,7 @@ def real_features(
         "rows": chosen,
         "pool_rows": POOL_ROWS,
         "weights": inception.weights_id,
+        "library": library_version(),
         "shape": list(used.shape),
         "images": hashlib.sha256(used.cpu().contiguous().numpy().data).hexdigest(),
     }

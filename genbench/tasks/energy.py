@@ -31,7 +31,7 @@ class Energy(PlaneTask):
 
     quantities = (
         Quantity("test/log_z", "importance-sampled log Z", "nats", "", 3, "log Z, quadrature"),
-        Quantity("test/log_z_error", "error of log Z", "nats", "lower", 4),
+        Quantity("test/log_z_error", "error of log Z", "nats", "lower", 4, "quadrature"),
         Quantity("test/reverse_kl", "KL(q ‖ p)", "nats", "lower", 4),
         Quantity("test/effective_sample_size", "effective sample size, share", "", "higher", 3),
         Quantity("test/smallest_mode", "rarest mode, of its share", "", "higher", 3),

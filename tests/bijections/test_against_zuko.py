@@ -68,6 +68,8 @@ def test_autoregressive(kind: type[MaskedAutoregressive] | type[InverseAutoregre
         shift, log_scale = bijection.made(x.reshape(-1, 5))
         if kind is MaskedAutoregressive:  # (x − m) exp(−s)
             shift, log_scale = -shift * torch.exp(-log_scale), -log_scale
+        else:  # (1 + tanh s) x + m
+            log_scale = log_scale.tanh().log1p()
         return DependentTransform(Exponential(shift.view(x.shape), log_scale.view(x.shape)), 1)
 
     same(bijection, AutoregressiveTransform(meta, passes=5), torch.randn(4, 5))

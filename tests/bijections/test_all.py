@@ -342,13 +342,23 @@ def test_made_sees_nothing_off_its_order(hidden: list[int], order: tuple[int, ..
                     assert jacobian[out, into] != 0
 
 
-def test_one_pass_of_maf_is_the_other_way_of_iaf() -> None:
+def test_one_pass_of_maf_and_of_iaf() -> None:
     maf, iaf = MaskedAutoregressive(4, [8]), InverseAutoregressive(4, [8])
     iaf.load_state_dict(maf.state_dict())
     x = torch.randn(3, 4)
     shift, log_scale = maf.made(x)
     close(maf(x)[0], (x - shift) / log_scale.exp())
-    close(iaf(x)[0], x * log_scale.exp() + shift)
+    close(iaf(x)[0], x * (1 + log_scale.tanh()) + shift)
+
+
+def test_the_scale_of_iaf_is_bounded_whatever_its_network_says() -> None:
+    iaf, x = InverseAutoregressive(3, [8]), torch.randn(5, 3)
+    with torch.no_grad():
+        iaf.made.layers[-1].bias[3:] = torch.tensor([1000.0, -1000.0, 0.0])
+        iaf.made.layers[-1].weight.zero_()
+    y, log_det = iaf(x)
+    close(y, x * torch.tensor([2.0, 0.0, 1.0]) + iaf.made.layers[-1].bias[:3])
+    close(log_det, torch.full((5,), math.log(2) + (math.log(2) - 2000)))
 
 
 def test_the_context_reaches_every_output() -> None:

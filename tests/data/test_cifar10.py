@@ -131,13 +131,13 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     for form, version in zip(FORMS, cifar10.VERSIONS, strict=True):
         known = [replace(f, md5=hashlib.md5(contents[form][f.path]).hexdigest()) for f in version.files]
         change(form, files=tuple(known))
-    monkeypatch.setattr("torchvision.datasets.utils.download_url", no_network)
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
     root = tmp_path / "root"
     root.mkdir()
     return Files(images, labels, contents, set_archive, root)
 
 
-def no_network(*_: object) -> None:
+def no_network(*_: object, **__: object) -> None:
     raise OSError("no network")
 
 
@@ -202,12 +202,13 @@ def test_downloads_the_binary_version(files: Files, monkeypatch: pytest.MonkeyPa
     content = archive.read_bytes()
     archive.unlink()
 
-    def download(url: str, root: str, filename: str, md5: str) -> None:
-        assert url == "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-        assert hashlib.md5(content).hexdigest() == md5
-        (Path(root) / filename).write_bytes(content)
+    def download(urls: tuple[str, ...], path: Path, algorithm: str, digest: str) -> None:
+        assert urls[0] == "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+        assert len(urls) > 1
+        assert (algorithm, digest) == ("md5", hashlib.md5(content).hexdigest())
+        path.write_bytes(content)
 
-    monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
+    monkeypatch.setattr("genbench.data.files.fetch", download)
     files.assert_loaded(load(files.root))
 
 
@@ -292,17 +293,32 @@ class TestUnpacking:
         self, files: Files, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
     ) -> None:
         archive = files.pack("binary")
-        copied = []
+        written, write = [], Path.write_bytes
 
-        def copy(source: io.BufferedReader, target: io.BufferedWriter) -> None:
-            copied.append(target.write(source.read(10)))
-            if len(copied) == 3:
+        def write_some(path: Path, content: bytes) -> int:
+            written.append(write(path, content[:10]))
+            if len(written) == 3:
                 raise interruption("No space left on device")
+            return written[-1]
 
-        monkeypatch.setattr("shutil.copyfileobj", copy)
-        with pytest.raises(interruption if interruption is KeyboardInterrupt else DataError, match="No space left"):
-            load(files.root)
-        assert len(copied) == 3
+        monkeypatch.setattr(Path, "write_bytes", write_some)
+        if interruption is KeyboardInterrupt:
+            with pytest.raises(KeyboardInterrupt):
+                load(files.root)
+        else:
+            files.assert_loaded(load(files.root))  # from memory
+        assert len(written) == 3
+        assert list(files.root.iterdir()) == [archive]
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_a_root_that_cannot_be_written_to(self, files: Files, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        archive = files.pack(form)
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError("Read-only file system")
+
+        monkeypatch.setattr("tempfile.mkdtemp", refuse)
+        files.assert_loaded(load(files.root))
         assert list(files.root.iterdir()) == [archive]
 
 
@@ -313,8 +329,8 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "data_batch_1"
     path.write_bytes(pickle.dumps({"data": Malice(), "labels": [0]}, protocol=2))
-    with pytest.raises(DataError, match=r"data_batch_1 .*asks for (posix|nt)\.mkdir"):
-        cifar10._read_python(path)
+    with pytest.raises(DataError, match=r"no batch of CIFAR-10: it asks for (posix|nt)\.mkdir"):
+        cifar10._read_python(path.read_bytes())
     assert not (tmp_path / "harm").exists()
 
 

@@ -117,10 +117,10 @@ class TestBinarizedMnist:
             load("binmnist", tmp_path)
 
     def test_a_missing_file_without_network(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def download(*_: object) -> None:
+        def download(*_: object, **__: object) -> None:
             raise OSError("no network")
 
-        monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
+        monkeypatch.setattr("urllib.request.urlopen", download)
         with pytest.raises(DataError) as error:
             load("binmnist", tmp_path)
         target = tmp_path / "binarized_mnist" / "binarized_mnist_train.amat"
@@ -193,7 +193,7 @@ class TestMnist:
             assert share == pytest.approx(grey.to_float(grey.split(split)).mean().item(), abs=0.03)
             np.testing.assert_array_equal(stored, load("binmnist-dynamic", tmp_path).split(split))
 
-    def test_unpacks_the_published_files(
+    def test_reads_the_published_files_without_unpacking_them(
         self, arrays: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         packed = {}
@@ -203,7 +203,11 @@ class TestMnist:
             path.with_name(f"{name}.gz").write_bytes(packed[name])
             path.unlink()
         monkeypatch.setattr(mnist, "PACKED_MD5", {name: md5(content) for name, content in packed.items()})
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(Path, "write_bytes", None)
+        monkeypatch.setattr("gzip.open", None)  # with which files used to be unpacked
         self.assert_right(load("mnist", tmp_path), arrays)
+        assert sorted(tmp_path.rglob("*")) == before  # a root that can only be read will do
 
     @pytest.mark.usefixtures("arrays")
     def test_a_damaged_file_is_refused(self, tmp_path: Path) -> None:
@@ -213,10 +217,10 @@ class TestMnist:
             load("mnist", tmp_path)
 
     def test_a_missing_file_without_network(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def download(*_: object) -> None:
+        def download(*_: object, **__: object) -> None:
             raise OSError("no network")
 
-        monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
+        monkeypatch.setattr("urllib.request.urlopen", download)
         with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz.*cannot be downloaded from http"):
             load("mnist", tmp_path)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genbench.metrics import dirac
+from genbench.metrics.dirac_run import SETTLED, crossing_amplitude, judge_average, judge_limit_cycle
 
 
 def sigmoid(x: float) -> float:
@@ -143,33 +144,150 @@ def test_alternating_w1_conserves_its_quadratic_form(generator_first: bool) -> N
     assert np.ptp(wrong_sign) > 0.05
 
 
+GAMES = [
+    # coefficient, critic's step, generator's step, critic steps, simultaneous
+    (0.1, 0.1, 0.1, 1, False),
+    (0.01, 0.1, 0.1, 1, False),
+    (0.1, 0.1, 0.1, 5, False),
+    (0.1, 0.02, 0.1, 1, False),
+    (0.1, 0.1, 0.5, 1, False),
+    (0.02, 0.1, 0.1, 3, False),
+    (0.1, 0.01, 0.3, 10, False),
+    (0.5, 0.1, 0.1, 1, False),
+    (0.9, 0.1, 0.1, 1, False),
+    (0.1, 0.1, 0.1, 1, True),
+    (0.1, 0.19, 0.19, 1, True),
+    (0.3, 0.1, 0.1, 1, True),
+]
+
+
+@pytest.mark.parametrize("game", GAMES, ids=str)
+def test_gp_limit_cycle_is_the_one_that_discrete_games_end_on(game: tuple[float, float, float, int, bool]) -> None:
+    """From inside and from outside, with more critic steps, two step sizes, and simultaneous steps."""
+    coefficient, step_critic, step_generator, critic_steps, simultaneous = game
+    cycle = dirac.gp_limit_cycle("w1", *game)
+    assert cycle is not None
+    rounds = int(math.log(1e-4) / math.log(cycle.decay) / 0.8)
+    angle = np.angle(dirac.multipliers("w1", *game)[-1])
+    for start in (0.3, 3.0):
+        points = simulate(
+            "w1",
+            (0.0, 0.0, start * cycle.amplitude),
+            max(rounds, 2000),
+            step_critic=step_critic,
+            step_generator=step_generator,
+            critic_steps=critic_steps,
+            gp=coefficient,
+            simultaneous=simultaneous,
+        )
+        assert crossing_amplitude(points) == pytest.approx(cycle.amplitude, rel=angle**2 / 4)
+
+
 @pytest.mark.parametrize("coefficient", [0.01, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize("radius", [0.3, 3.0])
-def test_gp_limit_cycle_is_reached_from_inside_and_outside(coefficient: float, radius: float) -> None:
-    step, time = 0.01, max(60.0, 8 / coefficient)
-    points = simulate(
-        "w1", (0.0, 0.0, radius), int(time / step), step_critic=step, step_generator=step, gp=coefficient
-    )
-    predicted = dirac.gp_limit_cycle("w1", coefficient)
-    assert predicted is not None
-    assert dirac.crossing_amplitude(points) == pytest.approx(predicted, rel=0.02)
+def test_gp_limit_cycle_of_small_steps_is_that_of_gradient_flow(coefficient: float) -> None:
+    gamma = 2 * coefficient
+    rho = math.exp(-gamma * math.pi / (2 * math.sqrt(1 - gamma**2 / 4)))
+    cycle = dirac.gp_limit_cycle("w1", coefficient, 1e-4, 1e-4)
+    assert cycle is not None
+    assert cycle.amplitude == pytest.approx(gamma * (1 + rho) / (1 - rho), rel=1e-4)
 
 
 def test_gp_that_is_too_strong_rests_at_the_wrong_point() -> None:
     points = simulate("w1", (0.5, 0.0, 0.1), 40_000, step_critic=0.01, step_generator=0.01, gp=1.5)
-    assert dirac.gp_limit_cycle("w1", 1.5) == 3.0
+    cycle = dirac.gp_limit_cycle("w1", 1.5, 0.01, 0.01)
+    assert cycle is not None and cycle.amplitude == 3.0
     assert abs(points[-1]) == pytest.approx([0.0, 0.0, 3.0], abs=1e-3)
+    points = simulate("w1", (0.5, 0.0, 0.1), 40_000, critic_steps=5, gp=0.5)  # five steps make it as strong
+    assert abs(points[-1]) == pytest.approx([0.0, 0.0, 1.0], abs=1e-3)
+    cycle = dirac.gp_limit_cycle("w1", 0.5, 0.1, 0.1, 5)
+    assert cycle is not None and cycle.amplitude == 1.0
 
 
-def test_gp_limit_cycle_knows_where_it_has_no_closed_form() -> None:
-    assert dirac.gp_limit_cycle("jsd", 0.1) is None
-    assert dirac.gp_limit_cycle("w1", 0.0) is None
+@pytest.mark.parametrize(
+    "game",
+    [
+        ("jsd", 0.1, 0.1, 0.1),
+        ("w1", 0.0, 0.1, 0.1),
+        ("w1", 0.01, 0.1, 0.1, 1, True),  # spirals out without end
+        ("w1", 0.1, 0.5, 0.5),  # twelve rounds a turn
+        ("w1", 3.0, 0.4, 0.1),  # each step jumps across
+    ],
+    ids=str,
+)
+def test_gp_limit_cycle_knows_where_there_is_none(game: tuple) -> None:
+    assert dirac.gp_limit_cycle(*game) is None
+
+
+def test_simultaneous_steps_can_outrun_a_weak_penalty() -> None:
+    points = simulate("w1", (0.0, 0.0, 2.0), 5000, gp=0.01, simultaneous=True)
+    assert np.linalg.norm(points[-1]) > 1e6
 
 
 def test_crossing_amplitude_interpolates() -> None:
     points = np.array([[-1.0, 0, -9], [-1.0, 0, 2], [3.0, 0, 6], [-3.0, 0, -2]])
-    assert dirac.crossing_amplitude(points, last=1.0) == pytest.approx((3 + 2) / 2)
-    assert dirac.crossing_amplitude(points[1:2], last=1.0) is None
+    assert crossing_amplitude(points, last=1.0) == pytest.approx((3 + 2) / 2)
+    assert crossing_amplitude(points[1:2], last=1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "rounds", "settled"),
+    [(0.1, 5000, True), (0.01, 5000, False), (0.01, 12_000, True), (0.0005, 10_000, False), (0.1, 300, False)],
+)
+def test_a_limit_cycle_has_a_truth_once_it_has_settled(coefficient: float, rounds: int, settled: bool) -> None:
+    """0.0005: so slow that it hardly drifts, 10 % away from where it will end."""
+    rules = dirac.Rules("w1", coefficient, 0.1, 0.1)
+    found = judge_limit_cycle(simulate("w1", (0.3, 0.0, 1.1), rounds, gp=coefficient), rules)
+    assert (found["limit_cycle_unsettled"].value < SETTLED) is settled
+    if settled:
+        assert found["limit_cycle"].value == pytest.approx(found["limit_cycle"].truth, rel=0.0025)
+        assert found["limit_cycle"].protocol == {"cycle": "settled to 0.1%"}
+    else:
+        assert found["limit_cycle"].truth is None
+        assert found["limit_cycle"].protocol == {"cycle": "not settled to 0.1%"}
+
+
+def test_a_cycle_without_a_theory_is_settled_by_its_drift() -> None:
+    points = simulate("jsd", (0.3, 0.2, 0.9), 15_000, gp=0.1)
+    found = judge_limit_cycle(points, dirac.Rules("jsd", 0.1, 0.1, 0.1))
+    assert found["limit_cycle"].truth is None
+    assert found["limit_cycle_unsettled"].value < SETTLED
+    slow = simulate("jsd", (0.3, 0.2, 0.9), 3000, gp=0.01)
+    assert judge_limit_cycle(slow, dirac.Rules("jsd", 0.01, 0.1, 0.1))["limit_cycle_unsettled"].value > SETTLED
+    assert judge_limit_cycle(points[:3], dirac.Rules("jsd", 0.1, 0.1, 0.1)) == {}
+
+
+def averaged(points: np.ndarray, weight: float) -> np.ndarray:
+    """Beside (ψ0, ψ1, θ) the average θ̃."""
+    average = points[:, 2].copy()
+    for t in range(1, len(points)):
+        average[t] = weight * average[t - 1] + (1 - weight) * points[t, 2]
+    return np.concatenate([points, average[:, None]], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "start", "rounds", "weight", "options", "known"),
+    [
+        ("w1", (0.5, 0.1, 0.9), 5000, 0.998, {}, True),
+        ("w1", (0.5, 0.1, 0.9), 5000, 0.998, {"critic_steps": 3}, True),
+        ("w1", (0.5, 0.1, 0.9), 5000, 0.998, {"step_critic": 0.02}, True),
+        ("jsd", (0.3, 0.0, 0.4), 5000, 0.998, {}, True),
+        ("w1", (0.5, 0.1, 0.9), 1000, 0.998, {}, False),  # the average still remembers its start
+        ("jsd", (2.0, 0.5, 1.5), 5000, 0.998, {}, False),  # too far out for the linear game
+        ("jsd", (0.3, 0.0, 0.4), 1000, 0.9, {}, False),  # less than a turn in the last fifth
+    ],
+)
+def test_an_average_has_a_truth_where_the_theory_holds(
+    loss: str, start: tuple[float, float, float], rounds: int, weight: float, options: dict, known: bool
+) -> None:
+    points = averaged(simulate(loss, start, rounds, **options), weight)
+    rules = dirac.Rules(
+        loss, 0.0, options.get("step_critic", 0.1), 0.1, options.get("critic_steps", 1), simultaneous=False
+    )
+    found = judge_average(points, weight, rules)["ema_gain"]
+    if known:
+        assert found.value == pytest.approx(found.truth, rel=0.02)
+    else:
+        assert found.truth is None
 
 
 @pytest.mark.parametrize(("loss", "weight"), [("w1", 0.998), ("jsd", 0.998), ("w1", 0.9)])

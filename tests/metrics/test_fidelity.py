@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -290,8 +291,8 @@ def test_a_reference_is_computed_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "new" / "fidelity").iterdir())) == 1
 
 
-@pytest.mark.parametrize("change", ["images", "name", "split", "count", "weights", "rows"])
-def test_another_reference_is_computed_anew(change: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["images", "name", "split", "count", "weights", "rows", "library"])
+def test_another_reference_is_computed_anew(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake, images = Fake(), pictures(60)
     real_features(fake, images, "set", "test", 50, tmp_path)
     if change == "images":
@@ -300,6 +301,8 @@ def test_another_reference_is_computed_anew(change: str, tmp_path: Path) -> None
         images = images[torch.from_numpy(fidelity.rows(60, 50))]
     if change == "weights":
         fake.weights_id = "others"
+    if change == "library":
+        monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
     name = "other" if change == "name" else "set"
     split = "train" if change == "split" else "test"
     real_features(fake, images, name, split, 40 if change == "count" else 50, tmp_path)
@@ -364,7 +367,7 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    monkeypatch.setattr("urllib.request.urlopen", fail)
     with pytest.raises(DataError) as caught:
         Inception(None, CPU)
     message = str(caught.value)
@@ -404,7 +407,7 @@ def test_features_of_a_network_with_a_classifier(
     network = Inception(untrained, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert network.has_classifier
-    assert len(network.weights_id) == 12
+    assert network.weights_id == f"unknown file, SHA-256 {hashlib.sha256(untrained.read_bytes()).hexdigest()[:12]}"
     found = network.features([pictures(2), pictures(0), pictures(1, seed=1)])
     assert capfd.readouterr() == ("", "")
     assert not [w for w in recwarn if not issubclass(w.category, DeprecationWarning)]
@@ -434,12 +437,88 @@ def test_what_is_no_image(untrained: Path) -> None:
 
 
 def test_weights_without_a_classifier(random_state: dict[str, Tensor], tmp_path: Path) -> None:
-    path = tmp_path / FEATURES_ONLY
+    path = tmp_path / "without_classifier.pth"
     state = {key: torch.full_like(x, torch.nan) if key.startswith("fc.") else x for key, x in random_state.items()}
     torch.save(state, path)
     network = Inception(path, CPU)
     assert not network.has_classifier
     assert network.features([pictures(1)]).logits is None
+
+
+@pytest.fixture
+def known(random_state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Takes the place of the features-only weights, which are known by their tensors."""
+    monkeypatch.setattr(inception, "DERIVED", inception._digest_of_features(random_state))
+    path = tmp_path / FEATURES_ONLY
+    torch.save({key: x for key, x in random_state.items() if "fc." not in key} | CLASSIFIER, path)
+    return path
+
+
+CLASSIFIER = {"fc.weight": torch.full((1008, 2048), torch.nan), "fc.bias": torch.full((1008,), torch.nan)}
+
+
+def test_known_weights_are_known_by_their_tensors(known: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256(known.read_bytes()).hexdigest()
+    assert Inception(known, CPU).weights_id == digest[:12]
+    torch.save(torch.load(known, weights_only=True), tmp_path / "again.pth", _use_new_zipfile_serialization=False)
+    assert not Inception(tmp_path / "again.pth", CPU).weights_id.startswith("unknown")
+
+
+@pytest.mark.parametrize("name", [FEATURES_ONLY, inception.WEIGHTS])
+def test_a_flipped_bit_in_known_weights_is_refused(known: Path, name: str, tmp_path: Path) -> None:
+    """In an exponent: the file loads, and every number in it is finite."""
+    state = torch.load(known, weights_only=True)
+    weight = state["Conv2d_2b_3x3.conv.weight"].view(-1)
+    weight.view(torch.int32)[7] ^= 1 << 29
+    assert weight.isfinite().all()
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    torch.save(state, damaged / name)
+    with pytest.raises(DataError, match=rf"{name} is not .*: it is damaged, its SHA-256 .*\n.*delete it"):
+        Inception(damaged / name, CPU)
+    other = damaged / "other.pth"
+    (damaged / name).rename(other)
+    assert Inception(other, CPU).weights_id.startswith("unknown file, SHA-256 ")
+
+
+def test_a_file_is_identified_once_in_a_process(known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Inception(known, CPU).weights_id
+    monkeypatch.setattr(inception, "_digest_of_features", None)
+    assert Inception(known, CPU).weights_id == first
+
+
+def test_the_published_file_is_known_by_the_digits_in_its_name() -> None:
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    assert inception.PUBLISHED == "6726825d"
+    assert torch.hub.HASH_REGEX.search(URL_INCEPTION_V3).group(1) == inception.PUBLISHED
+
+
+def test_the_features_only_file_is_a_known_one() -> None:
+    path = DATA / "inception" / FEATURES_ONLY
+    if not path.is_file():
+        pytest.skip("Inception's weights are not under the data root")
+    assert inception._digest_of_features(torch.load(path, weights_only=True)) == inception.DERIVED
+
+
+@pytest.mark.parametrize("there", ["nothing", "a broken download", "the file"])
+def test_a_broken_download_is_replaced(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    content, fetched = b"weights", []
+    monkeypatch.setattr(inception, "PUBLISHED", hashlib.sha256(content).hexdigest()[:8])
+    path = tmp_path / "hub" / "checkpoints" / inception.WEIGHTS
+    path.parent.mkdir(parents=True)
+    if there != "nothing":
+        path.write_bytes(content[: 3 if there == "a broken download" else None])
+
+    def fetch(urls: list[str], target: Path, algorithm: str, digest: str) -> None:
+        assert (target, algorithm, digest) == (path, "sha256", inception.PUBLISHED)
+        fetched.append(urls)
+        target.write_bytes(content)
+
+    monkeypatch.setattr(inception, "fetch", fetch)
+    assert inception._download().read_bytes() == content
+    assert len(fetched) == (0 if there == "the file" else 1)
 
 
 class Harmful:

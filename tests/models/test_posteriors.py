@@ -71,6 +71,22 @@ def test_flows_start_near_the_identity(kind: str) -> None:
     assert (z - base).abs().mean() < {"planar": 0.05, "iaf": 0.3}[kind]
 
 
+@pytest.mark.parametrize("kind", ["planar", "iaf"])
+def test_samples_stay_finite_when_the_weights_are_not_those_of_the_start(kind: str) -> None:
+    """Eight steps of report 003's size; an unbounded scale overflows for half of these weights."""
+    for seed in range(8):
+        torch.manual_seed(seed)
+        posterior = make_posterior(kind, 49, 8, 4 * 49)
+        with torch.no_grad():
+            for parameter in posterior.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        code = Code(torch.zeros(64, 49), torch.zeros(64, 49), torch.randn(64, 4 * 49))
+        sample = posterior(code, torch.randn(64, 49))
+        assert sample.log_det is not None
+        assert sample.z.isfinite().all() and sample.log_det.isfinite().all()
+        assert sample.z.abs().max() < 1e4
+
+
 def test_closed_and_sampled_kl() -> None:
     code = make_code()
     posterior = NormalPosterior()

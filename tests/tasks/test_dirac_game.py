@@ -110,6 +110,56 @@ def test_the_average_follows_theta() -> None:
         assert recorded == pytest.approx(average, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("settings", "rounds", "amplitude"),
+    [
+        ((), 1300, 1.26991),
+        (("task.critic_steps=5",), 600, 0.57336),
+        (("optimizer@critic_optimizer=sgd", "critic_optimizer.lr=0.5"), 600, 0.56316),
+    ],
+    ids=str,
+)
+def test_the_limit_cycle_beside_its_truth(settings: tuple[str, ...], rounds: int, amplitude: float) -> None:
+    """`amplitude`: of the game written out in float64, 60,000 rounds long."""
+    task = game("experiment=dirac-w1-5", *settings)
+    play(task, rounds)
+    found = task.evaluate("test")
+    cycle = found["eval/limit_cycle"]
+    assert cycle.value == pytest.approx(amplitude, rel=1e-3)
+    assert cycle.truth == pytest.approx(amplitude, rel=0.008)
+    assert task.notes(values_of(found)) == []
+
+
+def test_a_limit_cycle_that_has_not_settled_is_said() -> None:
+    task = game("experiment=dirac-w1-4")
+    play(task, 1000)
+    found = task.evaluate("test")
+    assert found["eval/limit_cycle"].truth is None
+    (note,) = task.notes(values_of(found))
+    assert "has not settled" in note and "trainer.max_steps" in note
+
+
+@pytest.mark.parametrize("experiment", ["dirac-w1-1", "dirac-w1-5", "dirac-w1-6", "dirac-jsd-2"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("optimizer=adam",),
+        ("optimizer=rmsprop",),
+        ("optimizer.momentum=0.5",),
+        ("optimizer.weight_decay=0.1",),
+        ("optimizer.milestones=[10]",),
+        ("optimizer.max_norm=0.01",),
+        ("optimizer@critic_optimizer=adam",),
+    ],
+    ids=str,
+)
+def test_no_truth_is_claimed_for_other_steps(experiment: str, settings: tuple[str, ...]) -> None:
+    task = game(f"experiment={experiment}", *settings)
+    play(task, 50)
+    measured = task.evaluate("test")
+    assert [name for name, measurement in measured.items() if measurement.truth is not None] == []
+
+
 def test_no_theory_is_claimed_for_other_optimizers() -> None:
     measured = game("experiment=dirac-w1-1", "optimizer=adam").evaluate("test")
     assert {name for name in measured if name.startswith("eval/")} == {"eval/distance", "eval/distance_ratio"}

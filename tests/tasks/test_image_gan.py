@@ -13,6 +13,7 @@ from genbench.engine.batches import Batches
 from genbench.engine.measurement import values_of
 from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity, inception
+from genbench.metrics.classifier import RECOGNIZED
 from genbench.run import build_task
 from genbench.tasks.gan.image_gan import ImageGan
 
@@ -86,6 +87,21 @@ def test_scores_and_their_protocols(data_root: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_an_fid_of_fewer_images_than_features_says_so(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
+    values = values_of(task.evaluate("valid") | task.evaluate("test"))
+    during, end = task.notes(values)
+    assert during.startswith("eval/fid is of 16 images, fewer than Inception has features (2048)")
+    assert end.startswith("test/fid is of 20 images")  # the fewer of 24 generated and 20 real ones
+    monkeypatch.setattr("genbench.tasks.gan.image_gan.FEATURES", 16)
+    assert task.notes(values) == []
+    few = build(
+        data_root, "experiment=cifar10-w1-3", "model.width=2", "task.fid_samples=null", "task.final_samples=null"
+    )
+    assert few.notes(values_of(few.evaluate("valid"))) == []
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
 def test_ten_thousand_are_judged_against_both_splits(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("genbench.tasks.gan.image_gan.TEN_THOUSAND", 20)
     task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
@@ -133,19 +149,53 @@ class TestClassifier:
         state = torch.get_rng_state()
         classifier = task._classifier
         assert torch.equal(torch.get_rng_state(), state)
-        assert classifier.accuracy > 0.93
+        assert classifier.accuracy > 0.9
         images = task.dataset.to_float(task.dataset.test)
         right = classifier.probabilities(images).argmax(1) == task.dataset.labels["test"]
         assert right.double().mean() > 0.93
 
-    def test_real_digits_are_recognized_and_noise_is_one_class_at_most(self, task: ImageGan) -> None:
+    def test_real_digits_are_recognized(self, task: ImageGan) -> None:
         real = task.dataset.to_float(task.dataset.valid[:25])
         task.generate = lambda latents: real  # type: ignore[method-assign]
         values = task._recognized()
         assert values["test/classes"].value >= 8
         assert values["test/recognized"].value > 0.8
-        task.generate = lambda latents: torch.zeros_like(real)  # type: ignore[method-assign]
-        assert task._recognized()["test/classes"].value <= 1
+
+    def test_an_untrained_generator_makes_no_digits(self, data_root: Path, task: ImageGan) -> None:
+        for seed in (1, 2):
+            other = digits(data_root, f"seed={seed}")
+            other.__dict__["_classifier"] = task._classifier
+            values = other._recognized()
+            assert values["test/recognized"].value <= 0.02
+            assert values["test/classes"].value <= 1
+
+    @pytest.mark.parametrize(
+        "kind", ["uniform", "grey", "salt", "black", "white", "shuffled", "blurred", "inverted", "mean"]
+    )
+    def test_what_is_no_digit_is_not_recognized(self, task: ImageGan, kind: str) -> None:
+        """Kinds that it was trained on, and others."""
+        real = task.dataset.to_float(task.dataset.test)
+        torch.manual_seed(0)
+        images = {
+            "uniform": torch.rand(500, 1, 28, 28),
+            "grey": 0.5 + 0.1 * torch.rand(500, 1, 28, 28),
+            "salt": (torch.rand(500, 1, 28, 28) > 0.8).float(),
+            "black": torch.zeros(1, 1, 28, 28),
+            "white": torch.ones(1, 1, 28, 28),
+            "shuffled": real.flatten(1)[:, torch.randperm(784)].view_as(real),
+            "blurred": torch.nn.functional.avg_pool2d(real, 9, 1, 4),
+            "inverted": 1 - real,
+            "mean": real.mean(0, keepdim=True),
+        }[kind]
+        recognized = task._classifier.probabilities(images).amax(1) >= RECOGNIZED
+        assert recognized.double().mean() <= 0.02
+
+    def test_digits_with_the_flaws_of_generated_ones_are_recognized(self, task: ImageGan) -> None:
+        real, labels = task.dataset.to_float(task.dataset.test), task.dataset.labels["test"]
+        torch.manual_seed(0)
+        for flawed in (0.8 * real, (real + 0.1 * torch.randn_like(real)).clamp(0, 1)):
+            confidence, found = task._classifier.probabilities(flawed).max(1)
+            assert ((confidence >= RECOGNIZED) & (found == labels)).double().mean() > 0.88
 
     def test_the_walk_goes_from_one_class_to_another(self, task: ImageGan, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[Any] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from genbench.figures.dirac import trajectory as draw_trajectory
 from genbench.losses.jsd import JensenShannon
 from genbench.losses.w1 import Wasserstein1
 from genbench.metrics import dirac as theory
+from genbench.metrics.dirac_run import SETTLED, judge_average, judge_limit_cycle
 from genbench.naming import natural
 from genbench.registry import register
 from genbench.regularizers.base import Regularizer
@@ -52,10 +53,12 @@ class DiracGame(Adversarial):
     family = Family("Dirac-GANs")
     quantities: Sequence[Quantity] = (
         Quantity("eval/distance", "distance to the equilibrium", better="lower"),
-        Quantity("eval/multiplier_error", "largest error of the multipliers μ", better="lower"),
+        Quantity(
+            "eval/multiplier_error", "largest error of the multipliers μ", better="lower", truth_label=CLOSED_FORM
+        ),
         Quantity("eval/multiplier_modulus", "modulus of the multiplier |μ|", decimals=7, truth_label=CLOSED_FORM),
-        Quantity("eval/conserved_drift", "drift of the conserved quantity", better="lower"),
-        Quantity("eval/limit_cycle", "|θ| where the cycle crosses ψ0 = 0", decimals=4, truth_label="gradient flow"),
+        Quantity("eval/conserved_drift", "drift of the conserved quantity", better="lower", truth_label=CLOSED_FORM),
+        Quantity("eval/limit_cycle", "|θ| where the cycle crosses ψ0 = 0", decimals=4, truth_label=CLOSED_FORM),
         Quantity(
             "eval/ema_gain", "share of θ’s oscillation that the average keeps", decimals=5, truth_label=CLOSED_FORM
         ),
@@ -133,24 +136,22 @@ class DiracGame(Adversarial):
         start, end = self.distance(trajectory[0]), self.distance(trajectory[-1])
         values = {"eval/distance_ratio": Measurement(end / start)} if start else {}
         if not self._takes_plain_gradient_steps() or type(self.loss) not in (JensenShannon, Wasserstein1):
-            return values  # the theory knows no momentum, and these losses alone
+            return values  # the theory knows plain gradient steps alone, and these losses
+        long_run: dict[str, Measurement] = {}
         match self.regularizer:
             case Regularizer(every=every) if every > 1:
                 pass  # nor lazy penalties
             case NoRegularizer():
                 values |= self._multipliers(0.0)
-                if self.average:
-                    values |= self._averaging(trajectory)
+                if self.ema:
+                    long_run |= judge_average(trajectory, self.ema, self._rules(0.0))
                 if self._conserves():
-                    values["eval/conserved_drift"] = Measurement(self._conserved_drift(trajectory))
+                    values["eval/conserved_drift"] = Measurement(self._conserved_drift(trajectory), truth=0.0)
             case R1(coefficient=coefficient):
                 values |= self._multipliers(coefficient)
             case GradientPenalty(coefficient=coefficient):
-                measured = theory.crossing_amplitude(trajectory[:, :3])
-                if measured is not None:
-                    truth = theory.gp_limit_cycle(self.loss.symbol, coefficient)
-                    values["eval/limit_cycle"] = Measurement(measured, truth=truth)
-        return values
+                long_run |= judge_limit_cycle(trajectory[:, :3], self._rules(coefficient))
+        return values | {f"eval/{name}": measurement for name, measurement in long_run.items()}
 
     def _takes_plain_gradient_steps(self) -> bool:
         optimizers = (self.critic_optimizer, self.generator_optimizer)
@@ -158,7 +159,7 @@ class DiracGame(Adversarial):
             isinstance(optimizer, torch.optim.SGD)
             and not group["momentum"]
             and not group["weight_decay"]
-            and "updates" not in group  # its learning rate falls
+            and not {"updates", "max_norm"} & set(group)  # its learning rate falls, its gradients are clipped
             for optimizer in optimizers
             for group in optimizer.param_groups
         )
@@ -175,7 +176,7 @@ class DiracGame(Adversarial):
         return float(np.abs(conserved / conserved[0] - 1).max())
 
     def _multipliers(self, coefficient: float) -> dict[str, Measurement]:
-        predicted = self._predicted(coefficient)
+        predicted = theory.multipliers(*self._rules(coefficient))
         measured = theory.fit_multipliers(self.probe(PROBE_START)[:, [0, 2]])
         bias = self.probe(BIAS_PROBE_START)[:, 1]
         bias_truth = theory.bias_multiplier(self.loss.symbol, self._learning_rates()[0], self.batches_per_step)
@@ -186,26 +187,23 @@ class DiracGame(Adversarial):
             "eval/multiplier_real": Measurement(found.real, truth=true.real),
             "eval/multiplier_imag": Measurement(found.imag, truth=true.imag),
             "eval/multiplier_modulus": Measurement(abs(found), truth=abs(true)),
-            "eval/multiplier_error": Measurement(error),
+            "eval/multiplier_error": Measurement(error, truth=0.0),
         }
 
-    def _predicted(self, coefficient: float) -> list[complex]:
-        return theory.multipliers(
-            self.loss.symbol,
-            coefficient,
-            *self._learning_rates(),
-            self.batches_per_step,
-            self.updates == "simultaneous",
-        )
+    def _rules(self, coefficient: float) -> theory.Rules:
+        simultaneous = self.updates == "simultaneous"
+        rates = self._learning_rates()
+        return theory.Rules(self.loss.symbol, coefficient, *rates, self.batches_per_step, simultaneous)
 
-    def _averaging(self, trajectory: NDArray[np.float64]) -> dict[str, Measurement]:
-        """How much of θ's oscillation the average keeps, over the last fifth of the run."""
-        assert self.ema is not None
-        theta, average = trajectory[-max(len(trajectory) // 5, 2) :, 2:].std(axis=0)
-        if not theta:
-            return {}
-        truth = theory.ema_gain(self.ema, self._predicted(0.0)[-1])
-        return {"eval/ema_gain": Measurement(float(average / theta), truth=truth)}
+    def notes(self, final: Mapping[str, float]) -> list[str]:
+        """What must be said of a limit cycle that was read before it had settled."""
+        unsettled = final.get("eval/limit_cycle_unsettled", 0.0)
+        if unsettled < SETTLED:
+            return []
+        return [
+            f"the limit cycle has not settled: |θ| where it crosses ψ0 = 0 may still move by {unsettled:.1%}; for the"
+            " settled one, play on with a larger trainer.max_steps"
+        ]
 
     def _learning_rates(self) -> tuple[float, float]:
         return tuple(o.param_groups[0]["initial_lr"] for o in (self.critic_optimizer, self.generator_optimizer))

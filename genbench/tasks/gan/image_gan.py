@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,8 +20,8 @@ from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
 from genbench.figures.walks import interpolations, latent_walk, perturbations
 from genbench.metrics import fidelity, inception
-from genbench.metrics.classifier import Classifier
-from genbench.metrics.fidelity import RealFeatures
+from genbench.metrics.classifier import RECOGNIZED, Classifier
+from genbench.metrics.fidelity import FEATURES, RealFeatures
 from genbench.metrics.real_features import real_features
 from genbench.registry import Range, Text, register
 from genbench.tasks.base import Parts, require, require_images
@@ -42,7 +42,6 @@ PERTURBED = 10  # latent dimensions that are shown
 OFFSETS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # in standard deviations of the prior
 PAIRS = 3
 ALPHAS = tuple(k / 10 for k in range(11))
-RECOGNIZED = 0.5  # probability of one class, more than that of all others together
 
 
 @register("task", "image-gan")
@@ -199,6 +198,19 @@ class ImageGan(StagedSamples, Adversarial):
             "test/recognized": Measurement(double(recognized).mean().item(), protocol=protocol),
             "test/classifier_accuracy": Measurement(self._classifier.accuracy),
         }
+
+    def notes(self, final: Mapping[str, float]) -> list[str]:
+        """What must be said of an FID whose covariances have fewer images than dimensions."""
+        notes = []
+        for name, count in (("eval/fid", self.fid_samples), ("test/fid", self.final_samples)):
+            if count is not None and name in final:
+                fewest = min(count, self._reference("train").statistics.count)
+                if fewest < FEATURES:
+                    notes.append(
+                        f"{name} is of {fewest} images, fewer than Inception has features ({FEATURES}): it is far too"
+                        " high, and comparable only with FIDs of equally many"
+                    )
+        return notes
 
     def _draw_samples(self) -> Tensor:
         return self.generate(self._latents).cpu()

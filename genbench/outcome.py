@@ -1,0 +1,70 @@
+"""How jobs end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
+from genbench.errors import GenbenchError
+
+__all__ = ["EXIT_CODES", "Outcome", "finished_outcome", "of_summary", "table"]
+
+HEADLINE = 3  # quantities that a line has room for
+EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    directory: Path
+    status: str
+    exit_code: int
+    headline: str = ""
+    objective: float = math.nan  # for sweepers that optimize: the first reference's metric, else the first quantity
+
+    @property
+    def interrupted(self) -> bool:
+        return self.status == "interrupted"
+
+
+def table(what: str, outcomes: Sequence[Outcome]) -> str:
+    """How several jobs, or other `what`, ended: one line each."""
+    width = max(len(str(outcome.directory)) for outcome in outcomes)
+    rows = [f"{outcome.directory!s:<{width}}  {outcome.status:<12} {outcome.headline}" for outcome in outcomes]
+    done = sum(outcome.exit_code == 0 for outcome in outcomes)
+    return "\n".join([f"{done} of {len(outcomes)} {what} done", *rows])
+
+
+def finished_outcome(run_dir: RunDirectory) -> Outcome | None:
+    """How a run ended; None if it is not over, or its summary is damaged: its last checkpoint can write it again.
+
+    Raises GenbenchError if another version of genbench wrote it.
+    """
+    status = run_dir.status
+    if status not in FINISHED:
+        return None
+    try:
+        found = run_dir.read_summary()
+        if found.get("schema") == SCHEMA:
+            return of_summary(run_dir, str(status), found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"{run_dir.path / 'summary.json'} is damaged ({error!r}): written again from the last checkpoint")
+        return None
+    raise GenbenchError(f"{run_dir.path} was written by another version of genbench\n  delete it to repeat the run")
+
+
+def of_summary(run_dir: RunDirectory, status: str, ended: dict[str, Any]) -> Outcome:
+    """How a run ended, as its whole summary tells."""
+    finals = {name: entry["final"]["value"] for name, entry in ended["metrics"].items()}
+    published = [row["metric"] for row in ended["reference"]]
+    shown = [name for name in dict.fromkeys(published) if finals.get(name) is not None]
+    if not shown:
+        names = [quantity["name"] for quantity in ended["quantities"]]
+        shown = [name for name in names if finals.get(name) is not None][:HEADLINE]
+    headline = "  ".join(f"{name} {finals[name]:.6g}" for name in shown)
+    return Outcome(run_dir.path, status, EXIT_CODES[status], headline, finals[shown[0]] if shown else math.nan)
