@@ -200,7 +200,8 @@ class Adversarial(Task):
         self.critic.train()
         protocol = {"samples": f"{len(real)} of each"}
         value = self.loss.metric(real_scores, fake_scores).item()
-        return {self.divergence.name: Measurement(value, protocol=protocol)}
+        name = self.divergence.name if split == "valid" else f"test/{self.loss.symbol}"
+        return {name: Measurement(value, protocol=protocol)}
 
     def state_dict(self) -> dict[str, Any]:
         return {
