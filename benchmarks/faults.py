@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from genbench.engine.rundir import RunDirectory
 from genbench.train import main as genbench
 
 # Each trains forty steps within seconds; together they have every kind of state that a checkpoint holds.
@@ -179,6 +180,10 @@ class Trial:
         (whole,), (disturbed,) = ((self.root / name).glob("*/*/") for name in ("whole", "disturbed"))
         return left + list(differences(outcome(disturbed), outcome(whole)))
 
+    def _is_done(self) -> bool:
+        """Whether the disturbed run is over: a signal may come after its last word."""
+        return any(RunDirectory(path).status == "done" for path in self.root.glob("disturbed/*/*/"))
+
     def _start(self, name: str, full_after: int | None = None) -> _Process:
         return _Process([*self.words, f"output_root={self.root / name}"], full_after, str(self.log))
 
@@ -188,7 +193,7 @@ class Trial:
         if kind != "full disk":
             process.wait(self.draw.uniform(0, 1.2 * duration))
             process.signal(kind)
-        done = process.wait() == 0
+        process.wait()
         self.faults.append(kind)
         files = sorted(
             path for path in self.root.glob("disturbed/*/*/**/*") if path.is_file() and path.name != ".lock"
@@ -197,7 +202,7 @@ class Trial:
             path, damage = self.draw.choice(files), self.draw.choice(sorted(DAMAGE))
             kind = "event file" if "tfevents" in path.name else path.suffix
             # Pictures are looked at, not read; of a run that is done, what it says of itself is read alone.
-            read = (".json",) if done else (".json", ".jsonl", ".pt", ".yaml", "event file")
+            read = (".json",) if self._is_done() else (".json", ".jsonl", ".pt", ".yaml", "event file")
             if kind in read:
                 DAMAGE[damage](path, self.draw)
                 self.faults.append(f"{path.name if kind == '.json' else kind} {damage}")

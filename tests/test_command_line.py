@@ -239,7 +239,9 @@ def test_a_run_leaves_its_directory(genbench: Genbench, tmp_path: Path) -> None:
     assert summary["schema"] == 2
     assert summary["metrics"]["eval/distance"].keys() == {"final", "best", "protocol"}
     assert "protocol" not in summary  # each value has its own
-    assert [row["verdict"] for row in summary["reference"]] == ["reached", "reached"]
+    assert summary["metrics"]["eval/multiplier_error"]["truth"] == 0
+    assert summary["reference"] == []
+    assert [row["from"] for row in summary["stretches"]] == [0]
     assert summary["versions"]["torch"]
     assert summary["device"]
     assert summary["steps_per_second"] > 0
@@ -345,10 +347,10 @@ def test_a_sweep_goes_on_after_a_diverged_job(
 
 
 def test_a_sweep_takes_patterns_of_experiments(genbench: Genbench, tmp_path: Path) -> None:
-    assert genbench("-m", "experiment=glob(dirac-*)", "trainer.max_steps=2") == 0
+    assert genbench("-m", "experiment=glob(dirac-*-[16])", "trainer.max_steps=2") == 0
     names = {path.name for path in (tmp_path / "outputs").iterdir() if not path.name.startswith(".")}
     pictures = {"sweep-dirac-jsd.png", "sweep-dirac-w1.png"}
-    assert names == {f"dirac-{loss}-{number}" for loss in ("jsd", "w1") for number in range(1, 11)} | pictures
+    assert names == {f"dirac-{loss}-{number}" for loss in ("jsd", "w1") for number in (1, 6)} | pictures
 
 
 def test_another_process_is_refused(genbench: Genbench, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import signal
@@ -29,8 +30,11 @@ def status(root: Path) -> str | None:
     return str(json.loads(path.read_text())["status"])
 
 
-@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM])
-@pytest.mark.parametrize("place", ["_log", "_evaluate", "_draw", "save"])
+PLACES = ("_log", "_evaluate", "_draw", "save")
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+
+
+@pytest.mark.parametrize(("signum", "place"), zip(SIGNALS, itertools.cycle(PLACES), strict=False))
 def test_signals_save_and_say_so(
     genbench: Run,
     tmp_path: Path,
@@ -167,7 +171,6 @@ def test_a_full_disk_is_told_by_every_command(capsys: pytest.CaptureFixture[str]
     assert "genbench-report: No space left on device\n  free some space" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
 def test_finished_jobs_let_go_of_their_networks(genbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     networks: list[weakref.ref[Any]] = []
     build = run.build_task
@@ -182,9 +185,7 @@ def test_finished_jobs_let_go_of_their_networks(genbench: Run, monkeypatch: pyte
     monkeypatch.setattr(sweeps, "show", lambda directories: None)
     gc.disable()  # what Python would collect some time
     try:
-        words = ("-m", "experiment=mnist5k-gan,vae-mnist5k,divergence-w1", "trainer.max_steps=1")
-        small = ("++task.final_samples=null", "trainer.epochs=null", "+task.fid_samples=16")
-        assert genbench(*words[:1], "experiment=divergence-w1,dirac-jsd-8,vae-mnist5k", *words[2:], small[1]) == 0
+        assert genbench("-m", "experiment=divergence-w1,dirac-jsd-8,vae-mnist5k", "trainer.max_steps=1") == 0
     finally:
         gc.enable()
     assert len(networks) == 3

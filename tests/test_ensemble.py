@@ -140,7 +140,7 @@ def test_stopped_and_resumed_together_and_one_of_them_alone(
     for run in runs.values():
         assert (status(run)["status"], status(run)["step"]) == ("interrupted", 10)
         assert state(run)["progress"]["step"] == 10
-    assert "the same command resumes all of flow-toy-suite" in capsys.readouterr().err
+    assert "the same command goes on with all of flow-toy-suite" in capsys.readouterr().err
     assert genbench("experiment=flow-arcs-density-k2", "seed=2", *SHORT) == 0
     with monkeypatch.context() as patch:
         stop_at(30, patch)

@@ -143,6 +143,7 @@ class Trainer:
             self._evaluate("test")
         self.logbook.hyperparameters()
         self._tick()
+        self._interrupts.check()  # what was measured last is saved, too
         return True
 
     def next_stop(self) -> int:

@@ -118,7 +118,7 @@ def test_a_run_asks_for_its_device_in_the_right_order(
 ) -> None:
     """As far as a run gets without a GPU: to the first tensor on it."""
 
-    def here(config: object, device: torch.device) -> None:
+    def here(config: object, device: torch.device, dataset: object) -> None:
         assert device == torch.device("cuda", 1)
         raise ConfigError("so far, so good")
 

@@ -21,14 +21,20 @@ from genbench import registry
 from genbench.compose import configuration
 from genbench.engine.logbook import Logbook
 
-WORDS = ["experiment=vae-mnist5k", "trainer.epochs=6", "trainer.log_every=10", "trainer.checkpoint_every=50"]
+WORDS = ["experiment=vae-mnist5k", "trainer.epochs=4", "trainer.log_every=10", "trainer.checkpoint_every=50"]
 SLOW = """
 import time
 from genbench.tasks.vae.draw import Variational
 step = Variational.training_step
 Variational.training_step = lambda task, batch: (time.sleep(0.01), step(task, batch))[1]
 """
-MAIN = "import sys; from genbench.train import main; main(sys.argv[1:])"
+MAIN = """
+import sys
+from genbench.tasks.vae import judge
+from genbench.train import main
+judge.PAIRS = {"valid": 20, "test": 40}
+main(sys.argv[1:])
+"""
 
 
 def start(directory: Path, data_root: Path, *words: str, slow: bool = False) -> subprocess.Popen[str]:

@@ -133,7 +133,7 @@ def test_missing_weights_are_said_before_training(
 
 
 def test_what_does_not_fit_is_refused(data_root: Path) -> None:
-    with pytest.raises(ConfigError, match="no images"):
+    with pytest.raises(ConfigError, match="is for images, and dirac holds none"):
         digits(data_root, "dataset=dirac")
     with pytest.raises(ConfigError, match=r"32 × 32, and these are 1 × 28 × 28"):
         digits(data_root, "model=dcgan")
