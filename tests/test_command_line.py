@@ -347,7 +347,7 @@ def test_a_sweep_goes_on_after_a_diverged_job(
 
 
 def test_a_sweep_takes_patterns_of_experiments(genbench: Genbench, tmp_path: Path) -> None:
-    assert genbench("-m", "experiment=glob(dirac-*-[16])", "trainer.max_steps=2") == 0
+    assert genbench("-m", "experiment=glob([dirac-*-1,dirac-*-6])", "trainer.max_steps=2") == 0
     names = {path.name for path in (tmp_path / "outputs").iterdir() if not path.name.startswith(".")}
     pictures = {"sweep-dirac-jsd.png", "sweep-dirac-w1.png"}
     assert names == {f"dirac-{loss}-{number}" for loss in ("jsd", "w1") for number in (1, 6)} | pictures

@@ -199,6 +199,7 @@ def test_realnvp_on_few_digits(outputs: Path) -> None:
     assert len(bits) == 30 and bits[-1] < 2.05 and bits[-1] < bits[0] - 0.3
 
 
+@pytest.mark.long
 def test_posterior_collapse_and_its_prevention(outputs: Path) -> None:
     """A PixelCNN in the decoder makes the latents superfluous; free bits and a flexible posterior keep them."""
     genbench(outputs, "-m", "experiment=pixelvae-mnist5k,pixelvae-iaf-mnist5k")
