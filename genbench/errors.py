@@ -35,7 +35,7 @@ class RunLocked(GenbenchError):
 
 
 class StorageError(GenbenchError):
-    """Nothing can be written any more. Not the run's fault: it goes on once there is room again."""
+    """A file cannot be read or written, for a reason that the user can remove."""
 
     REMEDIES = {
         errno.ENOSPC: "free some space",
@@ -48,7 +48,9 @@ class StorageError(GenbenchError):
     def __init__(self, error: OSError) -> None:
         where = f"{error.filename}: " if error.filename else ""
         remedy = self.REMEDIES.get(error.errno or 0, "")
-        super().__init__(f"{where}{error.strerror}\n  {remedy}; the same command goes on from the last checkpoint")
+        super().__init__(
+            f"{where}{error.strerror}\n  {remedy} and repeat the command; a run goes on from its last checkpoint"
+        )
 
 
 def explained(error: Exception) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from genbench import compose, ensemble, preflight, run
+from genbench.engine.interrupts import Interrupts
 from genbench.errors import GenbenchError, explained
 from genbench.outcome import EXIT_CODES, Outcome
 
@@ -24,6 +26,16 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 def do(composed: DictConfig, words: Sequence[str] = (), checked: bool = False) -> Outcome:
     """Train and measure what was composed with the overrides `words`; `checked`: it passed genbench.preflight."""
+    try:
+        return _end(composed, words, checked)
+    finally:
+        with Interrupts() as interrupts:  # Python ignores what is raised while it collects
+            gc.collect()  # a task and its gradients refer to each other; many networks would pile up before that
+        if interrupts.pending is not None:
+            signal.raise_signal(interrupts.pending)
+
+
+def _end(composed: DictConfig, words: Sequence[str], checked: bool) -> Outcome:
     directory = Path()
     try:
         config = compose.validate(composed, words)
@@ -44,8 +56,6 @@ def do(composed: DictConfig, words: Sequence[str] = (), checked: bool = False) -
             return Outcome(directory, "failed", EXIT_CODES["failed"], "not enough memory")
         traceback.print_exc()  # a bug
         return Outcome(directory, "failed", EXIT_CODES["failed"], f"{type(error).__name__}: {error}")
-    finally:
-        gc.collect()  # a task and its gradients refer to each other; Python would let many networks pile up first
 
 
 def _out_of_memory(error: Exception) -> bool:

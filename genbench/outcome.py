@@ -52,8 +52,7 @@ def finished_outcome(run_dir: RunDirectory) -> Outcome | None:
         found = run_dir.read_summary()
         if found.get("schema") == SCHEMA:
             return of_summary(run_dir, str(status), found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        print(f"{run_dir.path / 'summary.json'} is damaged ({error!r}): written again from the last checkpoint")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     raise GenbenchError(f"{run_dir.path} was written by another version of genbench\n  delete it to repeat the run")
 

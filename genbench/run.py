@@ -21,7 +21,7 @@ from genbench.engine.checkpoint import Origin
 from genbench.engine.gradients import forget_compiled
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.logbook import Logbook
-from genbench.engine.rundir import RunDirectory
+from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError, explained
@@ -166,6 +166,8 @@ class Job:
         companions: int = 1,
     ) -> None:
         self.config, self.run_dir = config, run_dir
+        if run_dir.status in FINISHED:
+            print(f"{run_dir.path / 'summary.json'} is damaged; the last checkpoint writes it again")
         self._experiment = compose.experiment(config.name)
         run_dir.write_config(to_dict(config))
         logbook, batches = make_logbook(config, run_dir, task), make_batches(config, task)

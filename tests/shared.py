@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import math
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +14,7 @@ import yaml
 
 from genbench.compose import CONFIG_DIRECTORY, configuration
 
-__all__ = ["ENSEMBLES", "EXPERIMENTS", "assert_same", "smaller"]
+__all__ = ["ENSEMBLES", "EXPERIMENTS", "assert_same", "serving", "smaller"]
 
 _WRITTEN = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIRECTORY / "experiment").glob("*.yaml")}
 ENSEMBLES = sorted(name for name, written in _WRITTEN.items() if "ensemble" in written)
@@ -57,3 +61,19 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         assert math.isnan(b), where
     else:
         assert a == b, f"{where}: {a} and {b}"
+
+
+@contextlib.contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler], name: str) -> Iterator[str]:
+    """The address of the file `name` on a server of this machine, which answers as `handler` does, without a log."""
+
+    class Silent(handler):  # type: ignore[valid-type, misc]
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/{name}"
+        finally:
+            server.shutdown()

@@ -41,7 +41,7 @@ ALLOWED = {
     | {"compose", "config", "data", "engine", "figures", "identity", "outcome", "provenance", "summary", "tasks"},
     "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "outcome", "run", "sweeps", "tasks"},
     "preflight": {"compose", "config", "data", "engine", "ensemble", "errors", "identity", "run", "tasks"},
-    "jobs": {"compose", "ensemble", "errors", "outcome", "preflight", "run"},
+    "jobs": {"compose", "engine", "ensemble", "errors", "outcome", "preflight", "run"},
     "loaded": {"compose", "config", "engine", "errors", "identity", "run"},
     "sweeps": {"engine", "errors", "loaded", "registry"},
     "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},

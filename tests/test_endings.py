@@ -10,19 +10,27 @@ import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from genbench import compose, run, sweeps
+from genbench import compose, jobs, run, sweeps
 from genbench.commands import figures, report
 from genbench.engine.trainer import Trainer
 from genbench.output import command
 
 Run = Callable[..., int]
 WORDS = ("experiment=divergence-w1", "trainer.max_steps=12", "trainer.log_every=4", "trainer.evaluate_every=4")
+
+
+@pytest.fixture(autouse=True)
+def _own_handler() -> Iterator[None]:
+    """A command that was interrupted ignores further SIGINTs: it is about to end, and the tests are not."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 def status(root: Path) -> str | None:
@@ -61,7 +69,9 @@ def test_signals_save_and_say_so(
     assert status(tmp_path) == "done"
 
 
-@pytest.mark.parametrize("place", [(compose, "check"), (run, "build_task"), (run, "draw_curves")])
+@pytest.mark.parametrize(
+    "place", [(compose, "check"), (run, "build_task"), (run, "draw_curves"), (jobs.gc, "collect")]
+)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_outside_training_is_a_line(
     genbench: Run,
@@ -71,8 +81,8 @@ def test_a_signal_outside_training_is_a_line(
     place: tuple[Any, str],
     signum: int,
 ) -> None:
-    if place[1] == "check" and signum == signal.SIGTERM:
-        pytest.skip("nothing has begun: SIGTERM ends the process as it does any other")
+    if place[1] in ("check", "collect") and signum == signal.SIGTERM:
+        pytest.skip("no run is going on: SIGTERM ends the process as it does any other")
 
     def interrupted(*_: Any) -> None:
         os.kill(os.getpid(), signum)
@@ -93,11 +103,9 @@ def test_ctrl_c_twice_ends_at_once(
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_log", twice)
         assert genbench(*WORDS) == 130
-    signal.signal(signal.SIGINT, handler)
     assert capsys.readouterr().err == "genbench: interrupted\n"
     assert genbench(*WORDS) == 0
 
@@ -155,11 +163,9 @@ def test_every_command_takes_ctrl_c(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    handler = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(*place, interrupted)
     with pytest.raises(SystemExit) as stop:
         main(words)
-    signal.signal(signal.SIGINT, handler)
     assert stop.value.code == 130
     assert capsys.readouterr().err == f"{name}: interrupted\n"
 

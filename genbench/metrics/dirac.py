@@ -40,14 +40,25 @@ LARGEST_ANGLE = 0.1 * math.pi  # radians a round: a turn of 20 rounds
 
 
 class Rules(NamedTuple):
-    """A game of plain gradient steps, as the functions below take it: `multipliers(*rules)`."""
+    """A game of plain gradient steps."""
 
     loss: str
+    """jsd or w1"""
+
     coefficient: float
+    """Of R1 = ‖∇C‖² or GP = (‖∇C‖ − 1)², without a ½, so γ = 2·coefficient; 0 for the unregularized game."""
+
     step_critic: float
+    """h_d, the size of the critic's plain gradient steps"""
+
     step_generator: float
+    """h_g, the size of the generator's"""
+
     critic_steps: int = 1
+    """n, critic steps per generator step"""
+
     simultaneous: bool = False
+    """Both players step from the same point."""
 
 
 class LimitCycle(NamedTuple):
@@ -57,14 +68,7 @@ class LimitCycle(NamedTuple):
     decay: float
 
 
-def multipliers(
-    loss: str,
-    coefficient: float,
-    step_critic: float,
-    step_generator: float,
-    critic_steps: int = 1,
-    simultaneous: bool = False,
-) -> list[complex]:
+def multipliers(rules: Rules) -> list[complex]:
     """Eigenvalues μ of one round (`critic_steps` critic steps, one generator step) at the equilibrium.
 
     With q = 1 − h_d·γ and S = 1 + q + … + qⁿ⁻¹, the n critic steps give ψ0' = qⁿ·ψ0 − h_d·a·S·θ. The
@@ -76,20 +80,16 @@ def multipliers(
     The round contracts if both |μ| < 1, and rotates if they are complex.
 
     Args:
-        loss: "jsd" or "w1".
-        coefficient: of R1 = ‖∇C‖², without a ½, so γ = 2·coefficient; 0 for the unregularized game.
-        step_critic, step_generator: step sizes h_d and h_g of plain gradient steps.
-        critic_steps: n, critic steps per generator step.
-        simultaneous: both players step from the same point.
+        rules: their coefficient is R1's.
 
     Returns:
         Two numbers, ordered by real, then imaginary part.
     """
-    a, _ = _slopes(loss)
-    q = 1 - 2 * coefficient * step_critic
-    decay = q**critic_steps
-    coupling = step_generator * step_critic * a**2 * sum(q**k for k in range(critic_steps))
-    if simultaneous:
+    a, _ = _slopes(rules.loss)
+    q = 1 - 2 * rules.coefficient * rules.step_critic
+    decay = q**rules.critic_steps
+    coupling = rules.step_generator * rules.step_critic * a**2 * sum(q**k for k in range(rules.critic_steps))
+    if rules.simultaneous:
         trace, determinant = 1 + decay, decay + coupling
     else:
         trace, determinant = 1 + decay - coupling, decay
@@ -125,14 +125,7 @@ def fit_multipliers(trajectory: ArrayLike) -> list[complex]:
     return _ordered([complex(value) for value in np.linalg.eigvals(transposed)])
 
 
-def gp_limit_cycle(
-    loss: str,
-    coefficient: float,
-    step_critic: float,
-    step_generator: float,
-    critic_steps: int = 1,
-    simultaneous: bool = False,
-) -> LimitCycle | None:
+def gp_limit_cycle(rules: Rules) -> LimitCycle | None:
     """Where W1 ends under coefficient·(‖∇C‖ − 1)²: |θ| whenever ψ0 = 0.
 
     On either side of ψ0 = 0 the game is linear: a spiral about (0, ±γ), γ = 2·coefficient, with the multipliers μ of
@@ -146,19 +139,18 @@ def gp_limit_cycle(
     (arg μ)²/4 of itself. If μ is real, the spiral is a node, and the game rests at the wrong point |θ| = γ.
 
     Args:
-        coefficient: of the penalty, without a ½.
-        loss, step_critic, step_generator, critic_steps, simultaneous: as of `multipliers`.
+        rules: their coefficient is GP's.
 
     Returns:
         None for JSD (no closed form); for coefficient 0 (the circle depends on the start); where there is no cycle,
         since steps drive the players outwards faster than the penalty pulls them in; and for steps so large that a
         turn takes fewer than 20 rounds, where the approximation is worse than 2.5 %.
     """
-    _slopes(loss)
-    if loss != "w1" or coefficient <= 0:
+    _slopes(rules.loss)
+    if rules.loss != "w1" or rules.coefficient <= 0:
         return None
-    gamma = 2 * coefficient
-    slow, mode = multipliers(loss, coefficient, step_critic, step_generator, critic_steps, simultaneous)
+    gamma = 2 * rules.coefficient
+    slow, mode = multipliers(rules)
     angle, decay = cmath.phase(mode), max(abs(slow), abs(mode))
     if angle > LARGEST_ANGLE or cmath.phase(slow) > LARGEST_ANGLE or decay >= 1:
         return None

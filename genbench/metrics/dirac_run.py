@@ -65,7 +65,7 @@ def judge_limit_cycle(trajectory: NDArray[np.float64], rules: Rules) -> dict[str
     measured = crossing_amplitude(trajectory)
     if measured is None:
         return {}
-    cycle, drift = gp_limit_cycle(*rules), amplitude_drift(trajectory)
+    cycle, drift = gp_limit_cycle(rules), amplitude_drift(trajectory)
     remaining = cycle.decay ** (0.8 * len(trajectory)) if cycle else 0.0
     unsettled = max(remaining, 1.0 if drift is None else drift)
     settled = unsettled < SETTLED
@@ -92,7 +92,7 @@ def judge_average(trajectory: NDArray[np.float64], weight: float, rules: Rules) 
     theta, average = last[:, 2:].std(axis=0)
     if not theta:
         return {}
-    mode = multipliers(*rules)[-1]
+    mode = multipliers(rules)[-1]
     turns = len(last) * abs(cmath.phase(mode)) / (2 * math.pi)
     forgotten = weight ** (len(trajectory) - len(last)) < SETTLED and weight < abs(mode)
     logits = np.abs(last[:, 0] * last[:, 2]) + np.abs(last[:, 1])

@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import http.server
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from shared import serving
 
 from genbench.data import download
 from genbench.data.download import fetch
@@ -38,15 +38,8 @@ def server(answer: Answer, ranges: list[str | None]) -> Iterator[str]:
             with contextlib.suppress(OSError):
                 answer(self, len(ranges))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{found.server_port}/digits.gz"
-        finally:
-            found.shutdown()
+    with serving(Handler, "digits.gz") as address:
+        yield address
 
 
 def send(handler: http.server.BaseHTTPRequestHandler, content: bytes, claimed: int | None = None) -> None:

@@ -5,13 +5,13 @@ import hashlib
 import http.client
 import http.server
 import os
-import threading
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import serving
 
 from genbench.data.files import DataFile, cached, ensure
 from genbench.errors import DataError
@@ -35,16 +35,9 @@ def serve(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
             self.do_HEAD()
             self.wfile.write(content or b"")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
     monkeypatch.setenv("no_proxy", "*")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/digits.amat"
-        finally:
-            server.shutdown()
+    with serving(Handler, "digits.amat") as address:
+        yield address
 
 
 def no_download(*_: object) -> None:

@@ -381,7 +381,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert said.startswith("genbench: ")
-    assert "No space left on device\n  free some space; the same command goes on" in said
+    assert "No space left on device\n  free some space and repeat the command; a run goes on" in said
     assert list((tmp_path / "runs").rglob("*.part")) == []
     for path in (tmp_path / "runs").glob("*/*/status.json"):
         assert "Traceback" not in path.read_text()
@@ -395,6 +395,7 @@ def test_what_a_done_run_says_of_itself_is_written_again(
     genbench: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     whole: Callable[[str], Path],
     file: str,
     damage: str,
@@ -404,11 +405,14 @@ def test_what_a_done_run_says_of_itself_is_written_again(
     run = run_of(tmp_path / "runs")
     before = outcome(run_of(tmp_path / "runs"))
     LOST[damage](run / file)
+    capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.delattr(Trainer, "_train")  # nothing is trained again
         assert genbench(*words) == 0
     assert_same(outcome(run_of(tmp_path / "runs")), before)
     assert rundir.RunDirectory(run).status == "done"
+    said = capsys.readouterr().out.count("summary.json is damaged; the last checkpoint writes it again")
+    assert said == (file == "summary.json")
 
 
 # B15: file systems without locks

@@ -78,7 +78,7 @@ NEAR_ALONG_BIAS = (1e-7, 2e-4, 1e-7)
 def test_published_configurations(
     loss: str, coefficient: float, real: float, imaginary: float, modulus: float
 ) -> None:
-    low, high = dirac.multipliers(loss, coefficient, 0.1, 0.1)
+    low, high = dirac.multipliers(dirac.Rules(loss, coefficient, 0.1, 0.1))
     assert low == high.conjugate()
     assert high.real == pytest.approx(real, abs=5.1e-8)
     assert high.imag == pytest.approx(imaginary, abs=5.1e-8)
@@ -111,17 +111,19 @@ def test_multipliers_match_the_nonlinear_game(
         simultaneous=simultaneous,
     )
     fitted = dirac.fit_multipliers(points[:, [0, 2]])
-    predicted = dirac.multipliers(loss, coefficient, step_critic, step_generator, critic_steps, simultaneous)
+    predicted = dirac.multipliers(
+        dirac.Rules(loss, coefficient, step_critic, step_generator, critic_steps, simultaneous)
+    )
     np.testing.assert_allclose(fitted, predicted, rtol=0, atol=1e-6)
 
 
 def test_unregularised_simultaneous_steps_spiral_out_by_mescheders_modulus() -> None:
-    for value in dirac.multipliers("w1", 0.0, 0.1, 0.1, simultaneous=True):
+    for value in dirac.multipliers(dirac.Rules("w1", 0.0, 0.1, 0.1, simultaneous=True)):
         assert abs(value) == pytest.approx(math.sqrt(1 + 0.1**2), abs=1e-12)
 
 
 def test_alternating_w1_leaves_the_unit_circle_past_step_two() -> None:
-    inside, outside = dirac.multipliers("w1", 0.0, 1.99, 1.99), dirac.multipliers("w1", 0.0, 2.01, 2.01)
+    inside, outside = (dirac.multipliers(dirac.Rules("w1", 0.0, step, step)) for step in (1.99, 2.01))
     assert [abs(value) for value in inside] == pytest.approx([1, 1], abs=1e-12)
     assert max(abs(value) for value in outside) > 1.1
 
@@ -165,10 +167,10 @@ GAMES = [
 def test_gp_limit_cycle_is_the_one_that_discrete_games_end_on(game: tuple[float, float, float, int, bool]) -> None:
     """From inside and from outside, with more critic steps, two step sizes, and simultaneous steps."""
     coefficient, step_critic, step_generator, critic_steps, simultaneous = game
-    cycle = dirac.gp_limit_cycle("w1", *game)
+    cycle = dirac.gp_limit_cycle(dirac.Rules("w1", *game))
     assert cycle is not None
     rounds = int(math.log(1e-4) / math.log(cycle.decay) / 0.8)
-    angle = np.angle(dirac.multipliers("w1", *game)[-1])
+    angle = np.angle(dirac.multipliers(dirac.Rules("w1", *game))[-1])
     for start in (0.3, 3.0):
         points = simulate(
             "w1",
@@ -187,19 +189,19 @@ def test_gp_limit_cycle_is_the_one_that_discrete_games_end_on(game: tuple[float,
 def test_gp_limit_cycle_of_small_steps_is_that_of_gradient_flow(coefficient: float) -> None:
     gamma = 2 * coefficient
     rho = math.exp(-gamma * math.pi / (2 * math.sqrt(1 - gamma**2 / 4)))
-    cycle = dirac.gp_limit_cycle("w1", coefficient, 1e-4, 1e-4)
+    cycle = dirac.gp_limit_cycle(dirac.Rules("w1", coefficient, 1e-4, 1e-4))
     assert cycle is not None
     assert cycle.amplitude == pytest.approx(gamma * (1 + rho) / (1 - rho), rel=1e-4)
 
 
 def test_gp_that_is_too_strong_rests_at_the_wrong_point() -> None:
     points = simulate("w1", (0.5, 0.0, 0.1), 40_000, step_critic=0.01, step_generator=0.01, gp=1.5)
-    cycle = dirac.gp_limit_cycle("w1", 1.5, 0.01, 0.01)
+    cycle = dirac.gp_limit_cycle(dirac.Rules("w1", 1.5, 0.01, 0.01))
     assert cycle is not None and cycle.amplitude == 3.0
     assert abs(points[-1]) == pytest.approx([0.0, 0.0, 3.0], abs=1e-3)
     points = simulate("w1", (0.5, 0.0, 0.1), 40_000, critic_steps=5, gp=0.5)  # five steps make it as strong
     assert abs(points[-1]) == pytest.approx([0.0, 0.0, 1.0], abs=1e-3)
-    cycle = dirac.gp_limit_cycle("w1", 0.5, 0.1, 0.1, 5)
+    cycle = dirac.gp_limit_cycle(dirac.Rules("w1", 0.5, 0.1, 0.1, 5))
     assert cycle is not None and cycle.amplitude == 1.0
 
 
@@ -215,7 +217,7 @@ def test_gp_that_is_too_strong_rests_at_the_wrong_point() -> None:
     ids=str,
 )
 def test_gp_limit_cycle_knows_where_there_is_none(game: tuple) -> None:
-    assert dirac.gp_limit_cycle(*game) is None
+    assert dirac.gp_limit_cycle(dirac.Rules(*game)) is None
 
 
 def test_simultaneous_steps_can_outrun_a_weak_penalty() -> None:
@@ -292,7 +294,7 @@ def test_an_average_has_a_truth_where_the_theory_holds(
 
 @pytest.mark.parametrize(("loss", "weight"), [("w1", 0.998), ("jsd", 0.998), ("w1", 0.9)])
 def test_ema_gain_matches_an_average_of_the_rotation(loss: str, weight: float) -> None:
-    mode = dirac.multipliers(loss, 0.0, 0.1, 0.1)[1]
+    mode = dirac.multipliers(dirac.Rules(loss, 0.0, 0.1, 0.1))[1]
     theta = (mode ** np.arange(20_000)).real
     average = np.zeros_like(theta)
     average[0] = theta[0]
@@ -303,7 +305,7 @@ def test_ema_gain_matches_an_average_of_the_rotation(loss: str, weight: float) -
 
 def test_unknown_loss_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="jsd, w1"):
-        dirac.multipliers("hinge", 0.0, 0.1, 0.1)
+        dirac.multipliers(dirac.Rules("hinge", 0.0, 0.1, 0.1))
 
 
 def test_fit_refuses_a_trajectory_with_the_bias() -> None:

@@ -83,12 +83,14 @@ def test_fitted_multipliers_are_the_predicted_ones(loss: str, number: int, setti
     assert values["eval/multiplier_error"] < 1e-6
     assert values["eval/bias_multiplier"] == pytest.approx(measured["eval/bias_multiplier"].truth, abs=1e-6)
     predicted = theory.multipliers(
-        loss,
-        0.1 if number == 3 else 0.0,
-        0.05 if "critic_optimizer.lr=0.05" in settings else 0.1,
-        0.1,
-        4 if "task.critic_steps=4" in settings else 1,
-        "task.updates=simultaneous" in settings,
+        theory.Rules(
+            loss,
+            0.1 if number == 3 else 0.0,
+            0.05 if "critic_optimizer.lr=0.05" in settings else 0.1,
+            0.1,
+            4 if "task.critic_steps=4" in settings else 1,
+            "task.updates=simultaneous" in settings,
+        )
     )
     measured = complex(values["eval/multiplier_real"], values["eval/multiplier_imag"])
     assert min(abs(measured - mu) for mu in predicted) < 1e-6

@@ -176,7 +176,7 @@ class DiracGame(Adversarial):
         return float(np.abs(conserved / conserved[0] - 1).max())
 
     def _multipliers(self, coefficient: float) -> dict[str, Measurement]:
-        predicted = theory.multipliers(*self._rules(coefficient))
+        predicted = theory.multipliers(self._rules(coefficient))
         measured = theory.fit_multipliers(self.probe(PROBE_START)[:, [0, 2]])
         bias = self.probe(BIAS_PROBE_START)[:, 1]
         bias_truth = theory.bias_multiplier(self.loss.symbol, self._learning_rates()[0], self.batches_per_step)
