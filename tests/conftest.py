@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 import struct
@@ -150,19 +151,45 @@ def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fresh_compiler() -> Iterator[None]:
-    """With the random numbers of eager mode, no graphs of other tests, and none left for them."""
+def fresh_tracer() -> Iterator[None]:
+    """torch.compile with the random numbers of eager mode, no graphs of other tests, and none left for them."""
     import torch._dynamo
+    from torch._inductor import config
+
+    if not _traces_gradients():
+        pytest.skip("this PyTorch cannot compile the gradients of a critic")
+    # Assigned, not monkeypatched: what monkeypatch puts back into this module is gone for good.
+    config.fallback_random = True
+    torch._dynamo.reset()
+    yield
+    config.fallback_random = False
+    torch._dynamo.reset()
+
+
+@functools.cache
+def _traces_gradients() -> bool:
+    """Versions differ in what torch.compile traces."""
+
+    def slope(x: torch.Tensor) -> torch.Tensor:
+        points = x.detach().requires_grad_()
+        return torch.autograd.grad(points.square().sum(), points)[0]
+
+    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+        return False
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        try:
+            torch.compile(slope, fullgraph=True, backend="eager")(torch.ones(1))
+        except torch._dynamo.exc.Unsupported:
+            return False
+    return True
+
+
+@pytest.fixture
+def fresh_compiler(fresh_tracer: None) -> Iterator[None]:
+    """As `fresh_tracer`, with a compiler for what was traced."""
     from torch._inductor import config
 
     if shutil.which("c++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
-    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-        pytest.skip("this PyTorch cannot compile gradients")
-    # Assigned, not monkeypatched: what monkeypatch puts back into this module is gone for good.
-    config.fallback_random = True
-    torch._dynamo.reset()
     with config.patch(compile_threads=1):  # no worker processes for a handful of kernels
         yield
-    config.fallback_random = False
-    torch._dynamo.reset()

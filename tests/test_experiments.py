@@ -60,14 +60,25 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return called
 
 
+@pytest.fixture
+def seeded(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """What the generators of a GPU would have been seeded with, were there one."""
+    seeds: set[int] = set()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.add)
+    return seeds
+
+
 @pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_two_steps(genbench: Callable[..., int], tmp_path: Path, hooks: Counter[str], experiment: str) -> None:
+def test_two_steps(
+    genbench: Callable[..., int], tmp_path: Path, hooks: Counter[str], seeded: set[int], experiment: str
+) -> None:
     assert (
         genbench(f"experiment={experiment}", "trainer.max_steps=2", "trainer.log_every=1", *smaller(experiment)) == 0
     )
     assert hooks["_evaluate"] >= 2
     assert hooks["_draw"] == 3
+    assert seeded == {1}
     (run,) = (tmp_path / "outputs" / experiment).iterdir()  # so it bears its own name
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     logged = Counter((row["metric"], row["step"]) for row in rows)

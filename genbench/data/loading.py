@@ -12,6 +12,7 @@ import torch
 
 from genbench import registry
 from genbench.data.dataset import Dataset
+from genbench.engine.device import isolated_rng
 
 __all__ = ["forget", "load"]
 
@@ -29,8 +30,7 @@ def load(settings: Mapping[str, Any], root: Path) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _load(settings: str, root: Path) -> Dataset:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)  # for a data set without a generator of its own
+    with isolated_rng(SEED, torch.device("cpu")):  # for a data set without a generator of its own
         dataset: Dataset = registry.build("dataset", json.loads(settings), root)
     return dataset
 

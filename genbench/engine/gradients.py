@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from genbench.errors import ConfigError
 
 __all__ = ["Gradients", "Objective", "forget_compiled"]
+
+REMEDY = "update it, or set task.compile=false"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +29,7 @@ class Gradients:
     With `compile_for`, inputs of that many rows go through torch.compile, objective and gradients as one graph, after
     a warm-up of several seconds; other lengths (an epoch's smaller last batch) run eagerly. With `add`, gradients are
     added to the existing ones, and parameters that the objective does not use keep theirs. Raises ConfigError if this
-    version of PyTorch cannot compile gradients.
+    version of PyTorch cannot compile gradients, or, when called, this objective.
     """
 
     def __init__(
@@ -63,11 +66,22 @@ class Gradients:
 
 def _compile(function: Callable[P, R]) -> Callable[P, R]:
     from torch._dynamo import config
+    from torch._dynamo.exc import Unsupported
 
     if not hasattr(config, "trace_autograd_ops"):
-        raise ConfigError(f"PyTorch {torch.__version__} cannot compile gradients", "update it, or compile=false")
+        raise ConfigError(f"PyTorch {torch.__version__} cannot compile gradients", REMEDY)
     config.trace_autograd_ops = True  # PyTorch's switch for torch.autograd.grad inside a graph
-    return torch.compile(function, dynamic=False, fullgraph=True)
+    compiled = torch.compile(function, dynamic=False, fullgraph=True)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return compiled(*args, **kwargs)
+        except Unsupported as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"PyTorch {torch.__version__} cannot compile this step: {reason}", REMEDY) from error
+
+    return call
 
 
 def forget_compiled() -> None:

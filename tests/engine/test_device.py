@@ -250,7 +250,8 @@ def test_generators_of_another_device(saved: str, loaded: str, monkeypatch: pyte
     put_back: list[torch.Tensor] = []
     for module in (torch.cuda, torch.mps):
         monkeypatch.setattr(module, "get_rng_state", lambda: state)
-        monkeypatch.setattr(module, "set_rng_state", put_back.append)
+        # Not `put_back.append` itself: torch._dynamo, imported meanwhile, refuses an object of two names.
+        monkeypatch.setattr(module, "set_rng_state", lambda state: put_back.append(state))
     devices.seed_everything(3, deterministic=False)
     kept = devices.rng_state(torch.device(saved))
     expected = torch.rand(3)

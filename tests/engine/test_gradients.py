@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from genbench.engine.gradients import Gradients
+from genbench.errors import ConfigError
 
 
 def test_they_are_those_of_backward() -> None:
@@ -40,3 +42,15 @@ def test_a_fused_optimizer_takes_a_transposed_gradient_for_what_it_is() -> None:
         Gradients(objective, [weight])(target)
         optimizer.step()
         torch.testing.assert_close(weight.detach(), -target.t())
+
+
+def test_what_this_pytorch_cannot_compile_is_told() -> None:
+    """Versions differ in what they trace."""
+    weight = nn.Parameter(torch.ones(3))
+
+    def objective(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        torch._dynamo.graph_break()
+        return (x * weight).sum(), {}
+
+    with pytest.raises(ConfigError, match=r"cannot compile[^\n]*\n.*compile=false"):
+        Gradients(objective, [weight], compile_for=2)(torch.ones(2, 3))

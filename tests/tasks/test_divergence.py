@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,22 +168,7 @@ def test_gradients_are_those_of_the_objective_by_hand(loss: str, name: str) -> N
     assert values["train/penalty"].item() == pytest.approx(penalty.item(), rel=1e-9)
 
 
-@pytest.fixture
-def fresh_compiler() -> Iterator[None]:
-    """With the random numbers of eager mode, no graphs of other tests, and none left for them."""
-    from torch._inductor import config
-
-    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-        pytest.skip("this PyTorch cannot compile gradients")
-    # Assigned, not monkeypatched: what monkeypatch puts back into this module is gone for good.
-    config.fallback_random = True
-    torch._dynamo.reset()
-    yield
-    config.fallback_random = False
-    torch._dynamo.reset()
-
-
-def test_traced_and_eager_training_agree(fresh_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traced_and_eager_training_agree(fresh_tracer: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As PyTorch traces objective, penalty and gradients into one graph; no code is generated."""
     monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
     tasks = []
