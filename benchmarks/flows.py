@@ -28,10 +28,10 @@ from benchmarks.common import (
     take_turns,
 )
 from genbench import ensemble
+from genbench.build import make_batches
 from genbench.compose import configuration
 from genbench.data.plane import TARGETS
 from genbench.engine.lockstep import VALUES
-from genbench.run import make_batches
 from genbench.tasks.flow_ensemble import FlowEnsemble, check
 
 BATCH = 128

@@ -41,12 +41,12 @@ from benchmarks.common import (
     take_turns,
 )
 from genbench import registry
+from genbench.build import build_task, make_batches
 from genbench.compose import configuration
 from genbench.config import Config
 from genbench.data.dataset import Dataset, unit_interval
 from genbench.engine import device as devices
 from genbench.engine.capture import can_capture
-from genbench.run import build_task, make_batches
 
 EXPERIMENTS = ("cifar10-jsd-3", "cifar10-hinge-sn-resnet")
 PLAIN, EAGER = "the plain loop", "genbench"

@@ -33,12 +33,12 @@ from benchmarks.common import (
     speedup,
     take_turns,
 )
+from genbench.build import build_task
 from genbench.engine.batches import Batches
 from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.models.autoregressive import AutoregressiveImages
 from genbench.models.pixelcnn import MaskedConv2d, PixelCnn
 from genbench.models.vae import Vae
-from genbench.run import build_task
 
 VAE, PIXELCNN = "vae-binmnist-L100", "pixelcnn-binmnist"
 IMAGES, PARTICLES, SAMPLES = 64, 1000, 49

@@ -27,10 +27,10 @@ from benchmarks.common import (
     speedup,
     take_turns,
 )
+from genbench.build import build_task
 from genbench.config import Config
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
-from genbench.run import build_task
 
 EXPERIMENT = "vae-binmnist-L100"
 EPOCHS = 20

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from genbench import compose, identity, sweeps
+from genbench.build import ready_task
 from genbench.config import LARGEST_SEED, Config, Ensemble, flatten, to_dict
 from genbench.data.dataset import Dataset
 from genbench.engine.batches import Batches
@@ -21,7 +22,7 @@ from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import ConfigError
 from genbench.outcome import Outcome, finished_outcome, table
-from genbench.run import Job, interrupted, on_device, ready_task, run_directory
+from genbench.run import Job, interrupted, on_device, run_directory
 from genbench.tasks import flow_ensemble
 
 __all__ = ["Member", "build_tasks", "join", "members", "run"]

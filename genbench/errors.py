@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["ConfigError", "DataError", "GenbenchError", "RunLocked", "StorageError", "explained"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "GenbenchError",
+    "RunLocked",
+    "StorageError",
+    "Unsupported",
+    "explained",
+]
 
 
 class GenbenchError(Exception):
@@ -24,6 +32,12 @@ class ConfigError(GenbenchError, ValueError):
 
 class DataError(GenbenchError):
     """A data file is missing or damaged and cannot be downloaded."""
+
+    exit_code = 2
+
+
+class Unsupported(GenbenchError, NotImplementedError):
+    """A family of models cannot do what was asked for; the message says what it can."""
 
     exit_code = 2
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from genbench import ensemble
+from genbench.build import assemble
 from genbench.compose import Request
 from genbench.config import Config, to_dict
 from genbench.data.loading import load
@@ -24,7 +25,7 @@ from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
 from genbench.errors import ConfigError, GenbenchError
 from genbench.identity import LONGEST
-from genbench.run import assemble, run_directory
+from genbench.run import run_directory
 from genbench.tasks import flow_ensemble
 
 __all__ = ["check", "check_run", "rehearse", "writable"]

@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genbench import compose, identity, provenance, registry, summary
+from genbench import compose, identity, provenance, summary
+from genbench.build import make_batches, ready_task
 from genbench.config import Config, to_dict
-from genbench.data.dataset import Dataset
-from genbench.data.loading import load
 from genbench.engine import device as devices
-from genbench.engine.batches import Batches
 from genbench.engine.checkpoint import Origin
 from genbench.engine.gradients import forget_compiled
 from genbench.engine.interrupts import Interrupted, Interrupts
@@ -27,18 +25,13 @@ from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError, explained
 from genbench.figures.curves import Band, Chart, stacked_curves
 from genbench.outcome import Outcome, finished_outcome, of_summary
-from genbench.tasks.base import Parts
 
 __all__ = [
     "Job",
-    "assemble",
-    "build_task",
     "draw_curves",
     "interrupted",
-    "make_batches",
     "make_logbook",
     "on_device",
-    "ready_task",
     "run",
     "run_directory",
 ]
@@ -91,63 +84,12 @@ def _changes(config: Config) -> dict[str, str]:
     return identity.changes(config, compose.experiment(config.name))
 
 
-def build_task(config: Config, device: torch.device, dataset: Dataset | None = None) -> Task:
-    """The task with all its components on `device`, as `genbench.engine.device.resolve` returned it, seeded.
-
-    `dataset` is the configuration's, where it was built before. Raises ConfigError and DataError.
-    """
-    devices.seed_everything(config.seed, config.deterministic)
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
-    devices.check_precision(device, config.trainer.precision)
-    if dataset is None:
-        dataset = load(config.dataset, Path(config.data_root)).to(device)
-    return assemble(config, dataset, device)
-
-
-def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
-    """The task with all its components on the device of the data set. Raises ConfigError for what does not fit."""
-    model = registry.build("model", config.model, dataset.shape)
-    model = model.to(device, memory_format=devices.training_layout(device))
-    critic_optimizer = config.critic_optimizer or config.optimizer
-    parts = Parts(
-        model=model,
-        loss=registry.build("loss", config.loss),
-        regularizer=registry.build("regularizer", config.regularizer),
-        dataset=dataset,
-        make_optimizer=lambda parameters: registry.build("optimizer", config.optimizer, parameters),
-        make_critic_optimizer=lambda parameters: registry.build("optimizer", critic_optimizer, parameters),
-        device=device,
-        seed=config.seed,
-        batch_size=min(config.trainer.batch_size, len(dataset.train)),  # a larger batch is all of them
-        precision=config.trainer.precision,
-        data_root=Path(config.data_root),
-        drop_last=config.trainer.drop_last,
-    )
-    task: Task = registry.build("task", config.task, parts)
-    return task
-
-
-def ready_task(config: Config, device: torch.device, dataset: Dataset | None = None) -> Task:
-    """`build_task`, and everything loaded that training and evaluation need."""
-    task = build_task(config, device, dataset)
-    with devices.isolated_rng(config.seed, device):  # what is found in a cache and what is not train alike
-        task.before_training()
-    return task
-
-
 def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
     dataset = task.parts.dataset
     protocol = {"dataset": dataset.name, **dataset.protocol, **task.protocol}
     title = identity.title(config, _changes(config))
     settings = identity.settings(config)
     return Logbook(run_dir, title, task.quantities, protocol, config.reference, settings, task.curves)
-
-
-def make_batches(config: Config, task: Task) -> Batches:
-    """The stream of batches that the task's training steps are fed from."""
-    rows, trainer = task.parts.dataset.train, config.trainer
-    return Batches(rows, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)
 
 
 class Job:

@@ -21,7 +21,7 @@ from genbench.engine.trainer import Trainer
 
 __all__ = ["after", "before"]
 
-SAMPLED = 64  # images whose drawing is timed
+SAMPLED = 64  # samples whose drawing is timed
 
 
 def before(
@@ -40,6 +40,7 @@ def before(
         "quantities": [dataclasses.asdict(quantity) for quantity in task.quantities],
         "curves": {title: list(metrics) for title, metrics in task.curves.items()},
         "cover": task.cover,
+        "data": task.parts.dataset.outline(),
         "parameters": _parameter_count(task.parts.model),
         "device": devices.describe(device),
         "arithmetic": config.trainer.precision,
@@ -90,12 +91,12 @@ def _length(config: Config, trainer: Trainer) -> float:
 
 
 def _sampling_speed(task: Task) -> float | None:
-    """New images a second, of tasks that draw images; 64 at once, what is loaded or planned at first not counted."""
+    """New samples a second, of tasks that draw them; 64 at once, what is loaded or planned at first not counted."""
     if not isinstance(task, Samples):
         return None
-    task.sample(1, 0, lambda share: None)
+    task.sample(1, 0)
     begin = time.perf_counter()
-    task.sample(SAMPLED, 0, lambda share: None)  # they end up on the CPU, so the device has finished
+    task.sample(SAMPLED, 0)  # they end up on the CPU, so the device has finished
     return SAMPLED / (time.perf_counter() - begin)
 
 

@@ -70,7 +70,7 @@ def test_signals_save_and_say_so(
     assert status(tmp_path) == "done"
 
 
-@pytest.mark.parametrize("place", [(compose, "check"), (run, "build_task"), (run, "draw_curves"), (jobs, "gc")])
+@pytest.mark.parametrize("place", [(compose, "check"), (run, "ready_task"), (run, "draw_curves"), (jobs, "gc")])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_outside_training_is_a_line(
     genbench: Run,
@@ -178,7 +178,7 @@ def test_a_full_disk_is_told_by_every_command(capsys: pytest.CaptureFixture[str]
 
 def test_finished_jobs_let_go_of_their_networks(genbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     networks: list[weakref.ref[Any]] = []
-    build = run.build_task
+    build = run.ready_task
 
     def remembered(*arguments: Any) -> Any:
         assert [network for network in networks if network()] == []
@@ -186,7 +186,7 @@ def test_finished_jobs_let_go_of_their_networks(genbench: Run, monkeypatch: pyte
         networks.append(weakref.ref(task.parts.model))
         return task
 
-    monkeypatch.setattr(run, "build_task", remembered)
+    monkeypatch.setattr(run, "ready_task", remembered)
     monkeypatch.setattr(sweeps, "show", lambda directories: None)
     gc.disable()  # what Python would collect some time
     try:

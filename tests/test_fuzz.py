@@ -207,16 +207,25 @@ SMALLER = {
 def a_directory_of_its_own() -> Iterator[Path]:
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
-        os.chdir(name)
+        directory = Path(name) / "here"
+        directory.mkdir()
+        os.chdir(directory)
         Path("occupied").touch()
         try:
-            yield Path(name)
+            yield directory
         finally:
             os.chdir(before)
 
 
 def written(directory: Path) -> set[str]:
-    return {str(path.relative_to(directory)) for path in directory.rglob("*")} - {"occupied"}
+    """In the directory, and beside it, where nothing belongs."""
+    return {os.path.relpath(path, directory) for path in directory.parent.rglob("*")} - {".", "occupied"}
+
+
+def stray(words: list[str], left: set[str]) -> set[str]:
+    """What was written elsewhere than below the output root, or wherever a word moved it to."""
+    moved = any(word.lstrip("+~").startswith(("output_root", "data_root", "hydra.")) for word in words)
+    return {path for path in left if path.startswith("..") or not (moved or Path(path).parts[0] == "outputs")}
 
 
 @pytest.fixture
@@ -250,6 +259,8 @@ def complaint(words: list[str]) -> str:
         return text
     if code == 2 and sum(line.startswith("genbench: ") for line in text.splitlines()) != 1:
         return f"not one message: {text}"
+    if stray(words, left):
+        return f"written elsewhere: {stray(words, left)}"
     return f"left behind: {left}" if code == 2 and left else ""
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from shared import smaller
 
+from genbench.build import build_task, make_batches
 from genbench.compose import configuration
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.capture import WARM_UP, CapturedStep
 from genbench.engine.task import Task
 from genbench.metrics import fidelity
-from genbench.run import build_task, make_batches
 
 pytestmark = pytest.mark.gpu
 

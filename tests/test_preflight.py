@@ -15,11 +15,11 @@ from shared import ENSEMBLES, EXPERIMENTS
 from torch import nn
 
 from genbench import preflight, registry
+from genbench.build import assemble, build_task
 from genbench.compose import Request, configuration
 from genbench.data.loading import load
 from genbench.engine.task import Task
 from genbench.errors import ConfigError, GenbenchError
-from genbench.run import assemble, build_task
 
 DATA = {
     "dirac": {"name": "dirac"},

@@ -17,12 +17,12 @@ from simulated import DEVICE, Simulated, Violation, simulated_device, step_of_th
 from torch import Tensor
 
 from genbench import registry
+from genbench.build import build_task, make_batches
 from genbench.compose import configuration
 from genbench.data import mnist5k
 from genbench.engine import lockstep, trainer
 from genbench.engine.capture import MAX_GRAPHS, WARM_UP, CapturedStep
 from genbench.engine.trainer import Trainer
-from genbench.run import build_task, make_batches
 
 STEPS = WARM_UP + 4
 TINY = ("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Dataset", "as_stored", "to_float32", "unit_interval"]
+__all__ = ["SPLITS", "Dataset", "as_stored", "to_float32", "unit_interval"]
+
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,39 @@ class Dataset:
 
     def split(self, name: str) -> Tensor:
         """The split called train, valid or test. Raises ValueError for another name."""
-        splits = {"train": self.train, "valid": self.valid, "test": self.test}
-        if name not in splits:
-            raise ValueError(f"unknown split {name!r}; splits: {', '.join(splits)}")
-        return splits[name]
+        if name not in SPLITS:
+            raise ValueError(f"unknown split {name!r}; splits: {', '.join(SPLITS)}")
+        rows: Tensor = getattr(self, name)
+        return rows
+
+    def outline(self) -> dict[str, Any] | None:
+        """What `stand_in` needs of it, as JSON takes it; None for a data set that is more than tensors."""
+        if type(self) is not Dataset:
+            return None
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": str(self.train.dtype).removeprefix("torch."),
+            "binary": self.binary,
+            "sizes": {split: len(self.split(split)) for split in SPLITS},
+            "classes": max((int(labels.max()) + 1 for labels in self.labels.values() if len(labels)), default=0),
+        }
+
+    @staticmethod
+    def stand_in(outline: Mapping[str, Any]) -> Dataset:
+        """A data set of zeros that takes no memory: enough to build a trained model again, without any file."""
+        zero = torch.zeros((), dtype=getattr(torch, outline["dtype"]))
+        splits = {split: zero.expand(outline["sizes"][split], *outline["shape"]) for split in SPLITS}
+        byte = zero.dtype == torch.uint8
+        classes = outline["classes"]
+        return Dataset(
+            outline["name"],
+            **splits,
+            to_float=(to_float32 if outline["binary"] else unit_interval) if byte else as_stored,
+            binary=outline["binary"],
+            protocol={},
+            labels={split: torch.arange(len(rows)) % classes for split, rows in splits.items()} if classes else {},
+        )
 
     def to(self, device: torch.device) -> Dataset:
         """The same data set on `device`."""

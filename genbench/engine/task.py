@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from genbench.engine.measurement import Family, Measurement, Quantity
 
@@ -12,12 +12,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
-    from torch import Tensor
+    from torch import Tensor, nn
 
-__all__ = ["STAGE_TITLES", "Animates", "DrawsSweeps", "FinishedRun", "Record", "Samples", "Stage", "Task"]
+__all__ = [
+    "STAGE_TITLES",
+    "Animates",
+    "Decodes",
+    "Densities",
+    "DrawsSweeps",
+    "Encodes",
+    "FinishedRun",
+    "LogProb",
+    "Progress",
+    "Record",
+    "Samples",
+    "Stage",
+    "Task",
+    "unseen",
+]
 
 Stage = Literal["start", "middle", "end"]
 STAGE_TITLES: dict[str, str] = {"start": "before training", "middle": "half way", "end": "after training"}
+
+Progress = Callable[[float], None]
+"""Told which share of something is done."""
+
+
+def unseen(share: float) -> None:
+    """Progress that nobody watches."""
 
 
 class Record(Protocol):
@@ -116,6 +138,25 @@ class Task(ABC):
         """What must be said beside the final values: a mode that was lost, a posterior that collapsed."""
         return []
 
+    @property
+    def network(self) -> nn.Module:
+        """What the trained model is: of a GAN the generator that is judged and sampled."""
+        found: nn.Module = self.parts.model
+        return found
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """The networks' parameters and buffers, without optimizers: "model", and "averaged" where an average of the
+        generator is what is judged and sampled."""
+        found: dict[str, Tensor] = self.parts.model.state_dict()
+        return {"model": found}
+
+    def load_weights(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take up what `weights` returned; without "averaged", averaging starts anew."""
+        self.parts.model.load_state_dict(weights["model"])
+
+    def start_again(self) -> None:  # noqa: B027 - most tasks remember nothing
+        """Called when a run goes on that was at its end: forget what belongs to its middle and its end."""
+
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive a crash."""
@@ -125,12 +166,88 @@ class Task(ABC):
         """Take up what `state_dict` returned, on this device or another."""
 
 
-@runtime_checkable
-class Samples(Protocol):
-    """A task that draws new images."""
+class Samples(ABC):
+    """A task that draws new samples; mixed into its class.
 
-    def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
-        """[count, C, H, W] in [0, 1] on the CPU; `progress` is told the share that is done, where it is known."""
+    The random numbers of all samples are drawn first, and turned into samples `chunk` rows at a time: rounding may
+    depend on how many are computed together, and nobody shall see it.
+    """
+
+    parts: Any
+
+    chunk: int = 500
+    """Rows that are computed together."""
+
+    @property
+    def scoring_seed(self) -> int:
+        """Of the samples that scores are of, which are others than those that are shown."""
+        return int(self.parts.seed) + 1
+
+    @abstractmethod
+    def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
+        """All random numbers of `count` samples, with one row in each tensor for every sample."""
+
+    @abstractmethod
+    def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
+        """Rows of noise → images [N, C, H, W] in [0, 1], or points [N, D], on the CPU.
+
+        `progress` is told the share that is done, where it is known.
+        """
+
+    def sample(self, count: int, seed: int, progress: Progress = unseen) -> Tensor:
+        """`count` samples, as `from_noise` returns them."""
+        import torch
+
+        return torch.cat(list(self.chunks(count, seed, progress)))
+
+    def chunks(self, count: int, seed: int, progress: Progress = unseen, skip: int = 0) -> Iterator[Tensor]:
+        """The same samples, `chunk` at a time, without the first `skip` chunks."""
+        noise = self.noise(count, seed)
+        for first in range(skip * self.chunk, count, self.chunk):
+            rows = [column[first : first + self.chunk] for column in noise]
+
+            def of_all(share: float, first: int = first, size: int = len(rows[0])) -> None:
+                progress((first + share * size) / count)
+
+            yield self.from_noise(*rows, progress=of_all)
+            of_all(1.0)
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """A task whose samples are made from latents that mean something: neighbours look alike."""
+
+    def latents(self, count: int, seed: int) -> Tensor:
+        """[count, …] of the prior, on the device."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents [N, …] on the device → samples [N, …] on the CPU, images in [0, 1]."""
+
+
+@runtime_checkable
+class Encodes(Decodes, Protocol):
+    """A task that finds the latents of a sample, too."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Samples [N, …] on the device, images in [0, 1] → latents [N, …]."""
+
+
+class LogProb(NamedTuple):
+    """log p(x) of samples, and what it is."""
+
+    value: Tensor
+    """[N], nats, float64, on the CPU."""
+
+    kind: str
+    """ "exact", or what kind of bound."""
+
+
+@runtime_checkable
+class Densities(Protocol):
+    """A task with a likelihood."""
+
+    def log_prob(self, x: Tensor, samples: int) -> LogProb:
+        """Of samples [N, …] on the device, images in [0, 1]; bounds are tighter for more importance `samples`."""
 
 
 @runtime_checkable

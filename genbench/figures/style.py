@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Tick
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 __all__ = [
     "BLACK",
@@ -49,11 +51,22 @@ def divergence_name(symbol: str) -> str:
 
 def new_figure(width: float, height: float, title: str = "", **options: Any) -> Figure:
     """A white figure of width × height inches on an Agg canvas; `options` go to Figure."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
+    figure = _Literal(figsize=(width, height), dpi=DPI, facecolor="white", **options)
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
     return figure
+
+
+class _Literal(Figure):
+    """A figure that takes words as they are: a name or a source may hold dollar signs, which are no formula."""
+
+    def draw(self, renderer: Any) -> None:
+        numbers = {text for tick in self.findobj(Tick) for text in (tick.label1, tick.label2)}  # 10² is a formula
+        for text in self.findobj(Text):
+            if text not in numbers:
+                text.set_parse_math(False)
+        super().draw(renderer)
 
 
 def label_axes(axes: Axes, x: str, y: str, title: str = "", grid: bool = True) -> None:

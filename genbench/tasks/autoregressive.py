@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
-from genbench.engine.task import STAGE_TITLES, Record, Stage
+from genbench.engine.task import STAGE_TITLES, LogProb, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError
 from genbench.figures.grids import image_grid, stages
 from genbench.registry import register
@@ -29,7 +28,7 @@ SAMPLES = 49
 
 
 @register("task", "autoregressive")
-class Autoregressive(SampledTask):
+class Autoregressive(Samples, SampledTask):
     """log p(x) = Σ_i log p(x_i | x_<i), exact, of whole images.
 
     `compile` runs the objective and its gradients as one compiled graph.
@@ -56,8 +55,7 @@ class Autoregressive(SampledTask):
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self._gradients = parts.gradients(self._objective, self.model, compile)
-        with isolated_rng(self.seed, self.device):  # the same at every stage
-            self._uniforms = torch.rand(SAMPLES, *self.dataset.shape, device=self.device)
+        (self._uniforms,) = self.noise(SAMPLES, self.seed)  # the same at every stage
         self._samples: dict[str, Tensor] = {}
 
     def _objective(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -83,16 +81,24 @@ class Autoregressive(SampledTask):
             values["test/bits_per_dim"] = judged.scaled(-1 / math.log(2) / math.prod(self.dataset.shape))
         return values
 
-    def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
-        """[count, C, H, W] in [0, 1]; `progress` is told the share that is done after every row of pixels."""
-        height = self.dataset.shape[1]
+    def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
+        """A uniform number for every pixel."""
         with isolated_rng(seed, self.device):
-            images: Tensor = self.model.sample(count, progress=lambda row: progress(row / height))
+            return (torch.rand(count, *self.dataset.shape, device=self.device),)
+
+    def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
+        """`progress` is told after every row of pixels."""
+        height = self.dataset.shape[1]
+        images: Tensor = self.model.sample(uniforms=noise[0], progress=lambda row: progress(row / height))
         return images.cpu()
 
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, samples: int) -> LogProb:
+        found = torch.cat([self.model.log_prob(batch) for batch in x.split(EVALUATION_BATCH)])
+        return LogProb(double(found).cpu(), "exact")
+
     def _draw_samples(self) -> Tensor:
-        images: Tensor = self.model.sample(uniforms=self._uniforms)
-        return images.cpu()
+        return self.from_noise(self._uniforms)
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         side = math.isqrt(SAMPLES)

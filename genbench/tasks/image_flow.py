@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,14 @@ from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
-from genbench.engine.task import STAGE_TITLES, Record, Stage
+from genbench.engine.task import STAGE_TITLES, LogProb, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError
 from genbench.figures.flows import temperature_rows
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.walks import interpolations
-from genbench.metrics.importance import log_mean_weight
-from genbench.registry import Samples, register
+from genbench.metrics.importance import LogLikelihood, log_mean_weight
+from genbench.registry import Samples as SampleCount
+from genbench.registry import register
 from genbench.tasks.base import Parts, require, require_float32, require_images
 from genbench.tasks.pictures import SampledTask
 
@@ -36,7 +36,7 @@ ALPHAS = tuple(k / 10 for k in range(11))
 
 
 @register("task", "image-flow")
-class ImageFlow(SampledTask):
+class ImageFlow(Samples, SampledTask):
     """A flow on dequantized pixels, trained by maximum likelihood.
 
     Bits per dimension are −log₂ P(x)/D, D the number of pixel values, for P of whole pixel values: dequantization and
@@ -52,8 +52,8 @@ class ImageFlow(SampledTask):
     )
     curves = {"bits per dimension": [f"{split}/bits_per_dim" for split in ("train", "valid", "test")]}
 
-    def __init__(self, parts: Parts, *, importance_samples: Samples = 8, compile: bool = False) -> None:
-        require(parts.model, "model", "image-flow", "log_prob", "sample", "to_base", "to_data", "dims", "protocol")
+    def __init__(self, parts: Parts, *, importance_samples: SampleCount = 8, compile: bool = False) -> None:
+        require(parts.model, "model", "image-flow", "log_prob", "flow", "to_base", "to_data", "dims", "protocol")
         require(parts.loss, "loss", "image-flow", "of_samples")
         require_images(parts.dataset, "image-flow")
         require_float32(parts, "image-flow")
@@ -84,25 +84,45 @@ class ImageFlow(SampledTask):
     def evaluate(self, split: str) -> dict[str, Measurement]:
         """Bits per dimension of a whole split; of the test split with all importance samples."""
         draws = self.importance_samples if split == "test" else 1
-        with isolated_rng(self.seed, self.device):
-            weights = [
-                torch.stack([self.model.log_prob(pixels) for _ in range(draws)], dim=1)
-                for pixels in map(_pixels, self.dataset.split(split).split(EVALUATION_BATCH))
-            ]
-        likelihood = log_mean_weight(double(torch.cat(weights)))
+        likelihood = self._likelihood(_pixels(self.dataset.split(split)), draws)
         found = mean_over(likelihood.value, {"importance_samples": str(draws)}, likelihood.variance)
         found = replace(found, greatest=0.0)  # a probability is at most 1
         return {f"{split}/bits_per_dim": found.scaled(-1 / self._per_bit)}
 
-    def sample(self, count: int, seed: int, progress: Callable[[float], None] | None = None) -> Tensor:
-        """[count, C, H, W] in [0, 1]. All at once, so that there is no progress to tell."""
-        return self._drawn(count, 1.0, seed)
+    def _likelihood(self, pixels: Tensor, draws: int) -> LogLikelihood:
+        """Of pixels [N, C, H, W], whole numbers 0 … 255."""
+        with isolated_rng(self.seed, self.device):
+            weights = [
+                torch.stack([self.model.log_prob(batch) for _ in range(draws)], dim=1)
+                for batch in pixels.split(EVALUATION_BATCH)
+            ]
+        return log_mean_weight(double(torch.cat(weights)))
 
-    def _drawn(self, count: int, temperature: float, seed: int) -> Tensor:
-        """Of the same base points with the same seed, whatever the temperature."""
+    def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
+        """Points of the base."""
+        return (self.latents(count, seed),)
+
+    def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
+        return self.decode(*noise)
+
+    def latents(self, count: int, seed: int) -> Tensor:
         with isolated_rng(seed, self.device):
-            pixels: Tensor = self.model.sample(count, temperature).cpu()
-        return pixels / 255
+            points: Tensor = self.model.flow.draw_base(count)
+        return points
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        return torch.cat([self.model.to_data(part).cpu() for part in z.split(self.chunk)]) / 255
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Base points of the middle of every pixel's cell."""
+        return torch.cat([self.model.to_base(_levels(part)) for part in x.split(self.chunk)])
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, samples: int) -> LogProb:
+        found = self._likelihood(_levels(x), samples).value
+        return LogProb(found.cpu(), f"lower bound in expectation: dequantization, {samples} samples")
 
     def _draw_samples(self) -> Tensor:
         return self.sample(SAMPLES, self.seed)
@@ -112,7 +132,8 @@ class ImageFlow(SampledTask):
         figures = {"samples": image_grid(self.samples(stage), side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
         if stage == "end":
             shown = {STAGE_TITLES[key]: images[:25] for key, images in self._samples.items()}
-            warm = torch.stack([self._drawn(FEW, temperature, self.seed) for temperature in TEMPERATURES])
+            base = self.latents(FEW, self.seed)
+            warm = torch.stack([self.decode(temperature * base) for temperature in TEMPERATURES])
             names = [f"T = {temperature:g}" for temperature in TEMPERATURES]
             figures |= {
                 "stages": stages(shown, f"{record.title}: samples from the same base points"),
@@ -129,12 +150,17 @@ class ImageFlow(SampledTask):
         alphas = torch.tensor(ALPHAS, device=self.device)
         weights = alphas.view(1, -1, *[1] * (ends.dim() - 2))
         between = torch.lerp(ends[:, :1], ends[:, 1:], weights)
-        images = self.model.to_data(between.flatten(0, 1)).unflatten(0, between.shape[:2])
+        images = self.decode(between.flatten(0, 1)).unflatten(0, between.shape[:2])
         x = pixels.unflatten(0, (-1, 2))
         mixed = torch.lerp(x[:, :1], x[:, 1:], alphas.view(1, -1, 1, 1, 1))
-        return interpolations(images.cpu() / 255, mixed.cpu() / 255, ALPHAS, title)
+        return interpolations(images, mixed.cpu() / 255, ALPHAS, title)
 
 
 def _pixels(stored: Tensor) -> Tensor:
     """Bytes → whole numbers in floating point."""
     return stored.to(torch.get_default_dtype())
+
+
+def _levels(x: Tensor) -> Tensor:
+    """[0, 1] → whole numbers 0 … 255, in floating point."""
+    return (255 * x).round()

@@ -31,6 +31,9 @@ class StagedSamples(Task):
             self._samples[stage] = self._draw_samples()
         return self._samples[stage]
 
+    def start_again(self) -> None:
+        self._samples = {stage: images for stage, images in self._samples.items() if stage == "start"}
+
     def images(self, stage: Stage) -> dict[str, Tensor]:
         from torchvision.utils import make_grid  # seconds to import: only where images are drawn
 

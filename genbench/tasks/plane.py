@@ -12,9 +12,19 @@ import torch
 from torch import Tensor
 
 from genbench.data.plane import TARGETS, PlaneTarget
-from genbench.engine.device import float64_device, isolated_rng
+from genbench.engine.device import double, float64_device, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity
-from genbench.engine.task import STAGE_TITLES, FinishedRun, Record, Stage, Task
+from genbench.engine.task import (
+    STAGE_TITLES,
+    FinishedRun,
+    LogProb,
+    Progress,
+    Record,
+    Samples,
+    Stage,
+    Task,
+    unseen,
+)
 from genbench.errors import ConfigError
 from genbench.figures.flows import animate_flow
 from genbench.figures.plane import density_pair, density_panel, samples_over_contours
@@ -36,7 +46,7 @@ BOX_SAMPLES = 20_000
 MASS = Quantity("test/mass", "mass of the density", decimals=6)
 
 
-class PlaneTask(Task):
+class PlaneTask(Samples, Task):
     """One flow and one target; what it is trained on, its subclasses say."""
 
     family = Family("Flows in the plane", likelihood="exact")
@@ -51,11 +61,13 @@ class PlaneTask(Task):
     of_energy = False
     """Fitted to an energy, not to samples."""
 
+    chunk = 100_000
+
     mass_side = 1000
     """Cells to a side of the square on which the mass is integrated."""
 
     def __init__(self, parts: Parts, name: str, *needs: str) -> None:
-        require(parts.model, "model", name, "log_prob", "sample", *needs)
+        require(parts.model, "model", name, "log_prob", "sample", "draw_base", "to_base", "to_data", *needs)
         require(parts.dataset, "dataset", name, "target")
         require_float32(parts, name)
         dataset: Any = parts.dataset
@@ -64,6 +76,34 @@ class PlaneTask(Task):
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.curves = {self.quantity: [f"{split}/{self.curve}" for split in ("train", "valid", "test")]}
+
+    def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
+        """Points of the base."""
+        return (self.latents(count, seed),)
+
+    def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
+        """Points [N, 2]."""
+        return self.decode(*noise)
+
+    def latents(self, count: int, seed: int) -> Tensor:
+        with isolated_rng(seed, self.device):
+            points: Tensor = self.model.draw_base(count)
+        return points
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        points: Tensor = self.model.to_data(z)[0]
+        return points.cpu()
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        points: Tensor = self.model.to_base(x)[0]
+        return points
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, samples: int) -> LogProb:
+        """Of points [N, 2]."""
+        return LogProb(double(self.model.log_prob(x)).cpu(), "exact")
 
     def mass(self) -> dict[str, Measurement]:
         """∫ q over a box that holds it, in float64: 1, if density and log-determinants are right."""
@@ -79,8 +119,7 @@ class PlaneTask(Task):
             return {}
         title = f"{record.title}, {STAGE_TITLES[stage]}"
         target, extent = target_on_grid(self.target, self.of_energy), EXTENT
-        with isolated_rng(self.seed, self.device):
-            samples = self.model.sample(DRAWN).cpu()
+        samples = self.sample(DRAWN, self.seed)
         return {
             "density": density_pair(
                 density_on_grid(self.model.log_prob, self.device), target, extent, self._title(title, record)

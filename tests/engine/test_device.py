@@ -15,13 +15,13 @@ from torch import nn
 
 import genbench
 from genbench import jobs
+from genbench.build import build_task
 from genbench.compose import configuration
 from genbench.engine import device as devices
 from genbench.errors import ConfigError
 from genbench.optimizers.adam import adam
 from genbench.optimizers.rmsprop import rmsprop
 from genbench.optimizers.sgd import sgd
-from genbench.run import build_task
 
 CPU = torch.device("cpu")
 
@@ -122,7 +122,7 @@ def test_a_run_asks_for_its_device_in_the_right_order(
         assert device == torch.device("cuda", 1)
         raise ConfigError("so far, so good")
 
-    monkeypatch.setattr("genbench.run.build_task", here)
+    monkeypatch.setattr("genbench.build.build_task", here)
     from omegaconf import OmegaConf
 
     from genbench.config import to_dict

@@ -11,10 +11,10 @@ from shared import smaller
 from torch import Tensor
 
 from genbench import registry
+from genbench.build import build_task
 from genbench.compose import configuration
-from genbench.engine.task import Animates, DrawsSweeps, Samples, Task
+from genbench.engine.task import Animates, Decodes, Densities, DrawsSweeps, Encodes, Samples, Task
 from genbench.registry import register
-from genbench.run import build_task
 
 
 def test_a_task_that_forgets_something_cannot_be_registered() -> None:
@@ -33,14 +33,18 @@ def test_a_task_that_forgets_something_cannot_be_registered() -> None:
 @pytest.mark.parametrize(
     ("capability", "names"),
     [
-        (Samples, {"autoregressive", "image-flow", "image-gan", "variational"}),
+        (Samples, {"autoregressive", "density", "energy", "image-flow", "image-gan", "variational"}),
+        (Decodes, {"density", "energy", "image-flow", "image-gan", "variational"}),
+        (Encodes, {"density", "energy", "image-flow", "variational"}),
+        (Densities, {"autoregressive", "density", "energy", "image-flow", "variational"}),
         (Animates, {"density", "dirac", "energy"}),
         (DrawsSweeps, {"density", "dirac", "divergence", "energy"}),
     ],
 )
 def test_what_only_some_tasks_can_do(capability: Any, names: set[str]) -> None:
     tasks = {name: registry.lookup("task", name) for name in registry.known("task")}
-    assert {name for name, task in tasks.items() if isinstance(task, capability)} == names
+    can = issubclass if capability is Samples else isinstance  # the others are protocols, of methods and attributes
+    assert {name for name, task in tasks.items() if can(task, capability)} == names
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from genbench.figures import curves, dirac, grids
+from genbench.figures.style import label_axes, new_figure
 
 # --- grids ------------------------------------------------------------------------------------------------
 
@@ -217,3 +218,15 @@ def test_pictures_leave_pyplot_alone() -> None:
     curves.overlaid_curves([], "ELBO")
     grids.image_grid(np.zeros((1, 1, 4, 4)), 1, 1)
     assert plt.get_fignums() == []
+
+
+def test_words_with_dollar_signs_are_no_formulas() -> None:
+    """Names and sources come from configurations; the numbers on a logarithmic axis remain formulas."""
+    figure = new_figure(3, 3, r"costs $\\frac$")
+    axes = figure.add_subplot()
+    axes.semilogy([1, 2], [1.0, 1e6], label=r"a $\frac$ b")
+    label_axes(axes, r"$\x$", "y")
+    axes.legend()
+    figure.savefig(BytesIO(), format="png")
+    assert any(r"\mathdefault" in tick.get_text() for tick in axes.get_yticklabels())
+    assert all(tick.get_parse_math() for tick in axes.get_yticklabels())

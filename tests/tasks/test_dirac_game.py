@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.build import build_task
 from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.engine.measurement import values_of
 from genbench.metrics import dirac as theory
-from genbench.run import build_task
 from genbench.tasks.gan.dirac import DiracGame
 
 

@@ -12,10 +12,10 @@ import torch
 
 from genbench.bijections.base import Compose
 from genbench.bijections.planar import Planar
+from genbench.build import build_task, make_batches
 from genbench.compose import configuration
 from genbench.engine.lockstep import VALUES
 from genbench.metrics.importance import log_normalizer
-from genbench.run import build_task, make_batches
 from genbench.tasks.flow_ensemble import FlowEnsemble, check
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from genbench.build import build_task
 from genbench.compose import configuration
-from genbench.run import build_task
 
 SMALL = ("model.width=8", "model.couplings=2", "trainer.max_steps=4", "trainer.log_every=2")
 

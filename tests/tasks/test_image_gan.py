@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from genbench.build import build_task
 from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.engine.measurement import values_of
 from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity, inception
 from genbench.metrics.classifier import RECOGNIZED
-from genbench.run import build_task
 from genbench.tasks.gan.image_gan import ImageGan
 
 FEW = ("task.fid_samples=16", "task.fid_reference=20", "task.final_samples=24")

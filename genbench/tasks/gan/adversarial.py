@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -202,6 +202,20 @@ class Adversarial(Task):
         value = self.loss.metric(real_scores, fake_scores).item()
         name = self.divergence.name if split == "valid" else f"test/{self.loss.symbol}"
         return {name: Measurement(value, protocol=protocol)}
+
+    @property
+    def network(self) -> nn.Module:
+        return self.judged_generator()
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        averaged = {"averaged": self.average.network.state_dict()} if self.average else {}
+        return super().weights() | averaged
+
+    def load_weights(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        super().load_weights(weights)
+        if self.average:
+            self.average.network.load_state_dict(weights.get("averaged") or self.generator.state_dict())
+        self._judged = None
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from genbench.data.dataset import Dataset
 from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Measurement, Quantity
-from genbench.engine.task import STAGE_TITLES, Record, Stage
+from genbench.engine.task import STAGE_TITLES, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError, DataError
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
@@ -45,7 +45,7 @@ ALPHAS = tuple(k / 10 for k in range(11))
 
 
 @register("task", "image-gan")
-class ImageGan(StagedSamples, Adversarial):
+class ImageGan(Samples, StagedSamples, Adversarial):
     """The adversarial game on images in [−1, 1]. Its `settings` are those of `adversarial`.
 
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
@@ -98,7 +98,7 @@ class ImageGan(StagedSamples, Adversarial):
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
         self._references: dict[str, RealFeatures] = {}
-        self._latents = self._drawn_latents(grid, parts.seed)  # the same at every stage
+        self._latents = self.latents(grid, parts.seed)  # the same at every stage
 
     def before_training(self) -> None:
         if self.fid_samples or self.final_samples:
@@ -123,13 +123,24 @@ class ImageGan(StagedSamples, Adversarial):
     def generate(self, latents: Tensor) -> Tensor:
         """Latents [N, L] → images [N, C, H, W] in [0, 1] of the judged generator."""
         generator = self.judged_generator()
-        return torch.cat([(generator(chunk) + 1) / 2 for chunk in latents.split(self.parts.batch_size)]).clamp(0, 1)
+        return torch.cat([(generator(chunk) + 1) / 2 for chunk in latents.split(self.chunk)]).clamp(0, 1)
 
-    def sample(self, count: int, seed: int, progress: Callable[[float], None] | None = None) -> Tensor:
-        """[count, C, H, W] in [0, 1] of the judged generator; too fast for any progress to tell."""
-        return self.generate(self._drawn_latents(count, seed)).cpu()
+    @property
+    def chunk(self) -> int:  # type: ignore[override]
+        return int(self.parts.batch_size)
 
-    def _drawn_latents(self, count: int, seed: int) -> Tensor:
+    def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
+        """Latents."""
+        return (self.latents(count, seed),)
+
+    def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
+        """Of the judged generator."""
+        return self.decode(*noise)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.generate(z).cpu()
+
+    def latents(self, count: int, seed: int) -> Tensor:
         with isolated_rng(seed, self.parts.device):
             latents: Tensor = self.parts.model.sample_latent(count)
         return latents
@@ -185,8 +196,7 @@ class ImageGan(StagedSamples, Adversarial):
 
     def _bytes(self, count: int) -> Iterator[Tensor]:
         """Freshly generated images as bytes, the same ones at every call with the same networks."""
-        for chunk in self._drawn_latents(count, self.parts.seed + 1).split(self.parts.batch_size):
-            yield inception.to_bytes(self.generate(chunk))
+        yield from map(inception.to_bytes, self.chunks(count, self.scoring_seed))
 
     def _recognized(self) -> dict[str, Measurement]:
         """Classes among the images of the grid, and the share of images that the classifier recognizes."""

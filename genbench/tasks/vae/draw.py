@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,8 +21,8 @@ from genbench.figures.grids import (
 from genbench.figures.posteriors import collapse_panel, latent_bars
 from genbench.metrics.latents import ACTIVE, latent_use
 from genbench.registry import register
-from genbench.tasks.vae.judge import VaeJudging
 from genbench.tasks.vae.learn import SAMPLES
+from genbench.tasks.vae.use import VaeUse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +37,7 @@ TRAVERSAL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0)  # in standard
 
 
 @register("task", "variational")
-class Variational(VaeJudging):
+class Variational(VaeUse):
     """A VAE of any posterior and likelihood, with a standard-normal prior.
 
     `importance_samples` K and `memory_mib` belong to the final test log-likelihood: K posterior samples per
@@ -47,17 +46,6 @@ class Variational(VaeJudging):
     `compile` runs the training objective and its gradients through torch.compile: faster steps after a warm-up of
     several seconds; its noise differs from the eager one.
     """
-
-    @torch.no_grad()
-    def sample(self, count: int, seed: int, progress: Callable[[float], None]) -> Tensor:
-        """[count, C, H, W] in [0, 1], of latents of the prior: mean images, or a PixelVAE's samples.
-
-        `progress` is told the share that is done after every row of a PixelVAE's pixels.
-        """
-        latents, uniforms = self._drawn(count, seed)
-        height = self.dataset.shape[1]
-        images: Tensor = self.model.images(latents, uniforms, lambda row: progress(row / height))
-        return images.cpu()
 
     def _draw_samples(self) -> Tensor:
         return self._images(self._latents)
@@ -117,9 +105,7 @@ class Variational(VaeJudging):
     @torch.no_grad()
     def _reconstructions(self, title: str) -> Figure:
         originals = self.dataset.to_float(self.dataset.valid[:20])
-        with isolated_rng(self.seed, self.device):
-            mean, _ = self.model.posterior.means(self.model.encode(originals))
-        return reconstructions(originals.cpu(), self._images(mean), title)
+        return reconstructions(originals.cpu(), self._images(self.encode(originals)), title)
 
     @torch.no_grad()
     def _traversals(self, variance: Tensor, title: str) -> Figure:

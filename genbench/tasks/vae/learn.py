@@ -136,6 +136,10 @@ class VaeLearning(SampledTask):
             latents = torch.randn(count, self.model.latent_dim, device=self.device)
             return latents, torch.rand(count, *self.dataset.shape, device=self.device)
 
+    def start_again(self) -> None:
+        super().start_again()
+        self._bounds.clear()
+
     def state_dict(self) -> dict[str, Any]:
         # Another device would draw other numbers.
         fixed = {"latents": self._latents, "uniforms": self._uniforms}
