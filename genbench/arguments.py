@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ __all__ = ["Arguments", "parse"]
 REMEDY = "see genbench --help"
 # Options with which Hydra prints something instead of running a job.
 SHOWING = ("cfg", "info", "shell_completion", "hydra_help", "version")
+RUNS = ("extend", "init_from")
+"""Keys whose value is a run directory."""
+
 FOR_HYDRA = ("run", "multirun", "package", "resolve", *SHOWING)
 
 
@@ -82,6 +86,7 @@ def parse(words: Sequence[str]) -> Arguments:
     for option in ("resolve", "package"):
         if getattr(known, option) and not known.cfg:
             raise ConfigError(f"--{option} is for --cfg", "add --cfg job to print the composed configuration")
+    known.overrides = [_run_named(word) for word in known.overrides]
     if known.config_dir is not None and not known.config_dir.is_dir():
         raise ConfigError(f"--config-dir {known.config_dir}: there is no such directory")
     return Arguments(
@@ -91,6 +96,24 @@ def parse(words: Sequence[str]) -> Arguments:
         config_dir=known.config_dir and known.config_dir.absolute(),
         for_hydra=(*_options(known), *known.overrides),
     )
+
+
+def _run_named(word: str) -> str:
+    """An override whose value is a run directory, quoted: its name holds signs that mean something to Hydra.
+
+    A pattern stands for the one directory that matches it.
+    """
+    key, equals, value = word.partition("=")
+    if key.lstrip("+") not in RUNS or not value or value[0] in "'\"" or value == "null":
+        return word
+    if any(sign in value for sign in "*?["):
+        found = sorted(glob.glob(value))
+        if len(found) != 1:
+            told = f"{len(found)} directories match" if found else "nothing matches"
+            raise ConfigError(f"{key}={value}: {told}", "name one run directory")
+        value = found[0]
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}{equals}'{escaped}'"
 
 
 def _options(known: argparse.Namespace) -> Iterator[str]:

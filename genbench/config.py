@@ -117,6 +117,8 @@ class Config:
     trainer: TrainerConfig
     reference: list[Reference] = field(default_factory=list)
     ensemble: Ensemble | None = None
+    extend: Text | None = None  # a run directory: go on where it ended
+    init_from: Text | None = None  # a run directory or packed model: begin with its weights
 
 
 def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from genbench import registry
@@ -49,9 +50,16 @@ def without(flat: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{k}.") for k in keys)}
 
 
+PARENTS = ("extend", "init_from")
+
+
 def settings(config: Config) -> dict[str, Any]:
-    """The part of the configuration that decides what is computed, {dotted key: value}."""
-    return without(flatten(to_dict(config)), NOT_IDENTITY)
+    """The part of the configuration that decides what is computed, {dotted key: value}.
+
+    Of a run that begins with another one that is the other's fingerprint, wherever it lies.
+    """
+    flat = without(flatten(to_dict(config)), NOT_IDENTITY)
+    return flat | {key: Path(flat[key]).name.rpartition("-")[2] for key in PARENTS if flat[key]}
 
 
 def fingerprint(config: Config) -> str:
@@ -66,7 +74,8 @@ def fingerprint(config: Config) -> str:
 
 def _defaults(config: Config) -> dict[str, Any]:
     """Of all options that have one, {dotted key: value}."""
-    found = {f"trainer.{f.name}": f.default for f in dataclasses.fields(TrainerConfig)}
+    found: dict[str, Any] = {f"trainer.{f.name}": f.default for f in dataclasses.fields(TrainerConfig)}
+    found |= dict.fromkeys(PARENTS)
     for key in COMPONENTS:
         component = getattr(config, key)
         if component is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from genbench import ensemble
+from genbench import ensemble, parents
 from genbench.build import assemble
 from genbench.compose import Request
 from genbench.config import Config, to_dict
@@ -62,9 +62,11 @@ def check_run(config: Config, words: Sequence[str] = (), seen: set[str] | None =
         writable(Path(run.output_root), below=len(run.name) + LONGEST + ROOM)
         if RunDirectory(run_directory(run)).status in FINISHED or not _new(_without_seed(run), seen):
             continue
+        parents.check(config)
         task = rehearse(run)
         if task is None:
             continue
+        parents.check_weights(task, run)
         tasks.append(task)
         if _new(json.dumps(["task", run.task, run.data_root], sort_keys=True), seen):
             task.before_training()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genbench import compose, identity, provenance, summary
+from genbench import compose, identity, parents, provenance, summary
 from genbench.build import make_batches, ready_task
 from genbench.config import Config, to_dict
 from genbench.engine import device as devices
@@ -46,6 +46,7 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
         try:
             with interrupts.interruptible():
                 task = ready_task(config, device)
+                parents.initialize(task, config)
         except Interrupted as signal:
             return interrupted(run_dir.path, signal, "before its first step")
         with run_dir:
@@ -115,9 +116,18 @@ class Job:
         logbook, batches = make_logbook(config, run_dir, task), make_batches(config, task)
         origin = Origin(identity.fingerprint(config), provenance.made_by(config, device))
         self.trainer = Trainer(
-            task, batches, run_dir, logbook, config.trainer, device, config.seed, origin, companions
+            task,
+            batches,
+            run_dir,
+            logbook,
+            config.trainer,
+            device,
+            config.seed,
+            origin,
+            companions,
+            parents.parent_of(config),
         )
-        self._begun = summary.before(config, self._experiment, task, words, device)
+        self._begun = summary.before(config, self._experiment, task, words, device, parents.told(config))
         run_dir.write_summary(self._begun)
         self.note = ""
 
@@ -167,7 +177,7 @@ def _train(job: Job, interrupts: Interrupts) -> Outcome:
     return outcome
 
 
-def draw_curves(task: Task, logbook: Logbook) -> Path | None:
+def draw_curves(task: Task, logbook: Logbook, form: str = "png") -> Path | None:
     """`figures/curves-end.png`: what the task draws over training; None where nothing of it was logged."""
     charts: list[Chart] = []
     for title, metrics in task.curves.items():
@@ -175,7 +185,7 @@ def draw_curves(task: Task, logbook: Logbook) -> Path | None:
         bands = [Band(metric, *columns) for metric, columns in rows.items() if columns.size]
         lines = dict(line for metric in metrics for line in logbook.lines(metric))
         charts += [(title, bands, list(lines.items()))] if bands else []
-    return logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end") if charts else None
+    return logbook.save_figure("curves", stacked_curves(charts, logbook.title), "end", form) if charts else None
 
 
 def _already_finished(outcome: Outcome) -> Outcome:

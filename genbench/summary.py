@@ -25,9 +25,17 @@ SAMPLED = 64  # samples whose drawing is timed
 
 
 def before(
-    config: Config, experiment: Config | None, task: Task, words: Sequence[str], device: torch.device
+    config: Config,
+    experiment: Config | None,
+    task: Task,
+    words: Sequence[str],
+    device: torch.device,
+    parent: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """What is known when a run starts. `experiment` is its experiment as published, `words` are its overrides."""
+    """What is known when a run starts.
+
+    `experiment` is its experiment as published, `words` are its overrides, `parent` says which run it begins with.
+    """
     changed = identity.changes(config, experiment)
     return {
         "schema": SCHEMA,
@@ -40,6 +48,7 @@ def before(
         "quantities": [dataclasses.asdict(quantity) for quantity in task.quantities],
         "curves": {title: list(metrics) for title, metrics in task.curves.items()},
         "cover": task.cover,
+        "parent": parent,
         "data": task.parts.dataset.outline(),
         "parameters": _parameter_count(task.parts.model),
         "device": devices.describe(device),

@@ -3,7 +3,8 @@
 genbench-figures redraw outputs/vae-mnist5k/*seed=1-…        every final picture again
 genbench-figures animate outputs/dirac-w1-3/*seed=1-…        a Dirac-GAN's trajectory, or samples on their way through
                                                              a planar flow, as a GIF
-genbench-figures sample outputs/pixelcnn-mnist5k/*seed=1-…   new images from any model of images, with a progress bar
+genbench-figures sample outputs/pixelcnn-mnist5k/*seed=1-…   new samples in one picture; with --format png, npz or pt
+                                                             as files for other tools, any number of them
 genbench-figures sweep outputs/divergence-w1                 runs together, as at the end of a sweep
 genbench-figures sweep outputs/dirac-*                       Dirac-GANs without and with averaging, in pairs
 genbench-figures planar-maps                                 what single planar maps do to a normal distribution
@@ -14,21 +15,26 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from genbench import sweeps
 from genbench.bijections.planar import Planar
+from genbench.config import LARGEST_SEED
 from genbench.engine.task import Animates, Samples
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, Unsupported
+from genbench.export import FORMATS, export
 from genbench.figures.flows import planar_maps
 from genbench.figures.grids import image_grid
 from genbench.loaded import LoadedRun
 from genbench.output import command
 from genbench.run import draw_curves, make_logbook
+from genbench.tasks.plane import PlaneTask
 
 __all__ = ["main"]
 
@@ -36,6 +42,7 @@ __all__ = ["main"]
 MAPS_OF_W = ((0.0, 0.1), (0.0, 0.5), (0.0, 1.0), (5.0, 0.1))
 MEANS_OF_U, VARIANCES_OF_U = (0.0, 2.0, 5.0), (0.1, 0.5, 1.0)
 MAP_SAMPLES = 10_000
+PICTURES = ("png", "pdf", "svg")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,11 +58,16 @@ def main(arguments: list[str] | None = None) -> None:
         sub = commands.add_parser(word, help=help_)
         sub.add_argument("run", type=Path, help="a run directory")
         sub.set_defaults(action=action)
-    sample = commands.add_parser("sample", help="draw new images from a finished run")
-    sample.add_argument("run", type=Path, help="a run directory")
+        if word == "redraw":
+            sub.add_argument("--format", choices=PICTURES, default="png", help="of the files (default: %(default)s)")
+    sample = commands.add_parser("sample", help="draw new samples from a finished run")
+    sample.add_argument("run", type=Path, help="a run directory, or a packed model")
     sample.add_argument("--count", type=_at_least_one, default=100, help="how many (default: %(default)s)")
-    sample.add_argument("--seed", type=int, default=1, help="random seed (default: %(default)s)")
-    sample.add_argument("--out", type=Path, help="the picture (default: samples/new-seed<SEED>.png in the run)")
+    sample.add_argument("--seed", type=_seed, help="random seed (default: 1; of files that of the run's scores)")
+    sample.add_argument(
+        "--format", choices=(*FORMATS, *PICTURES[1:]), help="samples as files, or the picture's format"
+    )
+    sample.add_argument("--out", type=Path, help="the picture, or the directory of the files (default: in the run)")
     sample.set_defaults(action=_sample)
     sweep = commands.add_parser("sweep", help="draw finished runs together")
     sweep.add_argument("experiments", type=Path, nargs="+", help="directories of experiments")
@@ -76,8 +88,8 @@ def _redraw(options: argparse.Namespace) -> None:
     logbook.read()
     logbook.measurements = run.measurements()
     for name, figure in task.figures("end", logbook).items():
-        print(logbook.save_figure(name, figure, "end"))
-    if path := draw_curves(task, logbook):
+        print(logbook.save_figure(name, figure, "end", options.format))
+    if path := draw_curves(task, logbook, options.format):
         print(path)
 
 
@@ -85,7 +97,7 @@ def _animate(options: argparse.Namespace) -> None:
     run = LoadedRun(options.run)
     task, name = run.task(), run.config["name"]
     if not isinstance(task, Animates):
-        raise ConfigError(f"{name} has no animation", "choose a Dirac-GAN or a planar flow")
+        raise Unsupported(f"{name} has no animation\n  choose a Dirac-GAN or a planar flow")
     run.directory.figures.mkdir(exist_ok=True)
     path = run.directory.figures / "trajectory.gif"
     task.animate(path, name)
@@ -94,23 +106,47 @@ def _animate(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     run = LoadedRun(options.run)
-    task, name = run.task(), run.config["name"]
+    name = run.config["name"]
+    task: Any = run.task(with_data=False)
     if not isinstance(task, Samples):
-        raise ConfigError(f"{name} cannot draw new images", "choose a model of images")
+        raise Unsupported(f"{name} draws no samples\n  choose a model of images, or a flow")
+    if options.format in FORMATS:
+        run.done()
     with Progress(console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task("sampling", total=1.0)
-        images = task.sample(options.count, options.seed, lambda share: bar.update(job, completed=share))
-    path = options.out or run.directory.samples / f"new-seed{options.seed}.png"
+        told = partial(_tell, bar, job)
+        if options.format in FORMATS:
+            out = options.out or run.directory.samples / f"{options.count}-{options.format}"
+            print(export(run, task, options.count, options.seed, options.format, out, told))
+            return
+        seed = 1 if options.seed is None else options.seed
+        samples = task.sample(options.count, seed, told)
+    path = options.out or run.directory.samples / f"new-seed{seed}.{options.format or 'png'}"
     path.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{name}: {options.count} samples, seed {seed}"
     columns = math.ceil(math.sqrt(options.count))
-    title = f"{name}: {options.count} samples, seed {options.seed}"
-    image_grid(images, math.ceil(options.count / columns), columns, title).savefig(path)
+    if isinstance(task, PlaneTask):
+        figure = task.picture_of(samples, title)
+    else:
+        figure = image_grid(samples, math.ceil(options.count / columns), columns, title)
+    figure.savefig(path, format=options.format or path.suffix.removeprefix(".") or "png")
     print(path)
+
+
+def _tell(bar: Progress, job: TaskID, share: float) -> None:
+    bar.update(job, completed=share)
 
 
 def _at_least_one(word: str) -> int:
     if (value := int(word)) < 1:
         raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def _seed(word: str) -> int:
+    value = int(word)
+    if not 0 <= value <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"0 to {LARGEST_SEED}")
     return value
 
 

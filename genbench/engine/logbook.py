@@ -111,20 +111,24 @@ class Logbook:
 
     # Opening, closing, going back
 
-    def open(self, state: Mapping[str, Any] | None = None) -> list[str]:
+    def open(self, state: Mapping[str, Any] | None = None, inherited: bool = False) -> list[str]:
         """Go on from what `state_dict` returned, without it from nothing; drop what was logged since.
 
-        Returns what was no longer there and had to be restored, for people to read.
+        Of an `inherited` state, that of another run that ended, there are no files yet, and what was measured on the
+        test split is left out. Returns what was no longer there and had to be restored, for people to read.
         """
         state = state or {"rows": _packed(b""), "events": {}, "clock": 0.0}
         restored = []
         self._written = bytearray(zlib.decompress(state["rows"].numpy()))
-        if not self._go_back():
+        if inherited:
+            rows = self._written.splitlines(keepends=True)
+            self._written = bytearray().join(row for row in rows if not json.loads(row)["metric"].startswith("test/"))
+        if not self._go_back() and not inherited:
             restored.append(f"{self.run.metrics} is damaged; restored from the checkpoint")
         self._take_up(self._written)
         self._rows = self.run.metrics.open("ab")
         self._earlier = {name: (length, found) for name, (length, found) in state["events"].items()}
-        kept = as_left(self._earlier, self.run.tensorboard)
+        kept = not inherited and as_left(self._earlier, self.run.tensorboard)
         if not kept:
             self._earlier = {}
         for path in event_files(self.run.tensorboard):
@@ -135,11 +139,12 @@ class Logbook:
             # One category for all runs: TensorBoard merges equal charts and draws every run into them.
             layout = {title: ["Multiline", list(metrics)] for title, metrics in self._charts.items()}
             self._events.summary(custom_scalars({"contrasts": layout}))
-        if not kept:
+        if not kept and not inherited:
             restored.append(
                 f"TensorBoard files in {self.run.tensorboard} are damaged; their curves are restored, "
                 "and the pictures so far are in figures/ and samples/"
             )
+        if not kept:
             for line in self._written.splitlines():
                 row = json.loads(line)
                 self._scalar(row["metric"], math.nan if row["value"] is None else row["value"], row["step"])
@@ -230,8 +235,8 @@ class Logbook:
         path = self.save_figure(name, figure, stage)
         self._events.summary(picture(f"figures/{name}", path.read_bytes()), step)
 
-    def save_figure(self, name: str, figure: Figure, stage: str) -> Path:
-        return _save(self.run.figures / f"{name}-{stage}.png", partial(figure.savefig, format="png"))
+    def save_figure(self, name: str, figure: Figure, stage: str, form: str = "png") -> Path:
+        return _save(self.run.figures / f"{name}-{stage}.{form}", partial(figure.savefig, format=form))
 
     def image(self, name: str, image: Tensor, stage: str, step: int) -> None:
         """A raw grid [C, H, W] as `samples/<name>-<stage>.png` and in TensorBoard."""

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genbench.engine import checkpoint
 from genbench.errors import GenbenchError
 
-__all__ = ["DECISIVE", "go_on", "restore"]
+__all__ = ["DECISIVE", "Parent", "go_on", "restore"]
 
 State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A run that another one goes on from."""
+
+    title: str
+    state: Callable[[], State]
+    """Its last checkpoint."""
+
 
 DECISIVE = ("code", "torch", "device")
 """What of `checkpoint.Origin.made_by` decides a run's numbers."""

@@ -65,7 +65,8 @@ class Trainer:
     part of the checkpoint, so a run that is stopped anywhere goes on without leaving out or repeating anything.
 
     `fit` is all of it. Where runs are trained together (genbench.engine.lockstep), somebody else takes the steps and
-    calls the pieces of `fit`; `companions` runs then share the seconds that pass.
+    calls the pieces of `fit`; `companions` runs then share the seconds that pass. A run with a `parent` begins where
+    that one ended.
 
     What the task measures and draws between steps has its own random numbers, from `seed`, and is what a signal may
     interrupt: neither it nor a signal changes what is trained.
@@ -82,10 +83,11 @@ class Trainer:
         seed: int,
         origin: checkpoint.Origin,
         companions: int = 1,
+        parent: resume.Parent | None = None,
     ) -> None:
         self.task, self.batches, self.run, self.logbook = task, batches, run, logbook
         self.config, self.device, self._companions = config, device, companions
-        self._seed, self._origin = seed, origin
+        self._seed, self._origin, self._parent = seed, origin, parent
         self.progress = Progress()
         limits = (config.max_steps, config.epochs and config.epochs * batches.steps_per_epoch)
         self.total_steps = min(limit for limit in limits if limit)
@@ -270,12 +272,28 @@ class Trainer:
         devices.set_rng_state(state["rng"], self.device)
         self.logbook.measurements = {name: Measurement(**row) for name, row in state["measurements"].items()}
 
+    def _begin_again(self) -> None:
+        """What was the end of another run is the middle of this one."""
+        self._done |= {"draw": self.progress.step - 1, "test": -1}
+        self.logbook.measurements = {
+            name: found for name, found in self.logbook.measurements.items() if not name.startswith("test/")
+        }
+        self.task.start_again()
+
     def _restore(self) -> None:
         say = self._reporter.say
         state = resume.restore(self.run.checkpoints, self._origin, self._state, self._take_up, say)
-        for line in self.logbook.open(state["logs"] if state else None):
+        parent = None if state else self._parent
+        if parent:
+            state = parent.state()
+            self._take_up(state)
+            self._begin_again()
+        for line in self.logbook.open(state["logs"] if state else None, inherited=parent is not None):
             say(line)
-        if state:
+        if parent:
+            step, total = self.progress.step, self.total_steps
+            say(f"goes on from {parent.title} at step {step}: {total} steps in all, {total - step} more")
+        elif state:
             say(f"{self.logbook.title}  resumes from step {self.progress.step}")
         progress = self.progress
         progress.stretches = resume.go_on(progress.stretches, progress.step, self._origin.made_by, say)

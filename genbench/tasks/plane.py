@@ -119,13 +119,16 @@ class PlaneTask(Samples, Task):
             return {}
         title = f"{record.title}, {STAGE_TITLES[stage]}"
         target, extent = target_on_grid(self.target, self.of_energy), EXTENT
-        samples = self.sample(DRAWN, self.seed)
         return {
             "density": density_pair(
                 density_on_grid(self.model.log_prob, self.device), target, extent, self._title(title, record)
             ),
-            "samples": samples_over_contours(samples, target, extent, title),
+            "samples": self.picture_of(self.sample(DRAWN, self.seed), title),
         }
+
+    def picture_of(self, samples: Tensor, title: str) -> Figure:
+        """Points [N, 2] over the target's contours."""
+        return samples_over_contours(samples, target_on_grid(self.target, self.of_energy), EXTENT, title)
 
     def _title(self, title: str, record: Record) -> str:
         """Of the learned density, with its newest value."""

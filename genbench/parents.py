@@ -1,0 +1,107 @@
+"""Runs that begin with another one: `extend=RUN` goes on with all of it, `init_from=RUN` takes its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from genbench import identity
+from genbench.config import Config
+from genbench.engine.resume import Parent
+from genbench.engine.task import Task
+from genbench.errors import ConfigError
+from genbench.loaded import LoadedRun
+
+__all__ = ["check", "check_weights", "initialize", "parent_of", "told"]
+
+LENGTH = {"trainer.epochs", "trainer.max_steps", "extend"}
+"""What a run may have otherwise than the one that it extends."""
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError unless the run that this one begins with is there, done and fit for it."""
+    if config.extend and config.init_from:
+        raise ConfigError("a run begins with one other run", "set extend or init_from, not both")
+    if config.ensemble is not None and (config.extend or config.init_from):
+        raise ConfigError("an ensemble's members begin anew", "extend its runs one by one, by their own experiments")
+    if config.init_from:
+        LoadedRun(Path(config.init_from)).done()
+    if not config.extend:
+        return
+    parent = LoadedRun(Path(config.extend)).done()
+    if parent.packed:
+        raise ConfigError(f"{config.extend} holds weights alone", "name its run directory, or set init_from")
+    different = identity.differences(identity.settings(parent.checked()), identity.settings(config))
+    if other := [f"{key} (was {was}, is {now})" for key, (was, now) in different.items() if key not in LENGTH]:
+        raise ConfigError(
+            f"{config.extend} had other settings: {', '.join(other)}",
+            "extend goes on with the same ones; to train otherwise from these weights, set init_from",
+        )
+    step, epoch = parent.summary["step"], parent.summary["epoch"]
+    limits = (config.trainer.max_steps, (config.trainer.epochs or 0) * step / epoch)
+    if min(limit for limit in limits if limit) <= step:
+        raise ConfigError(
+            f"{config.extend} has {step} steps, {epoch:g} epochs, already",
+            "set a larger trainer.epochs or trainer.max_steps: the steps in all, not those to be added",
+        )
+
+
+def check_weights(task: Task, config: Config) -> None:
+    """Raise ConfigError unless the weights that `init_from` names are those of such networks."""
+    if config.init_from:
+        _compare(_weights(config.init_from), task.weights()["model"], config.init_from)
+
+
+def initialize(task: Task, config: Config) -> None:
+    """Put the weights that `init_from` names into the networks; averages begin with them. Raises ConfigError."""
+    if config.init_from:
+        found = _weights(config.init_from)
+        _compare(found, task.weights()["model"], config.init_from)
+        task.load_weights({"model": found})
+
+
+def parent_of(config: Config) -> Parent | None:
+    """What `extend` goes on from."""
+    if not config.extend:
+        return None
+    run = LoadedRun(Path(config.extend))
+    return Parent(str(run.summary.get("title", config.extend)), run.state)
+
+
+def told(config: Config) -> dict[str, Any] | None:
+    """For `summary.json`: how this run began, and with which one."""
+    for kind in ("extend", "init_from"):
+        if path := getattr(config, kind):
+            run = LoadedRun(Path(path))
+            return {
+                "kind": kind,
+                "experiment": run.config["name"],
+                "run": Path(path).resolve().name,
+                "fingerprint": identity.fingerprint(run.checked()),
+                "step": run.summary.get("step"),
+            }
+    return None
+
+
+def _weights(path: str) -> dict[str, Tensor]:
+    return LoadedRun(Path(path)).task(device="cpu", with_data=False).weights()["model"]
+
+
+def _compare(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str) -> None:
+    """Raise ConfigError that names the tensors that do not fit."""
+    wrong = [f"{name} {list(wanted[name].shape)} is not there" for name in wanted if name not in found]
+    wrong += [f"{name} {list(found[name].shape)} is not in this model" for name in found if name not in wanted]
+    wrong += [
+        f"{name} is {list(found[name].shape)} and not {list(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ConfigError(
+            f"the weights of {path} are of other networks: {', '.join(wrong[:3])}{more}",
+            "choose the same model, of the same size",
+        )

@@ -1,0 +1,110 @@
+"""Runs that begin with another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from shared import assert_same, smaller
+
+from genbench.engine import checkpoint
+from genbench.loaded import LoadedRun
+
+Run = Callable[..., int]
+FEW = ("trainer.batch_size=400", "trainer.log_every=3", "trainer.evaluate_every=5")
+KINDS = ("vae-mnist5k", "mnist5k-gan", "realnvp-mnist5k", "dirac-jsd-8")
+
+
+def only(root: str, name: str) -> Path:
+    (run,) = Path(root, name).iterdir()
+    return run
+
+
+def state(run: Path) -> dict[str, object]:
+    newest = checkpoint.newest_first(run / "checkpoints")[0]
+    return dict(torch.load(newest, weights_only=True))
+
+
+def without_empty(state: Any) -> Any:
+    """An optimizer without memory remembers nothing, or that it has nothing to remember, which is the same."""
+    if not isinstance(state, dict):
+        return state
+    kept = {key: without_empty(value) for key, value in state.items()}
+    return {key: value for key, value in kept.items() if not isinstance(value, dict) or value}
+
+
+def trained(words: tuple[str, ...], root: str, steps: int) -> tuple[str, ...]:
+    return (*words, f"output_root={root}", "trainer.epochs=null", f"trainer.max_steps={steps}")
+
+
+@pytest.mark.usefixtures("tiny_instruments")
+@pytest.mark.parametrize("name", KINDS)
+def test_two_halves_are_a_whole(genbench: Run, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Bit for bit: weights, averages, optimizers, generators, the position in the data."""
+    words = (f"experiment={name}", *smaller(name), *FEW)
+    assert genbench(*trained(words, "whole", 20)) == 0
+    assert genbench(*trained(words, "half", 10)) == 0
+    parent = only("half", name)
+    assert genbench(*trained(words, "more", 20), f"extend={parent}") == 0
+    told = capsys.readouterr().out
+    assert "at step 10: 20 steps in all, 10 more" in told
+    whole, more = state(only("whole", name)), state(only("more", name))
+    for key in ("task", "batches", "rng"):
+        assert_same(without_empty(more[key]), without_empty(whole[key]), key)
+    rows = [json.loads(line) for line in (only("more", name) / "metrics.jsonl").read_text().splitlines()]
+    whole_rows = [json.loads(line) for line in (only("whole", name) / "metrics.jsonl").read_text().splitlines()]
+    final = {
+        row["metric"]: row["value"]
+        for row in whole_rows
+        if row["step"] == 20 and not row["metric"].startswith("train/")
+    }
+    assert {row["metric"]: row["value"] for row in rows if row["step"] == 20 and row["metric"] in final} == final
+    assert min(row["step"] for row in rows) < 10
+    assert [row for row in rows if row["metric"].startswith("test/") and row["step"] < 20] == []
+    said = LoadedRun(only("more", name)).summary["parent"]
+    assert (said["kind"], said["step"], said["run"]) == ("extend", 10, parent.name)
+
+
+def test_what_cannot_be_extended_is_told(genbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("experiment=divergence-w1", *FEW)
+    assert genbench(*trained(words, "half", 10)) == 0
+    parent = only("half", "divergence-w1")
+    for more, said in (
+        (("extend=nowhere",), "nowhere is not a run directory"),
+        (("extend=half/*/*", "trainer.max_steps=10"), "has 10 steps"),
+        (("extend=half/*/*", "trainer.max_steps=20", "optimizer.lr=0.1"), "optimizer.lr (was"),
+        (("extend=half/*/*", "init_from=half/*/*"), "set extend or init_from, not both"),
+        (("extend=none*",), "nothing matches"),
+        (("init_from=half/*/*", "model.width=7"), "of other networks: critic"),
+    ):
+        capsys.readouterr()
+        assert genbench(*trained(words, "more", 20), *more) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert sum(line.startswith("genbench: ") for line in told.splitlines()) == 1
+    assert not Path("more").exists()
+    (parent / "status.json").write_text('{"status": "running", "step": 5}')
+    assert genbench(*trained(words, "more", 20), "extend=half/*/*") == 2
+    assert "is running, not done" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tiny_instruments")
+def test_weights_alone_are_taken(genbench: Run) -> None:
+    """Averages begin with them; optimizers, data and random numbers begin anew."""
+    words = ("experiment=mnist5k-gan", *smaller("mnist5k-gan"), *FEW)
+    assert genbench(*trained(words, "first", 5)) == 0
+    parent = only("first", "mnist5k-gan")
+    taken = ("init_from=first/*/*", "optimizer.lr=1e-30", "seed=2")
+    assert genbench(*trained(words, "second", 1), *taken) == 0
+    before, after = state(parent)["task"], state(only("second", "mnist5k-gan"))["task"]
+    for name, value in before["generator"].items():  # type: ignore[index]
+        if name.endswith(("weight", "bias")):
+            assert torch.equal(after["generator"][name], value), name  # type: ignore[index]
+            torch.testing.assert_close(after["average"][name], value)  # type: ignore[index]
+    said = LoadedRun(only("second", "mnist5k-gan")).summary["parent"]
+    assert said["kind"] == "init_from"
+    assert said["fingerprint"] == parent.name.rpartition("-")[2]
