@@ -13,7 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from genbench import config as schema
-from genbench import identity
+from genbench import identity, registry
 from genbench.build import assemble
 from genbench.config import Config
 from genbench.data.dataset import Dataset
@@ -135,6 +135,11 @@ class LoadedRun:
                 "go back to the code of that time, or train it again",
             ) from error
         return task
+
+    def task_class(self) -> type[Task]:
+        """What trained it. Raises ConfigError for a component that is not registered here."""
+        found: Any = registry.lookup("task", self.checked().task["name"])
+        return found  # type: ignore[no-any-return]
 
     def state(self) -> dict[str, Any]:
         """The newest good checkpoint. Raises ConfigError if there is none."""

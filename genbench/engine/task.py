@@ -94,6 +94,9 @@ class Task(ABC):
     curves: Mapping[str, Sequence[str]] = {}
     """Title → metrics that are drawn over training on one chart."""
 
+    evaluation_options: ClassVar[frozenset[str]] = frozenset()
+    """Options of its constructor that change how it is judged, and not what it learns."""
+
     cover: str = ""
     """The picture, as a path in the run directory, that shows best what was learned."""
 

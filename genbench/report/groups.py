@@ -120,13 +120,10 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
     values."""
     rows: list[Result] = []
     problems: list[Problem] = []
-    for quantity in _quantities(one.first) if one.done else []:
-        by_protocol: dict[str, list[Run]] = {}
-        for run in one.done:
-            if run.value(quantity.name) is not None:
-                protocol = json.dumps(run.entry(quantity.name).get("protocol", {}), sort_keys=True)
-                by_protocol.setdefault(protocol, []).append(run)
-        rows += [_row(one, quantity, together) for together in by_protocol.values()]
+    for quantity in _quantities(one) if one.done else []:
+        by_protocol = _by_protocol(one.done, quantity.name)
+        again = _by_protocol([later for run in one.done for later in run.evaluations], quantity.name)
+        rows += [_row(one, quantity, together) for together in (*by_protocol.values(), *again.values())]
         problems += [
             Problem(run.path, f"{quantity.name} is {found.value:.6g}: impossible, {_limits(found)}")
             for run in one.done
@@ -139,10 +136,21 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
     return rows, problems
 
 
-def _quantities(run: Run) -> list[Quantity]:
-    """Those of its task, and whatever else was published."""
-    named = {quantity.name: quantity for quantity in run.quantities}
-    for reference in run.references:
+def _by_protocol(runs: Sequence[Run], metric: str) -> dict[str, list[Run]]:
+    """Those that have measured it, by how they did."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.value(metric) is not None:
+            protocol = json.dumps(run.entry(metric).get("protocol", {}), sort_keys=True)
+            found.setdefault(protocol, []).append(run)
+    return found
+
+
+def _quantities(one: Group) -> list[Quantity]:
+    """Those of its task, today's among them, and whatever else was published."""
+    seen = [one.first, *(later for run in one.done for later in run.evaluations)]
+    named = {quantity.name: quantity for run in reversed(seen) for quantity in run.quantities}
+    for reference in one.first.references:
         named.setdefault(
             reference.metric, Quantity(reference.metric, reference.metric, better=cast(Better, reference.better))
         )

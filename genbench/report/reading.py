@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -59,6 +59,9 @@ class Run:
     """`summary.json`; only that of a finished run has measurements."""
 
     curves: Mapping[str, list[Point]] = field(repr=False)
+
+    evaluations: tuple[Run, ...] = ()
+    """The same run as measured again later, each with what came out under another protocol, and without curves."""
 
     @property
     def name(self) -> str:
@@ -179,9 +182,24 @@ def read(path: Path) -> Run:
     if status["status"] not in ("running", "failed") and last > status["step"]:
         raise Damaged(f"metrics.jsonl goes on to step {last}, but status.json ends at step {status['step']}")
     _check_meaning(run)
-    if ended:
-        _check_values(run)
-    return run
+    if not ended:
+        return run
+    _check_values(run)
+    return replace(run, evaluations=tuple(_evaluations(run)))
+
+
+def _evaluations(run: Run) -> Iterator[Run]:
+    for path in sorted((run.path / "evaluations").glob("*.json")):
+        found = _mapping(path, "quantities", "metrics")
+        metrics = {
+            name: entry
+            for name, entry in found["metrics"].items()
+            if entry.get("protocol") != run.entry(name).get("protocol")
+        }
+        summary = {**run.summary, "quantities": found["quantities"], "metrics": metrics}
+        again = replace(run, summary=summary, curves={})
+        _check_meaning(again)
+        yield again
 
 
 def _mapping(path: Path, *keys: str) -> dict[str, Any]:

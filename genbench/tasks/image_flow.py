@@ -45,6 +45,7 @@ class ImageFlow(Samples, SampledTask):
     objective and its gradients as one compiled graph.
     """
 
+    evaluation_options = frozenset({"importance_samples"})
     family = Family("Flows on images", likelihood="bound: dequantization")
     quantities = (
         Quantity("test/bits_per_dim", "test bits per dimension, upper bound", better="lower", decimals=3),

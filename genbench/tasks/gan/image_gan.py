@@ -23,7 +23,7 @@ from genbench.metrics import fidelity, inception
 from genbench.metrics.classifier import RECOGNIZED, Classifier
 from genbench.metrics.fidelity import FEATURES, RealFeatures
 from genbench.metrics.real_features import real_features
-from genbench.registry import Range, Text, register
+from genbench.registry import OneOf, Range, Text, register
 from genbench.tasks.base import Parts, require, require_images
 from genbench.tasks.gan.adversarial import Adversarial
 from genbench.tasks.pictures import StagedSamples
@@ -49,12 +49,13 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     """The adversarial game on images in [−1, 1]. Its `settings` are those of `adversarial`.
 
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
-    `fid_reference` real images are the reference; null: all of the split. `grid` images are shown, from the
-    same latents throughout. `classes` has a classifier, trained on the real labelled images, count the classes among
-    them. `inception_weights` is the file of the FID network; null: under data_root/inception, else torch-fidelity's
-    download.
+    `fid_reference` real images are the reference, at the end of the split `fid_split`; null: all of them. `grid`
+    images are shown, from the same latents throughout. `classes` has a classifier, trained on the real labelled
+    images, count the classes among them. `inception_weights` is the file of the FID network; null: under
+    data_root/inception, else torch-fidelity's download.
     """
 
+    evaluation_options = frozenset({"final_samples", "fid_reference", "fid_split", "classes", "inception_weights"})
     quantities = (
         Quantity("test/fid", "final FID", better="lower", decimals=2),
         Quantity("eval/fid", "FID during training", better="lower", decimals=2),
@@ -75,6 +76,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         fid_samples: Images | None = None,
         fid_reference: Images | None = None,
         final_samples: Images | None = None,
+        fid_split: Annotated[str, OneOf("train", "valid", "test")] = "train",
         classes: bool = False,
         inception_weights: Text | None = None,
         **settings: Any,
@@ -89,6 +91,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             _check_reference(parts.dataset, fid_reference)
         super().__init__(parts, **settings)
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
+        self.fid_split = fid_split
         # TensorBoard draws both on one axis, so FID comes in hundreds.
         both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
         self.curves = {**self.curves, f"{divergence_name(self.loss.symbol)} beside FID / 100": both}
@@ -161,7 +164,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     def _final_fidelity(self, count: int) -> dict[str, Measurement]:
         """Every score of `count` images against the training set, and FID of 10,000 against both splits."""
         features = self._inception.features(self._bytes(count))
-        values = self._score("test/", "train", features, fidelity.SCORES)
+        values = self._score("test/", self.fid_split, features, fidelity.SCORES)
         if count >= TEN_THOUSAND:
             few = inception.Features(features.pool[:TEN_THOUSAND])
             values |= self._score("test/10k_train_", "train", few, ("fid",))

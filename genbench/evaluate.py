@@ -1,0 +1,127 @@
+"""Finished runs measured again under another protocol, without training."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from genbench import config as schema
+from genbench import identity, provenance
+from genbench.atomic import replacing
+from genbench.config import Config
+from genbench.engine.device import isolated_rng
+from genbench.engine.measurement import Measurement
+from genbench.engine.rundir import to_json
+from genbench.engine.task import Task
+from genbench.errors import ConfigError
+from genbench.loaded import LoadedRun
+from genbench.naming import closest
+
+__all__ = ["EVALUATIONS", "SCHEMA", "evaluate"]
+
+SCHEMA = 1
+"""Number of the layout of an evaluation's file."""
+
+EVALUATIONS = "evaluations"
+PLACES = ("device", "data_root", "trainer.threads")
+"""Keys that say where and how it is computed."""
+
+
+def evaluate(run: LoadedRun, words: Sequence[str], seeds: Sequence[int] = ()) -> Path:
+    """Measure a finished run on the test split again; the file in its `evaluations/` with what was measured.
+
+    Args:
+        run: a run that is done.
+        words: overrides KEY=VALUE of the task's `evaluation_options`, and of places.
+        seeds: of the evaluation's random numbers; with several, means over them with their spread. Default: the
+            run's own.
+
+    Raises:
+        ConfigError: for a run that is not done, and for overrides that would change the model.
+        DataError: if the data set or the network of the scores is missing.
+    """
+    run.done()
+    if run.packed:
+        raise ConfigError(f"{run.directory.path} is a packed model", "evaluate its run directory")
+    config = _changed(run, words)
+    found = [_measured(run, dataclasses.replace(config, seed=seed)) for seed in seeds or [config.seed]]
+    (protocols, _, task), several = found[0], len(found) > 1
+    metrics = {name: _entry([measured[name] for _, measured, _ in found], run.summary["step"]) for name in protocols}
+    for name, entry in metrics.items():
+        entry["protocol"] = protocols[name] | ({"sampling_seeds": ", ".join(map(str, seeds))} if several else {})
+    changes = {key: now for key, (_, now) in identity.differences(_flat(run.checked()), _flat(config)).items()}
+    changes |= {"seed": ",".join(map(str, seeds))} if seeds else {}
+    content = {
+        "schema": SCHEMA,
+        "run": identity.fingerprint(run.checked()),
+        "step": run.summary["step"],
+        "changes": changes,
+        "quantities": [dataclasses.asdict(quantity) for quantity in task.quantities],
+        "metrics": metrics,
+        "made_by": provenance.made_by(config, task.parts.device),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    key = hashlib.sha256(json.dumps([changes, content["run"]], sort_keys=True).encode()).hexdigest()[:8]
+    path = run.directory.path / EVALUATIONS / f"{key}.json"
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as file:
+        file.write(to_json(content).encode())
+    return path
+
+
+def _changed(run: LoadedRun, words: Sequence[str]) -> Config:
+    """The run's configuration with overrides. Raises ConfigError for those of what was trained."""
+    values = copy.deepcopy(run.config)
+    allowed = [f"task.{name}" for name in sorted(run.task_class().evaluation_options)]
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is not of the form KEY=VALUE", "see genbench-evaluate --help")
+        if key not in (*allowed, *PLACES):
+            known = ", ".join([*allowed, *PLACES])
+            raise ConfigError(f"{key} is fixed by the training{closest(key, allowed)}", f"choose from: {known}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"{word!r} has no readable value", "see genbench-evaluate --help") from None
+        component, _, option = key.rpartition(".")
+        (values[component] if component else values)[option] = value
+    config = schema.read(OmegaConf.create(values))
+    given = any(word.startswith("data_root=") for word in words)
+    return config if given else dataclasses.replace(config, data_root=run.checked().data_root)
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in schema.flatten(schema.to_dict(config)).items() if key not in PLACES}
+
+
+def _measured(run: LoadedRun, config: Config) -> tuple[dict[str, dict[str, str]], dict[str, Measurement], Task]:
+    """Protocols and measurements by metric, and the task."""
+    task = run.task(config, config.device)
+    dataset = task.parts.dataset
+    with isolated_rng(config.seed, task.parts.device):
+        task.before_training()
+        found = task.evaluate("test")
+    common = {"dataset": dataset.name, **dataset.protocol, **task.protocol}
+    return {name: common | dict(measurement.protocol) for name, measurement in found.items()}, found, task
+
+
+def _entry(found: Sequence[Measurement], step: int) -> dict[str, Any]:
+    """As in `summary.json`; of several sampling seeds the mean, with the standard deviation between them."""
+    values = [measurement.value for measurement in found]
+    mean = math.fsum(values) / len(values)
+    entry = found[0].to_summary() | {"final": {"value": mean, "step": step}}
+    if len(values) > 1:
+        spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+        entry |= {"values": values, "spread": spread, "monte_carlo_error": spread / math.sqrt(len(values))}
+    return entry
