@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from genbench.config import LARGEST_SEED
 from genbench.errors import ConfigError
 from genbench.evaluate import evaluate
-from genbench.images import score
+from genbench.foreign_images import score
 from genbench.loaded import LoadedRun
 from genbench.output import command
 from genbench.report.cells import number
