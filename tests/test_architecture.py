@@ -25,7 +25,7 @@ ALLOWED = {
     "arguments": {"errors"},
     "compose": {"arguments", "errors", "naming", "registry", "config"},
     "bijections": GROUND,
-    "data": GROUND,
+    "data": GROUND | {"engine"},
     "figures": GROUND,
     "engine": GROUND | {"atomic", "config"},
     "optimizers": GROUND | {"engine"},
