@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -248,7 +248,8 @@ def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None 
         raise ConfigError(f"{dotted}{error.full_key or ''}: {_first_line(error)}") from error
     for f in dataclasses.fields(schema):
         value = getattr(result, f.name)
-        admissible = [FINITE, *_marks(hints[f.name])]
+        limits = (mark for mark in registry.marks(hints[f.name]) if isinstance(mark, (Range, OneOf, Matching)))
+        admissible = [FINITE, *limits]
         for entry in value if isinstance(value, list) else [value]:
             for mark in admissible if entry is not None else ():
                 if entry not in mark:
@@ -267,15 +268,6 @@ def _shown(value: Any) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
-
-
-def _marks(hint: Any) -> Iterator[Range | OneOf | Matching]:
-    """The marks in a (possibly optional or list) annotation."""
-    for part in (*getattr(hint, "__metadata__", ()), *get_args(hint)):
-        if isinstance(part, (Range, OneOf, Matching)):
-            yield part
-        else:
-            yield from _marks(part)
 
 
 def _strip(hint: Any) -> Any:

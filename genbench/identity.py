@@ -56,9 +56,11 @@ PARENTS = ("extend", "init_from")
 def settings(config: Config) -> dict[str, Any]:
     """The part of the configuration that decides what is computed, {dotted key: value}.
 
-    Of a run that begins with another one that is the other's fingerprint, wherever it lies.
+    Of a run that begins with another one that is the other's fingerprint, wherever it lies; of the user's own files
+    what they hold (registry.Contents).
     """
-    flat = without(flatten(to_dict(config)), NOT_IDENTITY)
+    marks = registry.contents(registry.lookup("dataset", config.dataset["name"])).values()
+    flat = without(flatten(to_dict(config)), [*NOT_IDENTITY, *(f"dataset.{mark.place}" for mark in marks)])
     return flat | {key: Path(flat[key]).name.rpartition("-")[2] for key in PARENTS if flat[key]}
 
 

@@ -38,7 +38,7 @@ def do(composed: DictConfig, words: Sequence[str] = (), checked: bool = False) -
 def _end(composed: DictConfig, words: Sequence[str], checked: bool) -> Outcome:
     directory = Path()
     try:
-        config = compose.validate(composed, words)
+        config = run.settled(compose.validate(composed, words))
         directory = Path(config.output_root)
         if not checked:
             preflight.check_run(config, words)

@@ -8,7 +8,6 @@ size of a network is known before it is allocated. The data set alone is real, a
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,17 +20,17 @@ from genbench.compose import Request
 from genbench.config import Config, to_dict
 from genbench.data.loading import load
 from genbench.engine import device as devices
+from genbench.engine.memory import check_memory
 from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
 from genbench.errors import ConfigError, GenbenchError
 from genbench.identity import LONGEST
-from genbench.run import run_directory
+from genbench.run import run_directory, settled
 from genbench.tasks import flow_ensemble
 
 __all__ = ["check", "check_run", "rehearse", "writable"]
 
 META = torch.device("meta")
-GIB = 2**30
 ROOM = 100  # characters, more than those of the longest path within a run directory
 SHOWN = 100  # characters of a path in a message
 
@@ -56,6 +55,7 @@ def check_run(config: Config, words: Sequence[str] = (), seen: set[str] | None =
     What is in `seen` was checked before, up to the seed, and is left out; what is checked is added.
     """
     seen = set() if seen is None else seen
+    config = settled(config)
     runs = [config] if config.ensemble is None else [member.config for member in ensemble.members(config, words)]
     tasks = []
     for run in runs:
@@ -95,19 +95,7 @@ def rehearse(config: Config) -> Task | None:
 def _check_memory(model: torch.nn.Module) -> None:
     """Raise ConfigError if parameters and their gradients need more memory than there is, without any activations."""
     needed = 2 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    if needed > (memory := _physical_memory()):
-        raise ConfigError(
-            f"networks and gradients need {needed / GIB:.3g} GiB of memory, and there are {memory / GIB:.3g}",
-            "choose a smaller model: fewer or narrower layers",
-        )
-
-
-def _physical_memory() -> float:
-    """Bytes of this machine; infinite where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows
-        return math.inf
+    check_memory(needed, "networks and gradients", "choose a smaller model: fewer or narrower layers")
 
 
 def writable(directory: Path, below: int = 0) -> None:

@@ -21,18 +21,19 @@ import math
 import operator
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from genbench.errors import ConfigError
 from genbench.naming import closest
 
 __all__ = [
     "FINITE",
+    "Contents",
     "Depth",
     "Matching",
     "NonNegativeFloat",
@@ -46,9 +47,11 @@ __all__ = [
     "Text",
     "Width",
     "build",
+    "contents",
     "known",
     "load_components",
     "lookup",
+    "marks",
     "parameters",
     "plugin_config_directories",
     "register",
@@ -97,16 +100,16 @@ class Range:
 
 
 class OneOf:
-    """The admissible words, written in an annotation: `Annotated[str, OneOf("analytic", "mc")]`."""
+    """The admissible words or numbers, written in an annotation: `Annotated[str, OneOf("analytic", "mc")]`."""
 
-    def __init__(self, *words: str) -> None:
-        self.words = words
+    def __init__(self, *choices: str | int) -> None:
+        self.choices = choices
 
-    def __contains__(self, value: str) -> bool:
-        return value in self.words
+    def __contains__(self, value: str | int) -> bool:
+        return value in self.choices
 
     def __str__(self) -> str:
-        return f"one of {', '.join(self.words)}"
+        return f"one of {', '.join(map(str, self.choices))}"
 
 
 class Matching:
@@ -120,6 +123,18 @@ class Matching:
 
     def __str__(self) -> str:
         return self.words
+
+
+class Contents:
+    """Marks an option of a data set that tells, as a hash, what the user's own files hold; null: whatever they hold.
+
+    Before a run is named, `find(root, settings)` tells it in place of null; then it is part of what identifies the
+    run, and the option `place`, which says where the files lie, is not. So files may move, and other files make
+    another run.
+    """
+
+    def __init__(self, place: str, find: Callable[[Path, Mapping[str, Any]], str]) -> None:
+        self.place, self.find = place, find
 
 
 class _Finite:
@@ -236,6 +251,19 @@ def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             break
     return found
+
+
+def contents(component: Callable[..., Any]) -> dict[str, Contents]:
+    """The options of a data set that tell what files hold."""
+    found = parameters(component).values()
+    return {p.name: mark for p in found for mark in marks(p.annotation) if isinstance(mark, Contents)}
+
+
+def marks(annotation: Any) -> Iterator[Any]:
+    """What is written in `Annotated[…]` anywhere in a (possibly optional or list) annotation."""
+    yield from getattr(annotation, "__metadata__", ())
+    for part in get_args(annotation):
+        yield from marks(part)
 
 
 def build(group: str, config: dict[str, Any], *context: Any) -> Any:

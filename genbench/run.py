@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from genbench import compose, identity, parents, provenance, summary
 from genbench.build import make_batches, ready_task
 from genbench.config import Config, to_dict
+from genbench.data.loading import settle
 from genbench.engine import device as devices
 from genbench.engine.checkpoint import Origin
 from genbench.engine.gradients import forget_compiled
@@ -34,6 +36,7 @@ __all__ = [
     "on_device",
     "run",
     "run_directory",
+    "settled",
 ]
 
 
@@ -72,6 +75,11 @@ def on_device(config: Config) -> Iterator[torch.device]:
     finally:
         torch.set_num_threads(threads)  # the next job may not ask for any number
         forget_compiled()
+
+
+def settled(config: Config) -> Config:
+    """With what the user's own files hold, which identifies a run. Raises ConfigError and DataError."""
+    return replace(config, dataset=settle(config.dataset, Path(config.data_root)))
 
 
 def run_directory(config: Config) -> Path:

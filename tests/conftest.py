@@ -113,7 +113,7 @@ def tiny_images(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pixels = random.randint(0, 256, (32, 32, 3, count), dtype=np.uint8)
         labels = random.randint(1, 11, (count, 1), dtype=np.uint8)
         scipy.io.savemat(target(svhn.FILES[split].path), {"X": pixels, "y": labels})
-    for name in mnist.MD5:
+    for name in mnist.MNIST.md5:
         count = 100 if name.startswith("train") else 20
         if "images" in name:
             header, content = (2051, count, 28, 28), random.randint(0, 256, count * 28 * 28, dtype=np.uint8)

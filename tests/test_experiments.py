@@ -100,6 +100,12 @@ def test_two_steps(
         assert set(curves) - metrics.keys() <= MAYBE
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_published_value_is_of_a_data_set(experiment: str) -> None:
+    """Or it would be compared with what was measured on another one: dataset=svhn, dataset=images."""
+    assert all("dataset" in reference.protocol for reference in configuration(f"experiment={experiment}").reference)
+
+
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_a_choice_lists_every_parameter_of_its_component(path: Path) -> None:
     """So that each can be overridden without `+`, and the YAML shows what there is."""

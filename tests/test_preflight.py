@@ -168,9 +168,9 @@ def test_memory_is_reckoned_before_it_is_asked_for(monkeypatch: pytest.MonkeyPat
     latents = config.model["latent_dim"]
     encoder, decoder = (784, 2000, 2000, 2 * latents), (latents, 2000, 2000, 784)
     weights = sum((a + 1) * b for sizes in (encoder, decoder) for a, b in itertools.pairwise(sizes))
-    monkeypatch.setattr(preflight, "_physical_memory", lambda: 8 * weights)
+    monkeypatch.setattr("genbench.engine.memory.physical_memory", lambda: 8 * weights)
     assert preflight.rehearse(config) is not None
-    monkeypatch.setattr(preflight, "_physical_memory", lambda: 8 * weights - 1)
+    monkeypatch.setattr("genbench.engine.memory.physical_memory", lambda: 8 * weights - 1)
     with pytest.raises(ConfigError, match=r"need 0\.\d+ GiB of memory"):
         preflight.rehearse(config)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["SPLITS", "Dataset", "as_stored", "to_float32", "unit_interval"]
+__all__ = ["SPLITS", "Dataset", "as_stored", "bernoulli", "to_float32", "unit_interval"]
 
 SPLITS = ("train", "valid", "test")
 
@@ -84,6 +86,21 @@ class Dataset:
             test=self.test.to(device),
             labels={split: labels.to(device) for split, labels in self.labels.items()},
         )
+
+
+ROWS = 1000  # drawn at once: a draw takes eight bytes, its pixel one
+
+
+def bernoulli(grey: NDArray[np.uint8], random: np.random.RandomState) -> NDArray[np.uint8]:
+    """Pixels that are 1 with probability grey / 255, else 0, of the same shape [N, …].
+
+    RandomState's stream never changes (NEP 19), unlike that of newer generators: drawn once, drawn for ever.
+    """
+    drawn = np.empty_like(grey)
+    for first in range(0, len(grey), ROWS):
+        rows = grey[first : first + ROWS]
+        drawn[first : first + ROWS] = random.random_sample(rows.shape) < rows / 255
+    return drawn
 
 
 def to_float32(stored: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,10 @@ def _download(path: Path, file: DataFile) -> None:
         ) from error
 
 
-def cached(root: Path, name: str, sources: list[Path], parse: Callable[[], Arrays]) -> Arrays:
-    """`parse()`, cached until the `sources` change.
+def cached(
+    root: Path, name: str, sources: Sequence[Path], parse: Callable[[], Arrays], compressed: bool = True
+) -> Arrays:
+    """`parse()`, cached until the `sources` change. Photographs hardly compress: `compressed` costs time only.
 
     If the root is not writable or the cache is damaged, `parse` runs again.
     """
@@ -69,7 +71,7 @@ def cached(root: Path, name: str, sources: list[Path], parse: Callable[[], Array
         if np.array_equal(stored["stamp"], stamp):
             return {key: _unpack(stored, key) for key in stored["keys"].tolist()}
     arrays = parse()
-    _store(path, stamp, arrays)
+    _store(path, stamp, arrays, np.savez_compressed if compressed else np.savez)
     return arrays
 
 
@@ -78,12 +80,12 @@ def _stamp(source: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _store(path: Path, stamp: NDArray[np.int64], arrays: Arrays) -> None:
+def _store(path: Path, stamp: NDArray[np.int64], arrays: Arrays, save: Callable[..., None]) -> None:
     packed: dict[str, NDArray[Any]] = {"stamp": stamp, "keys": np.array(list(arrays))}
     for key, array in arrays.items():
         packed[f"{key}:shape"] = np.array(array.shape)
         packed[key] = np.packbits(array) if array.size > 1 and array.max() <= 1 else array
-    store(path, np.savez_compressed, packed)
+    store(path, save, packed)
 
 
 def store(path: Path, save: Callable[..., None], arrays: dict[str, NDArray[Any]]) -> None:

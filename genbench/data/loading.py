@@ -14,9 +14,16 @@ from genbench import registry
 from genbench.data.dataset import Dataset
 from genbench.engine.device import isolated_rng
 
-__all__ = ["forget", "load"]
+__all__ = ["forget", "load", "settle"]
 
 SEED = 2020
+
+
+def settle(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The settings, in which options that are to tell what files hold tell it. Raises ConfigError and DataError."""
+    marks = registry.contents(registry.lookup("dataset", settings["name"]))
+    found = {option: mark.find(root, settings) for option, mark in marks.items() if settings[option] is None}
+    return {**settings, **found}
 
 
 def load(settings: Mapping[str, Any], root: Path) -> Dataset:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genbench.data.dataset import Dataset, to_float32, unit_interval
+from genbench.data.dataset import Dataset, bernoulli, to_float32, unit_interval
 from genbench.errors import DataError
 from genbench.registry import register
 
@@ -59,10 +59,9 @@ def _read(source: Path, binarized: bool) -> dict[str, NDArray[np.uint8]]:
     """Rows of 784 grey values and a class, ordered by class."""
     table = np.loadtxt(source, delimiter=",", dtype=np.uint8)
     grey, classes = table[:, :-1], table[:, -1]
-    # RandomState's stream never changes (NEP 19), unlike that of newer generators.
     random = np.random.RandomState(SEED)
     # Drawn for grey images too: the order of the rows is drawn next.
-    binary = (random.random_sample(grey.shape) < grey / 255).astype(np.uint8)
+    binary = bernoulli(grey, random)
     pixels = (binary if binarized else grey).reshape(-1, 1, 28, 28)
     arrays = {}
     for split, (first, last) in SPLITS.items():

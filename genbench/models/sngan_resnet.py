@@ -1,13 +1,15 @@
-"""Residual generator and critic for images of 32 × 32.
+"""Residual generator and critic for images of 32 × 32 or 64 × 64.
 
-Miyato, Kataoka, Koyama & Yoshida 2018 (arXiv 1802.05957), appendix B.4, table 4; spectral normalization itself is the
-regularizer `sn`.
+Miyato, Kataoka, Koyama & Yoshida 2018 (arXiv 1802.05957), appendix B.4, table 4; for 64 × 64, which the paper leaves
+out, the networks of the authors' code (pfnet-research/sngan_projection, `resnet_64.py` and `snresnet_64.py`).
+Spectral normalization itself is the regularizer `sn`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +25,11 @@ __all__ = ["SnganResnet"]
 class UpBlock(nn.Module):
     """BN – ReLU – upsample – conv – BN – ReLU – conv, plus an upsampled 1 × 1 convolution as skip."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
-        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-        self.skip = nn.Conv2d(channels, channels, 1)
+        self.norm1, self.norm2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
+        self.conv1, self.conv2 = (nn.Conv2d(width, outputs, 3, padding=1) for width in (inputs, outputs))
+        self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.conv1(interpolate(torch.relu(self.norm1(x)), scale_factor=2.0))
@@ -38,14 +40,16 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """ReLU – conv – ReLU – conv – mean pooling, plus a pooled 1 × 1 convolution as skip if shapes differ.
 
-    The first block of a critic starts without the ReLU, which would clip its input image.
+    The first block of a critic starts without the ReLU, which would clip its input image. It has `outputs` channels
+    between its convolutions, any other block has `inputs`.
     """
 
     def __init__(self, inputs: int, outputs: int, first: bool = False, down: bool = True) -> None:
         super().__init__()
         self.first, self.down = first, down
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        hidden = outputs if first else inputs
+        self.conv1 = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.conv2 = nn.Conv2d(hidden, outputs, 3, padding=1)
         self.skip = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,33 +62,33 @@ class DownBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """[B, L] → [B, C, 32, 32]: a linear layer to w × 4 × 4 and three blocks."""
+    """[B, L] → [B, C, H, W]: a linear layer to widths[0] × 4 × 4, and a block from each width to the next."""
 
-    def __init__(self, latent_dim: int, width: int, channels: int) -> None:
+    def __init__(self, latent_dim: int, widths: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.width = width
-        self.linear = nn.Linear(latent_dim, width * 4 * 4)
-        self.blocks = nn.Sequential(*(UpBlock(width) for _ in range(3)))
-        self.norm = nn.BatchNorm2d(width)
-        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        self.linear = nn.Linear(latent_dim, widths[0] * 4 * 4)
+        self.blocks = nn.Sequential(*(UpBlock(inputs, outputs) for inputs, outputs in pairwise(widths)))
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.blocks(self.linear(z).view(-1, self.width, 4, 4))
+        x = self.blocks(self.linear(z).unflatten(1, (-1, 4, 4)))
         return torch.tanh(self.last(torch.relu(self.norm(x))))
 
 
 class ResnetCritic(nn.Module):
-    """[B, C, 32, 32] → [B]: four blocks, two of which halve the size; features summed over positions."""
+    """[B, C, H, W] → [B]: a block to each width, the first `halving` of which halve the size; features summed over
+    positions."""
 
-    def __init__(self, width: int, channels: int) -> None:
+    def __init__(self, widths: Sequence[int], halving: int, channels: int) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
-            DownBlock(channels, width, first=True),
-            DownBlock(width, width),
-            DownBlock(width, width, down=False),
-            DownBlock(width, width, down=False),
+            *(
+                DownBlock(inputs, outputs, first=number == 0, down=number < halving)
+                for number, (inputs, outputs) in enumerate(pairwise([channels, *widths]))
+            )
         )
-        self.last = nn.Linear(width, 1)
+        self.last = nn.Linear(widths[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.last(torch.relu(self.blocks(x)).sum(dim=(2, 3)))
@@ -93,14 +97,23 @@ class ResnetCritic(nn.Module):
 
 @register("model", "sngan-resnet")
 class SnganResnet(GanPair):
-    """`width` is the generator's; the critic's is half of it, as in the paper (256 and 128). Raises ConfigError for
-    images of another size."""
+    """For 32 × 32, `width` is the generator's, and the critic's is half of it, as in the paper (256 and 128).
+
+    For 64 × 64, the generator's channels fall from 4 `width` to a quarter of `width`, and the critic's rise from that
+    to 4 `width`: 1024 and 64, as in the authors' code. Raises ConfigError for images of another size.
+    """
 
     def __init__(self, shape: Sequence[int], *, latent_dim: Width = 128, width: Width = 256) -> None:
         check_size(shape, "sngan-resnet")
-        critic_width = max(1, width // 2)
+        if shape[1] == 32:
+            widths, critic_widths, halving = [width] * 4, [max(1, width // 2)] * 4, 2
+        else:
+            widths = [max(1, 4 * width // 2**stage) for stage in range(5)]
+            critic_widths, halving = widths[::-1], 5
         super().__init__(
-            ResnetGenerator(latent_dim, width, shape[0]), ResnetCritic(critic_width, shape[0]), latent_dim
+            ResnetGenerator(latent_dim, widths, shape[0]),
+            ResnetCritic(critic_widths, halving, shape[0]),
+            latent_dim,
         )
         self._initialize()
 

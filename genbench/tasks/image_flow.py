@@ -146,7 +146,8 @@ class ImageFlow(Samples, SampledTask):
     @torch.no_grad()
     def _interpolations(self, title: str) -> Figure:
         """g((1 − α) f(x0) + α f(x1)) beside (1 − α) x0 + α x1."""
-        pixels = _pixels(self.dataset.valid[: 2 * PAIRS])
+        valid = self.dataset.valid
+        pixels = _pixels(valid[: 2 * min(PAIRS, len(valid) // 2)])
         ends = self.model.to_base(pixels).unflatten(0, (-1, 2))
         alphas = torch.tensor(ALPHAS, device=self.device)
         weights = alphas.view(1, -1, *[1] * (ends.dim() - 2))

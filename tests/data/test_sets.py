@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from genbench import registry
-from genbench.data import binmnist, mnist, mnist5k
+from genbench.data import binmnist, fashion_mnist, mnist, mnist5k
 from genbench.data.dataset import Dataset, as_stored, to_float32, unit_interval
 from genbench.errors import DataError
 
@@ -155,7 +155,8 @@ class TestMnist:
         (tmp_path / "MNIST" / "raw").mkdir(parents=True)
         for name, array in arrays.items():
             (tmp_path / "MNIST" / "raw" / name).write_bytes(idx(array))
-        monkeypatch.setattr(mnist, "MD5", {name: md5(idx(array)) for name, array in arrays.items()})
+        plain = {name: md5(idx(array)) for name, array in arrays.items()}
+        monkeypatch.setattr(mnist, "MNIST", replace(mnist.MNIST, md5=plain))
         monkeypatch.setattr(mnist, "VALIDATION", 4)
         return arrays
 
@@ -202,7 +203,8 @@ class TestMnist:
             packed[name] = gzip.compress(path.read_bytes())
             path.with_name(f"{name}.gz").write_bytes(packed[name])
             path.unlink()
-        monkeypatch.setattr(mnist, "PACKED_MD5", {name: md5(content) for name, content in packed.items()})
+        digests = {name: md5(content) for name, content in packed.items()}
+        monkeypatch.setattr(mnist, "MNIST", replace(mnist.MNIST, packed_md5=digests))
         before = sorted(tmp_path.rglob("*"))
         monkeypatch.setattr(Path, "write_bytes", None)
         monkeypatch.setattr("gzip.open", None)  # with which files used to be unpacked
@@ -237,6 +239,72 @@ class TestMnist:
         assert torch.bincount(dataset.labels["test"]).tolist() == [
             980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
         ]  # fmt: skip
+
+
+class TestFashionMnist:
+    """The same files, reader and split as MNIST: here only what differs."""
+
+    @pytest.fixture
+    def arrays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+        random, arrays = np.random.RandomState(1), {}
+        for prefix, n in (("train", 12), ("t10k", 3)):
+            arrays[f"{prefix}-images-idx3-ubyte"] = random.randint(0, 256, (n, 28, 28)).astype(np.uint8)
+            arrays[f"{prefix}-labels-idx1-ubyte"] = random.randint(0, 10, n).astype(np.uint8)
+        packed = {name: gzip.compress(idx(array)) for name, array in arrays.items()}
+        (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+        for name, content in packed.items():
+            (tmp_path / "FashionMNIST" / "raw" / f"{name}.gz").write_bytes(content)
+        digests = {name: md5(content) for name, content in packed.items()}
+        monkeypatch.setattr(fashion_mnist, "FASHION_MNIST", replace(fashion_mnist.FASHION_MNIST, packed_md5=digests))
+        monkeypatch.setattr(mnist, "VALIDATION", 4)
+        return arrays
+
+    def test_reads_the_published_files(self, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
+        dataset = load("fashion-mnist", tmp_path)
+        assert_ready(dataset)
+        assert not dataset.binary
+        images, labels = arrays["train-images-idx3-ubyte"], arrays["train-labels-idx1-ubyte"]
+        np.testing.assert_array_equal(dataset.train, images[:8, None])
+        np.testing.assert_array_equal(dataset.valid, images[8:, None])
+        np.testing.assert_array_equal(dataset.test, arrays["t10k-images-idx3-ubyte"][:, None])
+        np.testing.assert_array_equal(dataset.labels["train"], labels[:8])
+        few = load("fashion-mnist", tmp_path, train_images=5)
+        assert torch.equal(few.train, dataset.train[:5])
+
+    @pytest.mark.usefixtures("arrays")
+    def test_binarized_as_mnist_is(self, tmp_path: Path) -> None:
+        grey, drawn = load("fashion-mnist", tmp_path), load("fashion-mnist", tmp_path, binarized=True)
+        assert_ready(drawn)
+        assert drawn.binary
+        assert drawn.protocol["binarization"].startswith("dynamic")
+        assert not torch.equal(drawn.to_float(drawn.train), drawn.to_float(drawn.train))
+        for split in ("valid", "test"):
+            stored = drawn.split(split)
+            assert set(stored.unique().tolist()) == {0, 255}
+            assert torch.equal(drawn.to_float(stored), (stored == 255).float())
+            assert (stored[grey.split(split) == 255] == 255).all()
+
+    def test_addresses_and_checksums_are_torchvisions(self) -> None:
+        from torchvision.datasets import FashionMNIST
+
+        files = fashion_mnist.FASHION_MNIST
+        assert {f"{name}.gz": digest for name, digest in files.packed_md5.items()} == dict(FashionMNIST.resources)
+        assert set(FashionMNIST.mirrors) <= set(files.addresses)
+        assert files.directory == "FashionMNIST/raw"
+
+    @needs_data
+    def test_the_real_files(self) -> None:
+        root = Path(os.environ["GENBENCH_DATA"])
+        if not (root / "FashionMNIST").exists():
+            pytest.skip("no Fashion-MNIST there")
+        dataset = load("fashion-mnist", root)
+        assert_ready(dataset)
+        assert [len(dataset.split(name)) for name in SPLITS] == [50_000, 10_000, 10_000]
+        both = torch.cat([dataset.train, dataset.valid])
+        assert both.double().mean().item() / 255 == pytest.approx(0.2860, abs=5e-5)  # everybody's Normalize
+        assert both.double().std().item() / 255 == pytest.approx(0.3530, abs=5e-5)
+        assert torch.bincount(torch.cat([dataset.labels["train"], dataset.labels["valid"]])).tolist() == [6000] * 10
+        assert torch.bincount(dataset.labels["test"]).tolist() == [1000] * 10
 
 
 class TestMnist5k:

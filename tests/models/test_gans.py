@@ -17,7 +17,7 @@ from genbench.models.gan import GanPair
 from genbench.models.mlp_gan import MlpCritic, MlpGan, VirtualBatchNorm
 from genbench.models.sngan_resnet import DownBlock, SnganResnet, UpBlock
 
-CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
+CIFAR, LARGE, MNIST = (3, 32, 32), (3, 64, 64), (1, 28, 28)
 
 
 def count(module: nn.Module) -> int:
@@ -38,8 +38,10 @@ def small(name: str, shape: tuple[int, ...]) -> GanPair:
     [
         ("dcgan", CIFAR),
         ("dcgan", (1, 32, 32)),
+        ("dcgan", LARGE),
         ("sngan-resnet", CIFAR),
         ("sngan-resnet", (1, 32, 32)),
+        ("sngan-resnet", LARGE),
         ("mlp-gan", MNIST),
         ("mlp-gan", (2,)),
     ],
@@ -81,9 +83,9 @@ def test_every_critic_scores_samples_one_by_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["dcgan", "sngan-resnet"])
-@pytest.mark.parametrize("shape", [MNIST, (3, 64, 64), (3, 32, 28), (2,)])
+@pytest.mark.parametrize("shape", [MNIST, (3, 128, 128), (3, 48, 48), (3, 64, 32), (3, 32, 28), (2,)])
 def test_images_of_another_size_are_refused(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match=f"model={name} is for images of 32 × 32"):
+    with pytest.raises(ConfigError, match=f"model={name} is for images of 32 × 32 or 64 × 64"):
         small(name, shape)
 
 
@@ -100,6 +102,16 @@ def test_dcgan_parameters() -> None:
     assert count(pair.critic) == critic == 2_636_673
 
 
+def test_dcgan_parameters_at_64() -> None:
+    """100 – 1024 × 4² – 512 × 8² – 256 × 16² – 128 × 32² – 3 × 64² (Radford et al. 2016, figure 1), and back."""
+    pair = Dcgan(LARGE)
+    generator = 100 * 1024 * 16 + 1024 * 512 * 16 + 512 * 256 * 16 + 256 * 128 * 16 + (128 * 3 * 16 + 3)
+    norms = 2 * (1024 + 512 + 256 + 128)
+    critic = (3 * 128 * 16 + 128) + (128 * 256 * 16 + 256) + (256 * 512 * 16 + 512) + (512 * 1024 * 16 + 1024)
+    assert count(pair.generator) == generator + norms
+    assert count(pair.critic) == critic + (1024 * 16 + 1)
+
+
 def test_dcgan_widths_of_its_players() -> None:
     both, own = Dcgan(CIFAR, width=4), Dcgan(CIFAR, width=9, generator_width=4, critic_width=4)
     assert count(both.generator) == count(own.generator)
@@ -108,16 +120,32 @@ def test_dcgan_widths_of_its_players() -> None:
     assert count(Dcgan(CIFAR, width=4, critic_width=2).critic) < count(both.critic)
 
 
-def test_dcgan_sizes_between_its_layers() -> None:
-    pair = small("dcgan", CIFAR)
+@pytest.mark.parametrize(
+    ("shape", "generator", "critic"),
+    [
+        (
+            CIFAR,
+            [(8, 4, 4), (4, 8, 8), (2, 16, 16), (3, 32, 32)],
+            [(2, 16, 16), (4, 8, 8), (8, 4, 4), (1, 1, 1)],
+        ),
+        (
+            LARGE,
+            [(16, 4, 4), (8, 8, 8), (4, 16, 16), (2, 32, 32), (3, 64, 64)],
+            [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4), (1, 1, 1)],
+        ),
+    ],
+)
+def test_dcgan_sizes_between_its_layers(
+    shape: tuple[int, ...], generator: list[tuple[int, ...]], critic: list[tuple[int, ...]]
+) -> None:
+    pair = small("dcgan", shape)
     sizes: dict[str, list[tuple[int, ...]]] = {"generator": [], "critic": []}
     for player, network in (("generator", pair.generator), ("critic", pair.critic)):
         for layer in network.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 layer.register_forward_hook(lambda _, __, y, p=player: sizes[p].append(tuple(y.shape[1:])))
     pair.critic(pair.generator(pair.sample_latent(2)))
-    assert sizes["generator"] == [(8, 4, 4), (4, 8, 8), (2, 16, 16), (3, 32, 32)]
-    assert sizes["critic"] == [(2, 16, 16), (4, 8, 8), (8, 4, 4), (1, 1, 1)]
+    assert sizes == {"generator": generator, "critic": critic}
 
 
 def test_dcgan_normalizes_the_generator_alone() -> None:
@@ -158,14 +186,45 @@ def test_sngan_parameters() -> None:
     assert count(pair.critic) == critic == 1_053_825
 
 
-def test_sngan_sizes_between_its_blocks() -> None:
-    pair = small("sngan-resnet", CIFAR)
+def test_sngan_parameters_at_64() -> None:
+    """The authors' code: 1024 × 4² – 512 – 256 – 128 – 64 × 64², and 64 × 32² – 128 – 256 – 512 – 1024 × 2²."""
+    pair = SnganResnet(LARGE)
+
+    def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
+        return inputs * outputs * kernel**2 + outputs
+
+    falling = [1024, 512, 256, 128, 64]
+    generator = 128 * 1024 * 16 + 1024 * 16 + 2 * 64 + conv(64, 3)
+    for a, b in itertools.pairwise(falling):
+        generator += 2 * a + conv(a, b) + 2 * b + conv(b, b) + conv(a, b, 1)
+    critic = conv(3, 64) + conv(64, 64) + conv(3, 64, 1) + 1024 + 1
+    for a, b in itertools.pairwise(falling[::-1]):
+        critic += conv(a, a) + conv(a, b) + conv(a, b, 1)
+    assert count(pair.generator) == generator
+    assert count(pair.critic) == critic
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (CIFAR, [(4, 8, 8), (4, 16, 16), (4, 32, 32), (2, 16, 16), (2, 8, 8), (2, 8, 8), (2, 8, 8)]),
+        (
+            LARGE,
+            [
+                *((8, 8, 8), (4, 16, 16), (2, 32, 32), (1, 64, 64)),
+                *((1, 32, 32), (2, 16, 16), (4, 8, 8), (8, 4, 4), (16, 2, 2)),
+            ],
+        ),
+    ],
+)
+def test_sngan_sizes_between_its_blocks(shape: tuple[int, ...], expected: list[tuple[int, ...]]) -> None:
+    pair = small("sngan-resnet", shape)
     sizes: list[tuple[int, ...]] = []
     for layer in pair.modules():
         if isinstance(layer, (UpBlock, DownBlock)):
             layer.register_forward_hook(lambda _, __, y: sizes.append(tuple(y.shape[1:])))
     pair.critic(pair.generator(pair.sample_latent(2)))
-    assert sizes == [(4, 8, 8), (4, 16, 16), (4, 32, 32), (2, 16, 16), (2, 8, 8), (2, 8, 8), (2, 8, 8)]
+    assert sizes == expected
 
 
 def test_sngan_sums_over_positions() -> None:
@@ -200,7 +259,7 @@ def up_by_two(x: Tensor) -> Tensor:
 def test_up_block_upsamples_first() -> None:
     """In the paper's order: both paths upsample before they convolve."""
     torch.manual_seed(0)
-    block = UpBlock(6)
+    block = UpBlock(6, 4)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.copy_(torch.randn_like(parameter))
