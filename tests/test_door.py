@@ -99,7 +99,7 @@ def test_what_a_run_tells(genbench: Run) -> None:
     assert run.metrics["test/elbo"] == run.summary["metrics"]["test/elbo"]["final"]["value"]
     assert isinstance(run.model, torch.nn.Module)
     assert "vae-mnist5k" in repr(run)
-    with pytest.raises(KeyError, match="there are .*test/elbo"):
+    with pytest.raises(KeyError, match=r"there are .*test/elbo"):
         run.curve("nonsense")
     binary = np.zeros((2, 1, 28, 28))
     for wrong, said in (
@@ -160,4 +160,4 @@ run = genbench.load({str(only())!r})
 assert run.sample(3).shape == (3, 1, 28, 28)
 assert "hydra" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=None)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
