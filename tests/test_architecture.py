@@ -39,7 +39,8 @@ ALLOWED = {
     "outcome": {"engine", "errors"},
     "build": {"config", "data", "engine", "registry", "tasks"},
     "run": GROUND
-    | {"build", "compose", "config", "engine", "figures", "identity", "outcome", "parents", "provenance", "summary"},
+    | {"build", "compose", "config", "data", "engine", "figures", "identity", "outcome", "parents"}
+    | {"provenance", "summary"},
     "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "outcome", "run", "sweeps", "tasks"}
     | {"build"},
     "preflight": {"build", "compose", "config", "data", "engine", "ensemble", "errors", "identity", "parents"}
