@@ -1,0 +1,253 @@
+"""A trained model on the command line: samples as files, another protocol, a folder to give away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from shared import smaller
+
+import genbench as package
+from genbench.commands import evaluate, figures, pack, report
+from genbench.engine.task import Samples
+from genbench.metrics.inception import to_bytes
+
+Run = Callable[..., int]
+FEW = ("trainer.max_steps=3", "trainer.log_every=1")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, output and messages of a command."""
+
+    def run(command: Any, *words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            command.main([str(word) for word in words])
+            code: Any = 0
+        except SystemExit as stop:
+            code = stop.code
+        told = capsys.readouterr()
+        return int(code or 0), told.out, told.err
+
+    return run
+
+
+def train(genbench: Run, experiment: str, *words: str) -> Path:
+    assert genbench(f"experiment={experiment}", *FEW, *smaller(experiment), *words) == 0
+    (run,) = Path("outputs", experiment).glob("*seed=*")
+    return run
+
+
+# --- samples as files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny_instruments")
+@pytest.mark.parametrize("experiment", ["mnist5k-gan", "pixelcnn-mnist5k", "realnvp-mnist5k"])
+def test_every_format_holds_the_same_bytes(genbench: Run, call: Any, experiment: str) -> None:
+    run = train(genbench, experiment)
+    for form in ("png", "npz", "pt"):
+        assert call(figures, "sample", run, "--count", 7, "--seed", 5, "--format", form, "--out", form)[0] == 0
+    expected = to_bytes(package.load(run).sample(7, seed=5))
+    assert torch.equal(torch.load("pt/samples.pt", weights_only=True), expected)
+    with np.load("npz/samples.npz") as stored:
+        assert np.array_equal(stored["images"], expected.numpy().transpose(0, 2, 3, 1))
+    pictures = [np.asarray(Image.open(path)) for path in sorted(Path("png").glob("*.png"))]
+    assert np.array_equal(np.stack(pictures), expected[:, 0].numpy())
+    told = json.loads(Path("png/manifest.json").read_text())
+    assert (told["seed"], told["count"], told["fingerprint"]) == (5, 7, run.name.rpartition("-")[2])
+    assert sorted(path.name for path in Path("npz").iterdir()) == ["manifest.json", "samples.npz"]
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+def test_an_export_goes_on(genbench: Run, call: Any, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """After an interruption in its third chunk, without drawing the first two again."""
+    run = train(genbench, "mnist5k-gan", "trainer.batch_size=4")
+    words = ("sample", run, "--count", 11, "--format", form)
+    assert call(figures, *words, "--out", "whole")[0] == 0
+    drawn: list[int] = []
+    original = Samples.chunks
+
+    def chunks(task: Any, *arguments: Any, **options: Any) -> Any:
+        for chunk in original(task, *arguments, **options):
+            drawn.append(len(chunk))
+            if len(drawn) == 3:
+                raise KeyboardInterrupt
+            yield chunk
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Samples, "chunks", chunks)
+        assert call(figures, *words, "--out", "parts")[0] == 130
+        assert call(figures, *words, "--out", "parts")[0] == 0
+    assert drawn == [4, 4, 3, 3]
+    names = sorted(path.name for path in Path("whole").iterdir())
+    assert names == sorted(path.name for path in Path("parts").iterdir())
+    for name in names:
+        if name.endswith(".png"):
+            assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
+    if form == "npz":
+        with np.load("whole/samples.npz") as whole, np.load("parts/samples.npz") as parts:
+            assert np.array_equal(whole["images"], parts["images"])
+    assert call(figures, *words, "--out", "parts")[0] == 0  # nothing is left to do
+    code, _, said = call(figures, *words, "--seed", 9, "--out", "parts")
+    assert (code, "parts holds other samples" in said) == (2, True)
+
+
+@pytest.mark.usefixtures("tiny_planes")
+def test_points_of_a_flow(genbench: Run, call: Any) -> None:
+    run = train(genbench, "flow-arcs-samples-k8")
+    assert call(figures, "sample", run, "--count", 9, "--format", "npz", "--out", "points")[0] == 0
+    with np.load("points/samples.npz") as stored:
+        assert stored["points"].shape == (9, 2)
+    code, _, said = call(figures, "sample", run, "--format", "png", "--out", "no")
+    assert (code, "points are no pictures" in said, Path("no").exists()) == (2, True, False)
+    for form in ("pdf", "svg"):
+        assert call(figures, "sample", run, "--count", 20, "--format", form, "--out", f"points.{form}")[0] == 0
+    assert Path("points.pdf").read_bytes().startswith(b"%PDF")
+    assert "<svg" in Path("points.svg").read_text()
+
+
+# --- another protocol ----------------------------------------------------------------------------------------
+
+
+def test_a_run_measured_again_stands_in_the_report_beside_itself(genbench: Run, call: Any) -> None:
+    run = train(genbench, "vae-mnist5k")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    code, shown, _ = call(evaluate, run, "task.importance_samples=7")
+    assert code == 0
+    (path,) = (run / "evaluations").iterdir()
+    found = json.loads(path.read_text())["metrics"]
+    own = json.loads((run / "summary.json").read_text())["metrics"]
+    assert found["test/elbo"]["final"]["value"] == own["test/elbo"]["final"]["value"]  # by the same protocol
+    assert found["test/log_likelihood"]["final"]["value"] != own["test/log_likelihood"]["final"]["value"]
+    assert found["test/log_likelihood"]["protocol"]["importance_samples"] == "7"
+    assert "importance_samples" in shown
+    assert {path: path.read_bytes() for path in before} == before
+    assert call(report, "outputs", "--out", "report")[0] == 0
+    rows = json.loads(Path("report/results.json").read_text())["results"]
+    told = {
+        json.loads(row["protocol"])["importance_samples"] for row in rows if row["metric"] == "test/log_likelihood"
+    }
+    assert told == {"7", own["test/log_likelihood"]["protocol"]["importance_samples"]}
+    assert [row["n"] for row in rows if row["metric"] == "test/elbo"] == [1]
+
+
+def test_several_sampling_seeds_have_a_spread(genbench: Run, call: Any) -> None:
+    run = train(genbench, "vae-mnist5k")
+    values = []
+    for seeds in ("1", "2", "1,2"):
+        assert call(evaluate, run, "--seeds", seeds)[0] == 0
+        newest = max((run / "evaluations").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        values.append(json.loads(newest.read_text())["metrics"]["test/log_likelihood"])
+    one, two, both = (entry["final"]["value"] for entry in values)
+    assert one == package.load(run).metrics["test/log_likelihood"]
+    assert both == pytest.approx((one + two) / 2)
+    assert values[2]["spread"] == pytest.approx(abs(one - two) / 2**0.5)
+    assert values[2]["protocol"]["sampling_seeds"] == "1, 2"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model.width=3",), "model.width is fixed by the training"),
+        (("task.importance_sample=3",), "did you mean 'task.importance_samples'"),
+        (("task.importance_samples=-1",), "task.importance_samples"),
+        (("task.importance_samples=[",), "no readable value"),
+        (("nowhere",), "nowhere is not a run directory"),
+        (("--images", "nowhere", "--against", "mnist5k:train"), "leave out runs"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told(genbench: Run, call: Any, words: tuple[str, ...], said: str) -> None:
+    run = train(genbench, "vae-mnist5k")
+    code, _, told = call(evaluate, run, *words)
+    assert code == 2
+    assert said in told
+    assert told.count("genbench-evaluate:") == 1
+    assert not (run / "evaluations").exists()
+
+
+@pytest.mark.usefixtures("tiny_instruments")
+def test_images_from_elsewhere_have_the_scores_of_the_run_that_drew_them(genbench: Run, call: Any) -> None:
+    """To the last digit, through PNG files."""
+    scored = ("task.final_samples=12", "task.fid_reference=16")
+    run = train(genbench, "mnist5k-gan", "dataset.binarized=false", *scored)
+    own = package.load(run).metrics
+    assert call(figures, "sample", run, "--count", 12, "--format", "png", "--out", "drawn")[0] == 0
+    words = ("--images", "drawn", "--against", "mnist5k:train", "--reference", 16, "--name", "theirs")
+    assert call(evaluate, *words)[0] == 0
+    (row,) = (row for row in package.runs("outputs") if row.experiment == "theirs")
+    for name in ("test/fid", "test/kid", "test/precision", "test/recall"):
+        assert row.metrics[name] == pytest.approx(own[name], rel=1e-9), name
+    assert call(report, "outputs", "--out", "report")[0] == 0
+    assert "theirs" in Path("report/results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: None, "is not there"),
+        (lambda: Path("images").mkdir(), "holds 0 images"),
+        (lambda: Path("images").write_text("no archive"), "cannot be read"),
+        (lambda: np.savez(Path("images").open("wb"), images=np.zeros((3, 4, 4, 3))), "no `images` of bytes"),
+    ],
+)
+def test_images_that_cannot_be_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any, make: Callable[[], object], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make()
+    code, _, told = call(evaluate, "--images", "images", "--against", "mnist5k:train")
+    assert (code, said in told) == (2, True), told
+    assert not Path("outputs").exists()
+
+
+# --- packed models -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny_instruments")
+@pytest.mark.parametrize("experiment", ["mnist5k-gan", "pixelvae-iaf-mnist5k", "realnvp-mnist5k"])
+def test_a_packed_model_is_the_run(genbench: Run, call: Any, experiment: str) -> None:
+    run = train(genbench, experiment)
+    assert call(pack, run, "--out", "packed/model")[0] == 0
+    mine, theirs = package.load(run), package.load("packed/model")
+    assert torch.equal(mine.sample(4), theirs.sample(4))
+    assert theirs.metrics == mine.metrics
+    assert theirs.status == "done"
+    card = Path("packed/model/README.md").read_text()
+    assert experiment in card
+    assert str(Path.cwd()) not in Path("packed/model/config.yaml").read_text() + card
+    from safetensors.torch import load_file
+
+    kinds = {name.partition("/")[0] for name in load_file("packed/model/model.safetensors")}
+    assert kinds == ({"model", "averaged"} if experiment == "mnist5k-gan" else {"model"})
+    assert call(figures, "sample", "packed/model", "--count", 4, "--format", "pt", "--out", "drawn")[0] == 0
+
+
+def test_a_folder_that_cannot_be_packed_is_told(genbench: Run, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(genbench, "divergence-w1")
+    Path("there").mkdir()
+    Path("there/file").touch()
+    assert call(pack, run, "--out", "there")[0] == 2
+    assert call(pack, "nowhere", "--out", "new")[0] == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert call(pack, run, "--out", "new")[0] == 1
+    (run / "status.json").write_text('{"status": "diverged", "step": 2}')
+    code, _, told = call(pack, run, "--out", "new")
+    assert (code, "is diverged, not done" in told) == (2, True)
+    assert sorted(path.name for path in Path().iterdir()) == ["outputs", "there"]
+    assert call(pack, run.parent, "--out", "new")[0] == 2
+
+
+def test_a_damaged_pack_is_told(genbench: Run, call: Any) -> None:
+    assert call(pack, train(genbench, "divergence-w1"), "--out", "packed")[0] == 0
+    Path("packed/model.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
+        package.load("packed")
