@@ -31,7 +31,10 @@ digits an evaluation takes 15 % of the time of an epoch."""
 class VaeJudging(VaeLearning):
     """What is measured on a split."""
 
-    evaluation_options = frozenset({"importance_samples", "importance_images", "memory_mib"})
+    evaluation_options = frozenset(
+        {"importance_samples", "importance_images", "memory_mib"}
+        | {"annealed_images", "annealing_steps", "annealing_chains"}
+    )
     family = Family("Variational auto-encoders", likelihood="bound: ELBO")
     quantities = (
         Quantity("valid/elbo", "validation ELBO", "nats", "higher", 2),
