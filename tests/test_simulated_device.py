@@ -113,7 +113,14 @@ RUNS = {
         "task.importance_samples=2",
     ),
     "image-gan": ("experiment=cifar10-jsd-3", *smaller("cifar10-jsd-3"), "task.classes=true"),
-    "variational": ("experiment=pixelvae-iaf-mnist5k", *smaller("pixelvae-iaf-mnist5k"), "task.importance_images=50"),
+    "variational": (
+        "experiment=pixelvae-iaf-mnist5k",
+        *smaller("pixelvae-iaf-mnist5k"),
+        "task.importance_images=50",
+        "task.annealed_images=3",
+        "task.annealing_steps=5",
+        "task.annealing_chains=2",
+    ),
 }
 SHORT = ("trainer.max_steps=6", "trainer.evaluate_every=2", "trainer.log_every=1", "trainer.batch_size=8")
 

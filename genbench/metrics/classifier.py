@@ -12,40 +12,43 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from genbench.data.dataset import Dataset
 from genbench.engine.device import double, isolated_rng
 
-__all__ = ["RECOGNIZED", "Classifier", "spoiled", "worn"]
+__all__ = ["FEATURES", "RECOGNIZED", "Classifier", "class_shares", "spoiled", "worn"]
 
 IMAGES_SEEN = 100_000  # in training, whatever the size of the data set
 BATCH = 100
+FEATURES = 128  # of the last layer but one
 LEARNING_RATE = 2e-3
+SEED = 1  # the same classifier in every run, as its features are a scale
 RECOGNIZED = 0.5  # probability of one class, more than that of all others together
 
 
 class Classifier:
-    """Class probabilities of images in [0, 1], as the data set's `to_float` gives them.
+    """Class probabilities and features of images in [0, 1], as the data set's `to_float` gives them.
 
     Attributes:
+        classes: how many the data set has.
         accuracy: share of the validation split that it recognizes as what it is.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
         """Train for about ten seconds, without changing the global random state."""
         channels, height, width = dataset.shape
-        classes = int(dataset.labels["train"].max()) + 1
-        with isolated_rng(seed, device):
+        self.classes = classes = int(dataset.labels["train"].max()) + 1
+        with isolated_rng(SEED, device):
             self._network = nn.Sequential(
                 nn.Conv2d(channels, 16, 3, stride=2, padding=1),
                 nn.ReLU(),
                 nn.Conv2d(16, 32, 3, stride=2, padding=1),
                 nn.ReLU(),
                 nn.Flatten(),
-                nn.LazyLinear(128),
+                nn.LazyLinear(FEATURES),
                 nn.ReLU(),
-                nn.Linear(128, classes + 1),
+                nn.Linear(FEATURES, classes + 1),
             )
             self._network(torch.zeros(1, channels, height, width))  # sizes the lazy layer
             self._network.to(device)
@@ -72,6 +75,21 @@ class Classifier:
     def probabilities(self, images: Tensor) -> Tensor:
         """[N, C, H, W] → [N, classes]; what is left to 1 is the probability that an image is none of them."""
         return torch.cat([self._network(chunk).softmax(1)[:, :-1] for chunk in images.split(1000)])
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] → [N, 128], not negative: what its last layer tells the classes by."""
+        return torch.cat([self._network[:-1](chunk) for chunk in images.split(1000)])
+
+    def shares(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] → [classes + 1], float64: how much of the images is recognized as each class, and the rest."""
+        confidence, found = self.probabilities(images).max(1)
+        return class_shares(found.where(confidence >= RECOGNIZED, self.classes), self.classes)
+
+
+def class_shares(labels: Tensor, classes: int) -> Tensor:
+    """Labels [N], `classes` meaning none of them → their shares [classes + 1] in float64."""
+    return double(one_hot(labels, classes + 1)).mean(0)
 
 
 def worn(images: Tensor) -> Tensor:

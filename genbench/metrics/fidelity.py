@@ -4,6 +4,7 @@ Network and formulas are torch-fidelity's, so values agree with that library.
 
 - FID: Heusel et al. 2017 (arXiv 1706.08500); KID: Bińkowski et al. 2018 (1801.01401);
 - precision and recall: Kynkäänniemi et al. 2019 (1904.06991), here with Inception's features;
+- density and coverage: Naeem et al. 2020 (2002.09797), for any features;
 - Inception Score: Salimans et al. 2016 (1606.03498).
 """
 
@@ -26,6 +27,7 @@ __all__ = [
     "SCORES",
     "RealFeatures",
     "Statistics",
+    "density_coverage",
     "drawn",
     "frechet_distance",
     "inception_score",
@@ -43,7 +45,9 @@ SEED = 2020  # torch-fidelity's: for rows, KID's subsets and the order of IS's s
 POOL_ROWS = 10_000  # most real images to keep features of, and most images of each kind for precision and recall
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
+BLOCK = 1000  # rows of distances at a time
 NEIGHBOURHOOD = 3  # precision and recall: a ball reaches to the third neighbour
+DENSITY_NEIGHBOURHOOD = 5  # density and coverage, as Naeem et al. choose it
 IS_SPLITS = 10  # of the Inception Score
 
 
@@ -117,11 +121,32 @@ def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
         drawn(generated, size).cpu(),
         drawn(real, size).cpu(),
         prc_neighborhood=_neighbourhood(size),
-        prc_batch_size=1000,  # with save_cpu_ram: blocks of 1000 rows of distances instead of all at once
+        prc_batch_size=BLOCK,  # with save_cpu_ram
         save_cpu_ram=True,
         verbose=False,
     )
     return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+
+
+def density_coverage(generated: Tensor, real: Tensor, k: int = DENSITY_NEIGHBOURHOOD) -> tuple[float, float]:
+    """In how many balls around real images a generated one lies, over k; and the share of balls in which one lies.
+
+    Naeem et al. 2020 (arXiv 2002.09797), section 3, of features [M, D] and [N, D]. A ball reaches to the k-th
+    neighbour among the real images; `k` is less where there are not as many.
+
+    If both are of one distribution, the expected density is 1, and the expected coverage is
+    1 − (N − 1) … (N − k) / ((N + M − 1) … (N + M − k)): about 1 − 2⁻ᵏ for equally many. A density may exceed 1.
+    """
+    generated, real = double(generated), double(real)
+    k = min(k, len(real) - 1)
+    inside, covered = 0, 0
+    for block in real.split(BLOCK):
+        # The nearest real image is the image itself.
+        radii = torch.cdist(block, real).kthvalue(k + 1).values
+        within = torch.cdist(block, generated) < radii[:, None]
+        inside += int(within.sum())
+        covered += int(within.any(1).sum())
+    return inside / (k * len(generated)), covered / len(real)
 
 
 def inception_score(logits: Tensor) -> float:

@@ -11,13 +11,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genbench.data.dataset import Dataset
 from genbench.data.files import store
 from genbench.engine.device import float64_device
 from genbench.errors import ConfigError
 from genbench.metrics.fidelity import POOL_ROWS, SEED, RealFeatures, Statistics, drawn, rows, statistics
 from genbench.metrics.inception import Extractor, library_version
 
-__all__ = ["real_features"]
+__all__ = ["check_reference", "real_features"]
+
+
+def check_reference(dataset: Dataset, count: int | None) -> None:
+    """Raise ConfigError unless `count` images of the training set, or all, can be what FID compares with."""
+    if dataset.binary or dataset.train.dtype != torch.uint8:
+        raise ConfigError(
+            f"FID compares images of 256 levels, and those of {dataset.name} are not",
+            "set task.fid_samples=null task.final_samples=null, or choose grey images or photographs",
+        )
+    if count is not None and count > len(dataset.train):
+        raise ConfigError(
+            f"task.fid_reference={count}, but {dataset.name} has {len(dataset.train)} training images",
+            "ask for fewer, or for all: task.fid_reference=null",
+        )
 
 
 def real_features(

@@ -24,6 +24,10 @@ class Bernoulli(nn.Module):
         """log p(x|z), [B], of images and outputs [B, C, H, W]."""
         return log_likelihood_bernoulli_logits(outputs, x)
 
+    def sample(self, outputs: Tensor) -> Tensor:
+        """Images drawn from p(x|z), shaped like the outputs [B, C, H, W]."""
+        return torch.bernoulli(torch.sigmoid(outputs))
+
 
 class Gaussian(nn.Module):
     """N(sigmoid(outputs), σ²), one σ for all pixels.
@@ -48,6 +52,10 @@ class Gaussian(nn.Module):
         """log p(x|z), [B], of images and outputs [B, C, H, W]."""
         mean = torch.sigmoid(outputs)
         return log_likelihood_normal(mean, (2 * self.log_sigma).expand_as(mean), x)
+
+    def sample(self, outputs: Tensor) -> Tensor:
+        """Images drawn from p(x|z), shaped like the outputs [B, C, H, W]; pixels may lie outside of [0, 1]."""
+        return torch.sigmoid(outputs) + self.log_sigma.exp() * torch.randn_like(outputs)
 
 
 def make_likelihood(kind: str, sigma: float, learn_sigma: bool) -> Bernoulli | Gaussian:

@@ -63,6 +63,10 @@ class NormalPosterior(nn.Module):
         """Samples of q(z|x) from samples z₀ ~ N(μ, diag σ²) of the code, [B, L]; differentiable in both."""
         return Sample(base, base, None)
 
+    def base(self, code: Code, z: Tensor) -> Tensor:
+        """The z₀ that z comes from, [B, L]."""
+        return z
+
     def log_prob(self, code: Code, sample: Sample) -> Tensor:
         """log q(z|x), [B]."""
         return log_likelihood_normal(code.mu, code.logvar, sample.base)
@@ -97,6 +101,9 @@ class FlowPosterior(NormalPosterior):
     def forward(self, code: Code, base: Tensor) -> Sample:
         z, log_det = self.flow(base, code.context)
         return Sample(z, base, log_det)
+
+    def base(self, code: Code, z: Tensor) -> Tensor:
+        return self.flow.inverse(z, code.context)[0]
 
     def log_prob(self, code: Code, sample: Sample) -> Tensor:
         assert sample.log_det is not None

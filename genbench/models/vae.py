@@ -88,6 +88,10 @@ class Vae(nn.Module):
         """
         return torch.sigmoid(self.decode(z))
 
+    def simulate(self, z: Tensor) -> Tensor:
+        """Images [B, C, H, W] drawn from p(x|z): not means, unlike those of `images`."""
+        return self.likelihood.sample(self.decode(z))
+
 
 @register("model", "mlp-vae")
 class MlpVae(Vae):
@@ -184,6 +188,11 @@ class ConvVae(Vae):
         if self.pixelcnn is None or not self.pixelcnn_weight:
             return super().images(z, uniforms)
         return self.pixelcnn.sample(uniforms=uniforms, bias=self.decode(z), progress=progress)
+
+    def simulate(self, z: Tensor) -> Tensor:
+        if self.pixelcnn is None or not self.pixelcnn_weight:
+            return super().simulate(z)
+        return self.images(z, torch.rand(len(z), *self.shape, dtype=z.dtype, device=z.device))
 
 
 def _mlp(sizes: list[int], activation: type[nn.Module]) -> nn.Sequential:

@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from genbench.figures import divergences, walks
+from genbench.figures.classes import class_bars
 from genbench.figures.style import BLUE, DPI
 
 
@@ -319,3 +320,11 @@ def test_pictures_leave_pyplot_alone() -> None:
     walks.latent_walk(np.zeros((9, 1, 4, 4)))
     divergences.divergence_curve(THETA, THETA, [0, 2], [0, 2], "W1")
     assert plt.get_fignums() == []
+
+
+def test_class_shares_stand_beside_those_of_the_data() -> None:
+    shares, expected = [0.5, 0.3, 0.2], [0.4, 0.6, 0.0]
+    (axes,) = class_bars(shares, expected, "GAN").axes
+    data, generated = ([bar.get_height() for bar in container] for container in axes.containers)
+    assert (data, generated) == (expected, shares)
+    assert ticks(axes, "x") == ["0", "1", "none"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -181,6 +182,57 @@ def test_precision_and_recall_compare_equally_many() -> None:
     some = b[torch.from_numpy(fidelity.rows(900, 300))]
     assert fidelity.precision_recall(a, b) == fidelity.precision_recall(a, some)
     assert fidelity.precision_recall(b, a) == fidelity.precision_recall(some, a)
+
+
+def neighbours_by_hand(generated: Tensor, real: Tensor, k: int) -> tuple[float, float]:
+    """Density and coverage as the paper writes them, image by image."""
+    memberships, covered = 0, 0
+    for i, centre in enumerate(real):
+        others = sorted(math.dist(centre, other) for j, other in enumerate(real) if j != i)
+        inside = [math.dist(centre, image) < others[k - 1] for image in generated]
+        memberships += sum(inside)
+        covered += any(inside)
+    return memberships / (k * len(generated)), covered / len(real)
+
+
+@pytest.mark.parametrize(("generated", "real"), [(30, 40), (40, 30)])
+def test_density_and_coverage_are_those_of_the_definition(
+    generated: int, real: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fidelity, "BLOCK", 7)
+    a, b = noise(generated, 1, dimension=3), 0.7 * noise(real, 2, dimension=3) + 0.3
+    for k in (1, 5):
+        assert fidelity.density_coverage(a, b, k) == pytest.approx(neighbours_by_hand(a, b, k), rel=1e-12)
+
+
+def test_density_and_coverage_of_points_on_a_line() -> None:
+    real = torch.tensor([[0.0], [1.0], [3.0], [10.0]])  # balls to the nearest: of radius 1, 1, 2, 7
+    assert fidelity.density_coverage(torch.tensor([[0.5]]), real, 1) == (2.0, 0.5)  # in the first two
+    assert fidelity.density_coverage(torch.tensor([[0.5], [4.0]]), real, 1) == (2.0, 1.0)  # and in the last two
+    assert fidelity.density_coverage(torch.tensor([[-5.0]]), real, 1) == (0.0, 0.0)
+    # An outlier among the real images has a large ball, which hardly counts.
+    assert fidelity.density_coverage(torch.tensor([[8.0]]), real, 1) == (1.0, 0.25)
+    # There are but three neighbours.
+    assert fidelity.density_coverage(real[:1], real, 5) == fidelity.density_coverage(real[:1], real, 3)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("dimension", [2, 32])
+def test_of_one_distribution_density_and_coverage_are_those_of_the_paper(k: int, dimension: int) -> None:
+    """Whatever the distribution; a half of the modes is half of the coverage, and a repeated image almost none."""
+    found = [
+        fidelity.density_coverage(noise(500, 2 * seed, dimension), noise(500, 2 * seed + 1, dimension), k)
+        for seed in range(20)
+    ]
+    density, coverage = torch.tensor(found, dtype=torch.float64).mean(0).tolist()
+    expected = 1 - math.prod((500 - i) / (1000 - i) for i in range(1, k + 1))
+    assert density == pytest.approx(1, abs=0.06)
+    assert coverage == pytest.approx(expected, abs=0.015)
+    assert expected == pytest.approx(1 - 2**-k, abs=0.01)
+    real = noise(400, 1, dimension)
+    real[200:] += 500
+    assert fidelity.density_coverage(noise(400, 2, dimension), real, k)[1] <= 0.5
+    assert fidelity.density_coverage(real[:1].expand(400, -1), real, k)[1] < 0.2
 
 
 @pytest.mark.parametrize("classes", [1, 4])

@@ -228,3 +228,37 @@ def test_pixelvae_adds_logits_and_its_pixelcnn_can_be_off() -> None:
 def test_a_pixelcnn_needs_bernoulli_pixels() -> None:
     with pytest.raises(ConfigError, match="likelihood=bernoulli"):
         ConvVae((1, 8, 8), pixelcnn_channels=2, likelihood="gaussian")
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_the_base_is_what_a_sample_comes_from(kind: str) -> None:
+    posterior, code = make(kind), make_code()
+    sample = posterior(code, torch.randn(5, LATENTS, dtype=torch.float64))
+    torch.testing.assert_close(posterior.base(code, sample.z), sample.base, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "gaussian", "pixelcnn"])
+def test_simulated_images_are_draws_of_the_likelihood(kind: str) -> None:
+    """E log p(x|z) of draws is the negative entropy of p(x|z); of means or other draws it is not."""
+    torch.manual_seed(0)
+    sizes = {"encoder_channels": 3, "encoder_blocks": 1, "decoder_channels": 3, "decoder_blocks": 1}
+    settings = {"likelihood": "gaussian", "sigma": 0.3} if kind == "gaussian" else {}
+    model = ConvVae(
+        (1, 4, 4), pixelcnn_channels=3 if kind == "pixelcnn" else 0, pixelcnn_blocks=1, **settings, **sizes
+    )
+    model.double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+        z = torch.randn(1, 1, dtype=torch.float64).expand(4000, -1)
+        x = model.simulate(z)
+        log_p = model.log_likelihood(z, x, model.from_pixels(x))
+        logits = model.decode(z) + (0 if model.pixelcnn is None else model.pixelcnn(x))
+    distribution = (
+        Normal(logits.sigmoid(), 0.3) if kind == "gaussian" else torch.distributions.Bernoulli(logits=logits)
+    )
+    surprise = log_p + distribution.entropy().sum((1, 2, 3))  # of mean 0, pixel after pixel
+    assert abs(surprise.mean()) < 4 * surprise.std() / math.sqrt(4000)
+    if kind != "gaussian":
+        assert x.unique().tolist() == [0, 1]
+        assert (x[:1] != x).any()

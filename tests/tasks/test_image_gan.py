@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ class TestClassifier:
 
     def test_it_knows_the_digits(self, task: ImageGan) -> None:
         state = torch.get_rng_state()
-        classifier = task._classifier
+        classifier = task._recognition.classifier
         assert torch.equal(torch.get_rng_state(), state)
         assert classifier.accuracy > 0.9
         images = task.dataset.to_float(task.dataset.test)
@@ -164,10 +165,75 @@ class TestClassifier:
     def test_an_untrained_generator_makes_no_digits(self, data_root: Path, task: ImageGan) -> None:
         for seed in (1, 2):
             other = digits(data_root, f"seed={seed}")
-            other.__dict__["_classifier"] = task._classifier
+            other.__dict__["_recognition"] = task._recognition
             values = other._recognized()
             assert values["test/recognized"].value <= 0.02
             assert values["test/classes"].value <= 1
+
+    def test_it_is_the_same_in_every_run(self, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its features are what distances are measured in: not a seed's own."""
+        monkeypatch.setattr("genbench.metrics.classifier.IMAGES_SEEN", 500)
+        first, second = (digits(data_root, f"seed={seed}") for seed in (1, 2))
+        few = first.dataset.to_float(first.dataset.valid[:5])
+        assert torch.equal(*(task._recognition.classifier.features(few) for task in (first, second)))
+
+    def test_its_features_are_what_it_decides_by(self, task: ImageGan) -> None:
+        classifier, few = task._recognition.classifier, task.dataset.to_float(task.dataset.valid[:50])
+        features = classifier.features(few)
+        assert features.shape == (50, 128)
+        logits = classifier._network[-1](features)
+        torch.testing.assert_close(logits.softmax(1)[:, :-1], classifier.probabilities(few))
+
+    def test_held_out_digits_are_near_to_the_data(self, task: ImageGan) -> None:
+        found = task._recognition.of_real
+        assert task._recognition.count == 1000
+        for name in ("precision", "recall", "density", "coverage"):
+            assert 0.8 < found[name] < 1.1, name
+        assert found["share_distance"] < 0.05
+
+    @pytest.mark.parametrize("kind", ["noise", "untrained", "four steps"])
+    def test_what_is_no_digit_is_far_from_the_data(self, data_root: Path, task: ImageGan, kind: str) -> None:
+        """A generator of four training steps must fail."""
+        other = digits(data_root)
+        other.__dict__["_recognition"] = task._recognition
+        if kind == "noise":
+            torch.manual_seed(0)
+            other.generate = lambda latents: torch.rand(len(latents), 1, 28, 28)  # type: ignore[method-assign]
+        if kind == "four steps":
+            batches = Batches(other.dataset.train, 64, seed=0)
+            for _ in range(4):
+                other.prepare_step()
+                other.training_step(batches.next())
+        values = other._recognized()
+        for name in ("precision", "recall", "density", "coverage"):
+            assert values[f"test/classifier_{name}"].value <= 0.02, name
+        frechet = values["test/classifier_frechet"]
+        assert frechet.value > 20 * frechet.truth
+        assert values["test/classifier_share_distance"].value > 0.9
+
+    @pytest.mark.parametrize("images", [1, 100])
+    def test_repeated_images_or_one_class_are_no_data(self, task: ImageGan, images: int) -> None:
+        """They look right, and the recognized share is 1: only what compares distributions fails them."""
+        recognition, dataset = task._recognition, task.dataset
+        threes = dataset.to_float(dataset.train[dataset.labels["train"] == 3][:images])
+        found = recognition.scores(threes.repeat(math.ceil(1000 / images), 1, 1, 1)[:1000])
+        assert found["precision"] > 0.8
+        assert found["recall"] < 0.2
+        assert found["coverage"] < 0.2
+        assert found["frechet"] > 10 * recognition.of_real["frechet"]
+        assert found["share_distance"] == pytest.approx(0.9, abs=0.02)
+
+    def test_scores_stand_beside_those_of_real_images(self, task: ImageGan) -> None:
+        real = task.dataset.to_float(task._recognition._held_out)
+        task.generate = lambda latents: real[: len(latents)]  # type: ignore[method-assign]
+        values = task._recognized()
+        for name, value in task._recognition.of_real.items():
+            found = values[f"test/classifier_{name}"]
+            assert found.value == found.truth == value
+            assert found.protocol["n_generated"] == "1000"
+            assert found.protocol["reference_split"] == "mnist5k train"
+        labels = {quantity.name: quantity.truth_label for quantity in ImageGan.quantities}
+        assert {labels[name] for name, found in values.items() if found.truth is not None} == {"real against real"}
 
     @pytest.mark.parametrize(
         "kind", ["uniform", "grey", "salt", "black", "white", "shuffled", "blurred", "inverted", "mean"]
@@ -187,14 +253,14 @@ class TestClassifier:
             "inverted": 1 - real,
             "mean": real.mean(0, keepdim=True),
         }[kind]
-        recognized = task._classifier.probabilities(images).amax(1) >= RECOGNIZED
+        recognized = task._recognition.classifier.probabilities(images).amax(1) >= RECOGNIZED
         assert recognized.double().mean() <= 0.02
 
     def test_digits_with_the_flaws_of_generated_ones_are_recognized(self, task: ImageGan) -> None:
         real, labels = task.dataset.to_float(task.dataset.test), task.dataset.labels["test"]
         torch.manual_seed(0)
         for flawed in (0.8 * real, (real + 0.1 * torch.randn_like(real)).clamp(0, 1)):
-            confidence, found = task._classifier.probabilities(flawed).max(1)
+            confidence, found = task._recognition.classifier.probabilities(flawed).max(1)
             assert ((confidence >= RECOGNIZED) & (found == labels)).double().mean() > 0.88
 
     def test_the_walk_goes_from_one_class_to_another(self, task: ImageGan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from genbench.build import build_task
 from genbench.commands import figures
 from genbench.compose import configuration
 from genbench.engine.batches import Batches
+from genbench.engine.device import isolated_rng
+from genbench.metrics.annealed import annealed_log_likelihood
 from genbench.models.vae import ConvVae, MlpVae
 from genbench.tasks.vae import draw, judge
 from genbench.tasks.vae.draw import Variational
@@ -61,6 +63,11 @@ def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None
         (("loss.free_bits=-0.1",), "≥ 0"),
         (("task.importance_samples=0",), "≥ 1"),
         (("task.importance_images=1",), "≥ 2"),  # one image has no standard error
+        (("task.annealed_images=0",), "≥ 2"),
+        (("task.annealed_images=1",), "≥ 2"),
+        (("task.annealing_steps=1",), "≥ 2"),  # importance sampling
+        (("task.annealing_chains=1",), "≥ 2"),  # one chain has no error by sampling
+        (("task.annealed_images=30", "task.importance_images=20"), "task.importance_images=null"),
         (("loss.samples=5",), "loss.kl=mc"),
         (("loss.samples=5", "loss.kl=mc", "loss.free_bits=0.1"), "loss.samples=1"),
         (("loss.samples=5", "loss.kl=mc", "task.compile=true"), "task.compile=false"),
@@ -258,3 +265,41 @@ def test_a_log_probability_above_0_is_impossible_and_a_log_density_is_not(data_r
         for name in ("test/elbo", "test/reconstruction", "test/log_likelihood"):
             assert judged[name].value > 0 and judged[name].impossible is expected
         assert expected == ("test/bits_per_dim" in judged and judged["test/bits_per_dim"].impossible)
+
+
+ANNEALED = (
+    "task.importance_samples=20",
+    "task.annealed_images=6",
+    "task.annealing_steps=4",
+    "task.annealing_chains=8",
+)
+
+
+def test_annealing_is_reported_beside_importance_sampling_of_the_same_images(data_root: Path) -> None:
+    task = make_task(data_root, "experiment=vae-mnist5k", "model.width=20", *ANNEALED)
+    state = torch.get_rng_state()
+    judged = task.evaluate("test")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert "test/annealed_log_likelihood" not in task.evaluate("valid")
+    with isolated_rng(task.seed, task.device):
+        images = task.dataset.test[:6]
+        annealed = annealed_log_likelihood(task.model, images, task.dataset.to_float, 4, 8)
+    found = judged["test/annealed_log_likelihood"]
+    assert found.value == pytest.approx(annealed.value.mean().item(), rel=1e-6)
+    assert found.standard_error == pytest.approx(annealed.value.std().item() / math.sqrt(6), rel=1e-5)
+    assert found.monte_carlo_error == pytest.approx(annealed.variance.sum().sqrt().item() / 6, rel=1e-4)
+    protocol = {"annealed_images": "6", "annealing_steps": "4", "annealing_chains": "8"}
+    assert found.protocol == protocol
+    assert judged["test/annealing_acceptance"].value == pytest.approx(annealed.acceptance.mean().item(), rel=1e-5)
+    gain = judged["test/annealing_gain"]
+    assert gain.protocol == protocol | {"importance_samples": "20"}
+    assert 0 < gain.standard_error < found.standard_error  # of differences on the same images
+    # The mean of the differences is that of the values, where both are of the same images.
+    same = make_task(data_root, "experiment=vae-mnist5k", "model.width=20", *ANNEALED, "task.importance_images=6")
+    values = same.evaluate("test")
+    difference = values["test/annealed_log_likelihood"].value - values["test/log_likelihood"].value
+    assert values["test/annealing_gain"].value == pytest.approx(difference, abs=1e-9)
+    # Without it, nothing else has another value.
+    plain = make_task(data_root, "experiment=vae-mnist5k", "model.width=20", ANNEALED[0]).evaluate("test")
+    assert {name for name in judged if name not in plain} == {name for name in judged if "anneal" in name}
+    assert all(judged[name] == measured for name, measured in plain.items())

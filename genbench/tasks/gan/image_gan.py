@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from genbench.data.dataset import Dataset
-from genbench.engine.device import double, isolated_rng
+from genbench.engine.device import isolated_rng
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError, DataError
+from genbench.figures.classes import class_bars
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
 from genbench.figures.walks import interpolations, latent_walk, perturbations
 from genbench.metrics import fidelity, inception
-from genbench.metrics.classifier import RECOGNIZED, Classifier
+from genbench.metrics.classifier import Classifier
 from genbench.metrics.fidelity import FEATURES, RealFeatures
-from genbench.metrics.real_features import real_features
+from genbench.metrics.real_features import check_reference, real_features
+from genbench.metrics.recognition import Recognition
 from genbench.registry import OneOf, Range, Text, register
 from genbench.tasks.base import Parts, require, require_images
 from genbench.tasks.gan.adversarial import Adversarial
+from genbench.tasks.gan.recognized import RECOGNITION, compared, recognized
 from genbench.tasks.pictures import StagedSamples
 
 if TYPE_CHECKING:
@@ -51,8 +53,9 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
     `fid_reference` real images are the reference, at the end of the split `fid_split`; null: all of them. `grid`
     images are shown, from the same latents throughout. `classes` has a classifier, trained on the real labelled
-    images, count the classes among them. `inception_weights` is the file of the FID network; null: under
-    data_root/inception, else torch-fidelity's download.
+    images, count the classes among them, and compare more of them with real images as it sees them.
+    `inception_weights` is the file of the FID network; null: under data_root/inception, else torch-fidelity's
+    download.
     """
 
     evaluation_options = frozenset({"final_samples", "fid_reference", "fid_split", "classes", "inception_weights"})
@@ -64,8 +67,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         Quantity("test/kid", "KID", better="lower", decimals=5),
         Quantity("test/10k_train_fid", "FID of 10,000 images, training split", better="lower", decimals=2),
         Quantity("test/10k_test_fid", "FID of 10,000 images, test split", better="lower", decimals=2),
-        Quantity("test/classes", "classes among the samples", better="higher", decimals=1),
-        Quantity("test/recognized", "samples that a classifier recognizes, share", better="higher", decimals=3),
+        *RECOGNITION,
     )
 
     def __init__(
@@ -88,7 +90,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
                 f"{parts.dataset.name} has no labels to train a classifier on", "set task.classes=false"
             )
         if fid_samples or final_samples:
-            _check_reference(parts.dataset, fid_reference)
+            check_reference(parts.dataset, fid_reference)
         super().__init__(parts, **settings)
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
         self.fid_split = fid_split
@@ -116,8 +118,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             raise DataError(f"{error}\n  or train without: task.fid_samples=null task.final_samples=null") from error
 
     @cached_property
-    def _classifier(self) -> Classifier:
-        return Classifier(self.dataset, self.parts.seed, self.parts.device)
+    def _recognition(self) -> Recognition:
+        return Recognition(Classifier(self.dataset, self.parts.device), self.dataset)
 
     def real_samples(self, stored: Tensor) -> Tensor:
         return 2 * self.dataset.to_float(stored) - 1
@@ -202,15 +204,12 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         yield from map(inception.to_bytes, self.chunks(count, self.scoring_seed))
 
     def _recognized(self) -> dict[str, Measurement]:
-        """Classes among the images of the grid, and the share of images that the classifier recognizes."""
-        confidence, found = self._classifier.probabilities(self.generate(self._latents)).max(1)
-        recognized = confidence >= RECOGNIZED
-        protocol = {"samples": str(len(self._latents))}
-        return {
-            "test/classes": Measurement(float(len(found[recognized].unique())), protocol=protocol),
-            "test/recognized": Measurement(double(recognized).mean().item(), protocol=protocol),
-            "test/classifier_accuracy": Measurement(self._classifier.accuracy),
-        }
+        """Of the grid: classes and recognized images. Of many images: their distances from the data."""
+        values = recognized(self._recognition.classifier, self.generate(self._latents))
+        return values | compared(self._recognition, self._compared_images())
+
+    def _compared_images(self) -> Tensor:
+        return self.generate(self.latents(self._recognition.count, self.scoring_seed))
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
         """What must be said of an FID whose covariances have fewer images than dimensions."""
@@ -242,6 +241,10 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             "stages": stages(few, f"{record.title}: samples from the same latents"),
             "walk": self._walk(f"{record.title}: a walk between two latents"),
         }
+        if self._count_classes:
+            shares = self._recognition.classifier.shares(self._compared_images()).cpu()
+            expected = self._recognition.expected.cpu()
+            figures["classes"] = class_bars(shares, expected, f"{record.title}: classes of generated images")
         if self.dataset.shape[0] == 3:
             figures["perturbations"] = self._perturbations(f"{record.title}: single latent dimensions")
             figures["interpolations"] = self._interpolations(
@@ -255,7 +258,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             latents = self.parts.model.sample_latent(WALK_CANDIDATES)
         first, last, labels = 0, 1, None
         if self._count_classes:
-            confidence, found = self._classifier.probabilities(self.generate(latents)).max(1)
+            confidence, found = self._recognition.classifier.probabilities(self.generate(latents)).max(1)
             first = int(confidence.argmax())
             last = int(confidence.where(found != found[first], -1).argmax())
             if found[first] != found[last]:
@@ -294,17 +297,3 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         super().load_state_dict(state)
         self._samples = dict(state["samples"])
         self._latents = state["latents"].to(self.parts.device)
-
-
-def _check_reference(dataset: Dataset, count: int | None) -> None:
-    """Raise ConfigError unless `count` images of the training set, or all, can be what FID compares with."""
-    if dataset.binary or dataset.train.dtype != torch.uint8:
-        raise ConfigError(
-            f"FID compares images of 256 levels, and those of {dataset.name} are not",
-            "set task.fid_samples=null task.final_samples=null, or choose grey images or photographs",
-        )
-    if count is not None and count > len(dataset.train):
-        raise ConfigError(
-            f"task.fid_reference={count}, but {dataset.name} has {len(dataset.train)} training images",
-            "ask for fewer, or for all: task.fid_reference=null",
-        )

@@ -42,6 +42,8 @@ class Variational(VaeUse):
 
     `importance_samples` K and `memory_mib` belong to the final test log-likelihood: K posterior samples per
     image, decoded in chunks that need about that much memory; of the first `importance_images` alone, if given.
+    The first `annealed_images` are judged by annealed importance sampling, too, which takes much longer and comes
+    nearer: by `annealing_chains` chains of `annealing_steps` temperatures each; null: none.
     `pixelcnn_from_step` is the update with which a PixelVAE's PixelCNN joins in: until then the decoder learns alone.
     `compile` runs the training objective and its gradients through torch.compile: faster steps after a warm-up of
     several seconds; its noise differs from the eager one.

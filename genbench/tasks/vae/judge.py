@@ -1,4 +1,4 @@
-"""How variational auto-encoders are judged: by the bound and by importance sampling."""
+"""How variational auto-encoders are judged: by the bound, by importance sampling and by annealing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genbench.engine.device import isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
+from genbench.metrics.annealed import annealed_log_likelihood
 from genbench.metrics.importance import Bound, LogLikelihood, importance_sampled_log_likelihood, sampled_elbos
 from genbench.metrics.latents import latent_use
 from genbench.tasks.vae.learn import VaeLearning
@@ -30,12 +31,18 @@ digits an evaluation takes 15 % of the time of an epoch."""
 class VaeJudging(VaeLearning):
     """What is measured on a split."""
 
-    evaluation_options = frozenset({"importance_samples", "importance_images", "memory_mib"})
+    evaluation_options = frozenset(
+        {"importance_samples", "importance_images", "memory_mib"}
+        | {"annealed_images", "annealing_steps", "annealing_chains"}
+    )
     family = Family("Variational auto-encoders", likelihood="bound: ELBO")
     quantities = (
         Quantity("valid/elbo", "validation ELBO", "nats", "higher", 2),
         Quantity("test/elbo", "test ELBO", "nats", "higher", 2),
         Quantity("test/log_likelihood", "test log p(x), importance-sampled", "nats", "higher", 2),
+        Quantity("test/annealed_log_likelihood", "test log p(x), annealed importance sampling", "nats", "higher", 2),
+        Quantity("test/annealing_gain", "annealing above importance sampling", "nats", decimals=2),
+        Quantity("test/annealing_acceptance", "acceptance rate of annealing", decimals=3),
         Quantity("valid/kl", "validation KL term", "nats", decimals=2),
         Quantity("test/active_units", "active latents", decimals=1),
     )
@@ -44,8 +51,9 @@ class VaeJudging(VaeLearning):
     def evaluate(self, split: str) -> dict[str, Measurement]:
         """`elbo`, its parts `reconstruction` and `kl`, `active_units`; nats per image.
 
-        On the test split, `log_likelihood`, and of binary images in bits per dimension, too. A seed's noise is the
-        same in every evaluation, so that a best value is not the one with the luckiest noise.
+        On the test split, `log_likelihood`, and of binary images in bits per dimension, too; of `annealed_images`
+        images also by annealed importance sampling, and how far importance sampling is below that. A seed's noise is
+        the same in every evaluation, so that a best value is not the one with the luckiest noise.
         """
         images = self.dataset.split(split)
         with isolated_rng(self.seed, self.device):
@@ -97,7 +105,39 @@ class VaeJudging(VaeLearning):
         values = {"test/log_likelihood": found}
         if self.dataset.binary:  # bits of a density of grey values would be compared with those of a probability
             values["test/bits_per_dim"] = found.scaled(-1 / math.log(2) / math.prod(self.dataset.shape))
+        if self.annealed_images is not None:
+            few = slice(self.annealed_images)
+            values |= self._annealed(images[few], LogLikelihood(*(rows[few] for rows in likelihood)))
         return values
+
+    def _annealed(self, images: Tensor, sampled: LogLikelihood) -> dict[str, Measurement]:
+        """By annealing, and how far it lies above the importance-sampled values of the same images."""
+        protocol = {
+            "annealed_images": str(len(images)),
+            "annealing_steps": str(self.annealing_steps),
+            "annealing_chains": str(self.annealing_chains),
+        }
+        with isolated_rng(self.seed, self.device):  # whatever is drawn next does not depend on it
+            found = annealed_log_likelihood(
+                self.model,
+                images,
+                self.dataset.to_float,
+                self.annealing_steps,
+                self.annealing_chains,
+                self.memory_mib,
+            )
+        gain = mean_over(
+            found.value - sampled.value,
+            protocol | {"importance_samples": str(self.importance_samples)},
+            found.variance + sampled.variance,
+        )
+        return {
+            "test/annealed_log_likelihood": replace(
+                mean_over(found.value, protocol, found.variance), greatest=self._greatest
+            ),
+            "test/annealing_gain": gain,
+            "test/annealing_acceptance": replace(mean_over(found.acceptance, protocol), least=0.0, greatest=1.0),
+        }
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
         kl, active = final.get("test/kl", math.inf), final.get("test/active_units", 0)

@@ -35,6 +35,9 @@ class VaeLearning(SampledTask):
         *,
         importance_samples: Samples = 200,
         importance_images: Annotated[int, Range(minimum=2)] | None = None,
+        annealed_images: Annotated[int, Range(minimum=2)] | None = None,
+        annealing_steps: Annotated[int, Range(minimum=2, maximum=10**6)] = 1000,
+        annealing_chains: Annotated[int, Range(minimum=2, maximum=10**4)] = 16,
         memory_mib: Annotated[int, Range(minimum=1, maximum=2**20)] = 256,
         pixelcnn_from_step: NonNegativeInt = 0,
         compile: bool = False,
@@ -47,9 +50,12 @@ class VaeLearning(SampledTask):
         self.parts = parts
         self.model, self.loss, self.dataset = parts.model, parts.loss, parts.dataset
         self._check(pixelcnn_from_step, compile)
+        _check_annealed(annealed_images, importance_images)
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.device, self.seed = parts.device, parts.seed
         self.importance_samples, self.importance_images = importance_samples, importance_images
+        self.annealed_images = annealed_images
+        self.annealing_steps, self.annealing_chains = annealing_steps, annealing_chains
         self.memory_mib, self.pixelcnn_from_step = memory_mib, pixelcnn_from_step
         # Of large networks, as many images at a time as memory holds; the noise depends on the number.
         self._batch = max(1, min(EVALUATION_BATCH, int(memory_mib * 2**20 / 4 / self.model.image_floats)))
@@ -150,3 +156,13 @@ class VaeLearning(SampledTask):
         self._latents, self._uniforms = (state[name].to(self.device) for name in ("latents", "uniforms"))
         self._bounds = dict(state["bounds"])
         self._step = state["step"]
+
+
+def _check_annealed(annealed: int | None, importance: int | None) -> None:
+    """Raise ConfigError where importance sampling leaves out images that annealing is to be compared with it on."""
+    if annealed is not None and importance is not None and annealed > importance:
+        raise ConfigError(
+            f"task.annealed_images={annealed}, and only {importance} images have an importance-sampled log p(x) to"
+            " compare with",
+            "set a smaller task.annealed_images, or task.importance_images=null",
+        )
