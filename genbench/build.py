@@ -65,5 +65,5 @@ def ready_task(config: Config, device: torch.device, dataset: Dataset | None = N
 
 def make_batches(config: Config, task: Task) -> Batches:
     """The stream of batches that the task's training steps are fed from."""
-    rows, trainer = task.parts.dataset.train, config.trainer
-    return Batches(rows, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)
+    trainer = config.trainer
+    return Batches(task.training_data, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)

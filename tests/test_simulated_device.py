@@ -37,7 +37,7 @@ def trained(words: list[str], captured: bool, steps: int = STEPS) -> tuple[list[
     for _ in range(steps):
         with step_of_the_device():
             batch, variant = batches.next(), task.prepare_step()
-            values = step(batch, variant) if captured else task.training_step(batch)
+            values = step(batch, variant) if captured else task.training_step(*batch)
         rows.append({name: value.item() for name, value in values.items()})
     return rows, task.state_dict(), step
 
@@ -317,7 +317,7 @@ def test_a_step_that_cannot_be_captured_is_found_out(where: str, data_root: Path
         task.training_step = lambda batch: stale(task)
         step = CapturedStep(task.training_step)
         for _ in range(WARM_UP + 3):
-            step(torch.ones(4, 2, device=DEVICE))
+            step((torch.ones(4, 2, device=DEVICE),))
             losses.append([parameter.grad.tolist() for parameter in task.model.parameters()])
     assert losses[0] != losses[1] != losses[2]  # the eager ones
     assert losses[-1] == losses[-2]

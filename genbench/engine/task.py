@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+from genbench.engine.batches import Batch
 from genbench.engine.measurement import Family, Measurement, Quantity
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ class Task(ABC):
     cover: str = ""
     """The picture, as a path in the run directory, that shows best what was learned."""
 
+    @property
+    def training_data(self) -> Batch:
+        """Tensors [N, …] on the device whose rows a training step consumes, the same rows of each; by default the
+        training split alone."""
+        return (self.parts.dataset.train,)
+
     def before_training(self) -> None:  # noqa: B027 - most tasks need nothing
         """Called before a run starts: loads what evaluation needs, so that it is missed now and not hours later.
 
@@ -115,8 +122,10 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+    def training_step(self, *batch: Any, **unused: Any) -> dict[str, Tensor]:
         """One update of every player. Returns detached device scalars.
+
+        It has a parameter for each tensor of `training_data`, usually one, `batch`, and no others.
 
         Nothing but work of the device: it never waits for the device, copies nothing from the host, and changes no
         state but tensors in place, since a captured step is replayed without this code.

@@ -88,8 +88,8 @@ def make_task(
 
 def rows_for(task: Adversarial, steps: int) -> list[Tensor]:
     """What the trainer would hand over, step by step."""
-    batches = Batches(task.dataset.train, task.parts.batch_size, seed=0, per_step=task.batches_per_step)
-    return [batches.next() for _ in range(steps)]
+    batches = Batches(task.training_data, task.parts.batch_size, seed=0, per_step=task.batches_per_step)
+    return [batches.next()[0] for _ in range(steps)]
 
 
 def train(task: Adversarial, batches: list[Tensor], first: int = 0) -> list[dict[str, Tensor]]:
@@ -383,8 +383,8 @@ def test_every_critic_update_sees_a_fresh_batch(loss: str) -> None:
 
     task.critic.register_forward_pre_hook(remember)
     train(task, rows_for(task, 2))
-    order = Batches(torch.arange(30), 5, seed=0)
-    expected = [order.next().tolist() for _ in range(6)]
+    order = Batches((torch.arange(30),), 5, seed=0)
+    expected = [order.next()[0].tolist() for _ in range(6)]
     if task.loss.relative:  # the generator looks at the last batch once more
         expected = [*expected[:3], expected[2], *expected[3:], expected[5]]
     assert seen == expected

@@ -54,9 +54,9 @@ def test_the_same_latents_throughout(data_root: Path) -> None:
     images = first.generate(first._latents)
     assert torch.equal(images, second.generate(second._latents))
     assert ((images >= 0) & (images <= 1)).all()
-    batches = Batches(first.dataset.train, 8, seed=0)
+    batches = Batches(first.training_data, 8, seed=0)
     first.prepare_step()
-    first.training_step(batches.next())
+    first.training_step(*batches.next())
     assert not torch.equal(images, first.generate(first._latents))  # the judged copy was made anew
 
 
@@ -237,13 +237,13 @@ def test_a_gan_that_is_interrupted_goes_on_exactly(data_root: Path) -> None:
 
     def start() -> tuple[ImageGan, Batches]:
         task = build(data_root, *words, "task.final_samples=null", "task.critic_steps=2")
-        return task, Batches(task.dataset.train, 8, seed=0, per_step=2)
+        return task, Batches(task.training_data, 8, seed=0, per_step=2)
 
     def steps(task: ImageGan, batches: Batches, count: int) -> list[dict[str, float]]:
         rows = []
         for _ in range(count):
             task.prepare_step()
-            rows.append({name: value.item() for name, value in task.training_step(batches.next()).items()})
+            rows.append({name: value.item() for name, value in task.training_step(*batches.next()).items()})
         return rows
 
     task, batches = start()
