@@ -115,6 +115,19 @@ RUNS = {
     "image-gan": ("experiment=cifar10-jsd-3", *smaller("cifar10-jsd-3"), "task.classes=true"),
     "variational": ("experiment=pixelvae-iaf-mnist5k", *smaller("pixelvae-iaf-mnist5k"), "task.importance_images=50"),
 }
+# Tasks whose models may be class-conditional, once more with labels.
+CONDITIONAL = {
+    "autoregressive-conditional": (
+        "experiment=pixelcnn-gated-mnist5k-conditional",
+        *smaller("pixelcnn-gated-mnist5k-conditional"),
+    ),
+    "image-gan-conditional": (
+        "experiment=cifar10-sngan-projection",
+        *smaller("cifar10-sngan-projection"),
+        "task.classes=true",
+    ),
+    "variational-conditional": ("experiment=vae-mnist5k-conditional", "model.width=8", "task.importance_samples=10"),
+}
 SHORT = ("trainer.max_steps=6", "trainer.evaluate_every=2", "trainer.log_every=1", "trainer.batch_size=8")
 
 
@@ -176,7 +189,7 @@ def test_there_is_a_run_for_every_task() -> None:
 
 
 @pytest.mark.usefixtures(*TINY, "watched", "small_digits")
-@pytest.mark.parametrize("task", RUNS)
+@pytest.mark.parametrize("task", [*RUNS, *CONDITIONAL])
 def test_a_run_gives_the_numbers_of_the_cpu(
     task: str,
     genbench: Callable[..., int],
@@ -188,7 +201,7 @@ def test_a_run_gives_the_numbers_of_the_cpu(
 
     Stopped and resumed, bit for bit and picture for picture; without float64, as nearly as sums in float32.
     """
-    words = (*RUNS[task], *SHORT)
+    words = (*(RUNS | CONDITIONAL)[task], *SHORT)
     assert genbench(*words, "output_root=cpu", "device=cpu") == 0
     stop, numbers = Trainer.next_stop, logged(tmp_path / "cpu")
     compare_with_golden(task, numbers, write=request.config.getoption("--write-golden"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,15 @@ from torch import Tensor
 
 from genbench.engine.device import upload
 
-__all__ = ["Batch", "Batches", "NoiseStream"]
+__all__ = ["Batch", "Batches", "NoiseStream", "in_chunks"]
 
 Batch = tuple[Tensor, ...]
 """What one training step consumes: the same rows of each of a task's training tensors."""
+
+
+def in_chunks(size: int, *tensors: Tensor) -> Iterator[Batch]:
+    """The rows of tensors of one length, `size` at a time."""
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
 
 class Batches:

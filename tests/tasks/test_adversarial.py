@@ -30,7 +30,8 @@ from genbench.regularizers.base import Critic
 from genbench.regularizers.r1 import R1
 from genbench.tasks.base import Parts
 from genbench.tasks.gan import adversarial
-from genbench.tasks.gan.adversarial import Adversarial, recompute_statistics
+from genbench.tasks.gan.adversarial import Adversarial
+from genbench.tasks.gan.batch_norm import recompute_statistics
 
 LR = 0.05
 
@@ -455,7 +456,7 @@ def test_recomputed_statistics_are_pytorchs_without_a_wait() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=0.3), nn.Tanh(), nn.BatchNorm1d(4)).eval()
     own, other = copy.deepcopy(network), copy.deepcopy(network)
     batches = torch.randn(7, 5, 3).unbind()
-    recompute_statistics(own, batches)
+    recompute_statistics(own, [(batch,) for batch in batches])
     update_bn(batches, other.train())
     assert own.training
     assert [norm.momentum for norm in (own[1], own[3])] == [0.3, 0.1]
@@ -464,7 +465,7 @@ def test_recomputed_statistics_are_pytorchs_without_a_wait() -> None:
         network.to(DEVICE)
         there = [batch.to(DEVICE) for batch in batches]
         with step_of_the_device(), torch.no_grad():
-            recompute_statistics(network, there)
+            recompute_statistics(network, [(batch,) for batch in there])
             with pytest.raises(Violation, match="the host waits"):
                 update_bn(there, network.train())
 

@@ -16,6 +16,7 @@ from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity, inception
 from genbench.metrics.classifier import RECOGNIZED
 from genbench.tasks.gan.image_gan import ImageGan
+from genbench.tasks.gan.latent_figures import walk
 
 FEW = ("task.fid_samples=16", "task.fid_reference=20", "task.final_samples=24")
 
@@ -199,10 +200,9 @@ class TestClassifier:
 
     def test_the_walk_goes_from_one_class_to_another(self, task: ImageGan, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[Any] = []
-        monkeypatch.setattr("genbench.tasks.gan.image_gan.latent_walk", lambda *words: seen.append(words))
+        monkeypatch.setattr("genbench.tasks.gan.latent_figures.latent_walk", lambda *words: seen.append(words))
         real = task.dataset.to_float(task.dataset.valid[:100])
-        task.generate = lambda latents: real[: len(latents)]  # type: ignore[method-assign]
-        task._walk("title")
+        walk(lambda latents: real[: len(latents)], task.latents(100, 0), task._classifier, "title")
         images, _, labels = seen[0]
         assert len(images) == 9
         assert labels[0] != labels[1]
