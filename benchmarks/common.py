@@ -52,7 +52,7 @@ def experiment(name: str, *words: str) -> Config:
 
 def genbench_steps(task: Any, batches: Batches, captured: bool = False) -> Loop:
     """What the engine does in a training step; `captured`: as one CUDA graph."""
-    step = CapturedStep(task.training_step) if captured else lambda batch, variant: task.training_step(batch)
+    step = CapturedStep(task.training_step) if captured else lambda batch, variant: task.training_step(*batch)
     meters = Meters()
     while True:
         with devices.tf32(task.parts.precision == "tf32"):

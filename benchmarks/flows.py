@@ -109,7 +109,7 @@ class Suite:
         sums = torch.zeros(len(self.tasks))
         while True:
             batch, _ = together.next(), together.prepare_step()
-            sums += together.training_step(batch)[VALUES]
+            sums += together.training_step(*batch)[VALUES]
             yield
 
 

@@ -280,11 +280,11 @@ def plain_flops(gan: PlainGan, task: Any, batch_size: int) -> int:
 
 def genbench_flops(task: Any, batch_size: int) -> int:
     """Of one step."""
-    batch = task.dataset.train[: batch_size * task.batches_per_step]
+    batch = [tensor[: batch_size * task.batches_per_step] for tensor in task.training_data]
 
     def step() -> None:
         task.prepare_step()
-        task.training_step(batch)
+        task.training_step(*batch)
 
     return count_flops(step)
 

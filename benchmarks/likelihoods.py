@@ -190,7 +190,7 @@ def training(rounds: int, steps: int) -> list[str]:
     images = task.dataset.to_float(task.dataset.train)
     loops = {
         "plain": plain_steps(PlainPixelCnn(task.model), images, size, config.optimizer["lr"]),
-        "own": genbench_steps(task, Batches(task.dataset.train, size, config.seed)),
+        "own": genbench_steps(task, Batches(task.training_data, size, config.seed)),
     }
     times = _times(loops, rounds, steps)
     plain, own = (f"{1 / statistics.median(found):.2f} steps/s" for found in times.values())

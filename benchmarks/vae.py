@@ -68,7 +68,7 @@ def make_loop(name: str, config: Config) -> Loop:
     if name == PLAIN:
         images = task.dataset.to_float(task.dataset.train).numpy()
         return plain_steps(task.model, images, size, config.optimizer["lr"])
-    return genbench_steps(task, Batches(task.dataset.train, size, config.seed))
+    return genbench_steps(task, Batches(task.training_data, size, config.seed))
 
 
 def peak_mib(name: str) -> float:
@@ -110,7 +110,7 @@ def main() -> None:
         print(devices.peak_memory_mib(CPU))
         return
     task = build_task(config, CPU)
-    epochs = EPOCHS * Batches(task.dataset.train, size, config.seed).steps_per_epoch
+    epochs = EPOCHS * Batches(task.training_data, size, config.seed).steps_per_epoch
     warm_up = {name: seconds(steps, 30, CPU) for name, steps in loops.items()}
     times = take_turns(loops, options.rounds, options.steps, CPU)
 

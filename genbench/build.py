@@ -13,6 +13,7 @@ from genbench.data.loading import load
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.task import Task
+from genbench.errors import ConfigError
 from genbench.tasks.base import Parts
 
 __all__ = ["assemble", "build_task", "make_batches", "ready_task"]
@@ -34,7 +35,7 @@ def build_task(config: Config, device: torch.device, dataset: Dataset | None = N
 
 def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
     """The task with all its components on the device of the data set. Raises ConfigError for what does not fit."""
-    model = registry.build("model", config.model, dataset.shape)
+    model = registry.build("model", config.model, dataset.shape, dataset.classes)
     model = model.to(device, memory_format=devices.training_layout(device))
     critic_optimizer = config.critic_optimizer or config.optimizer
     parts = Parts(
@@ -52,6 +53,11 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
         drop_last=config.trainer.drop_last,
     )
     task: Task = registry.build("task", config.task, parts)
+    if parts.classes and len(task.training_data) == 1:
+        raise ConfigError(
+            f"task={config.task['name']} trains on images alone, and a class-conditional model needs their labels",
+            "set model.conditional=false",
+        )
     return task
 
 
@@ -65,5 +71,5 @@ def ready_task(config: Config, device: torch.device, dataset: Dataset | None = N
 
 def make_batches(config: Config, task: Task) -> Batches:
     """The stream of batches that the task's training steps are fed from."""
-    rows, trainer = task.parts.dataset.train, config.trainer
-    return Batches(rows, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)
+    trainer = config.trainer
+    return Batches(task.training_data, trainer.batch_size, config.seed, trainer.drop_last, task.batches_per_step)

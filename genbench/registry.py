@@ -267,6 +267,11 @@ def marks(annotation: Any) -> Iterator[Any]:
 
 
 def build(group: str, config: dict[str, Any], *context: Any) -> Any:
-    """Call the component `config["name"]` with the positional `context` and the other keys."""
+    """Call the component `config["name"]` with the other keys, and with as much of the positional `context` as it
+    takes, from the left: what only some components need comes last."""
+    component = lookup(group, config["name"])
     options = {key: value for key, value in config.items() if key != "name"}
-    return lookup(group, config["name"])(*context, **options)
+    kinds = [parameter.kind for parameter in inspect.signature(component).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        context = context[: sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)]
+    return component(*context, **options)

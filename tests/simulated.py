@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from genbench.engine.batches import Batch
 from genbench.engine.capture import Step
 
 __all__ = ["DEVICE", "Simulated", "SimulatedGraphs", "Violation", "simulated_device", "step_of_the_device"]
@@ -243,14 +244,14 @@ class Tape:
 class SimulatedGraphs:
     """What genbench.engine.capture.CudaGraphs is on CUDA: replays the operations of a step without its Python."""
 
-    def eagerly(self, step: Step, batch: Tensor) -> dict[str, Tensor]:
-        return step(batch)
+    def eagerly(self, step: Step, batch: Batch) -> dict[str, Tensor]:
+        return step(*batch)
 
-    def record(self, step: Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
+    def record(self, step: Step, batch: Batch) -> tuple[Callable[[], None], dict[str, Tensor]]:
         tape = switches.tape = Tape()
         try:
             with step_of_the_device():
-                values = step(batch)
+                values = step(*batch)
         finally:
             switches.tape = None
             tape.undo()

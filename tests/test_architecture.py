@@ -37,7 +37,7 @@ ALLOWED = {
     "provenance": {"config", "engine", "registry"},
     "summary": {"config", "engine", "identity", "provenance"},
     "outcome": {"engine", "errors"},
-    "build": {"config", "data", "engine", "registry", "tasks"},
+    "build": {"errors", "config", "data", "engine", "registry", "tasks"},
     "run": GROUND
     | {"build", "compose", "config", "data", "engine", "figures", "identity", "outcome", "parents"}
     | {"provenance", "summary"},

@@ -74,7 +74,7 @@ def test_a_training_step_never_waits_for_the_device(experiment: str, data_root: 
         for _ in range(count):
             batch = batches.next()
             task.prepare_step()
-            task.training_step(batch)
+            task.training_step(*batch)
 
     steps(WARM_UP)  # the first steps set up kernels and optimizer states
     torch.cuda.set_sync_debug_mode("error")
@@ -91,7 +91,9 @@ def test_captured_and_eager_steps_give_the_same_losses(experiment: str, data_roo
     losses = []
     for captured in (False, True):
         task, batches = build(experiment, data_root, "deterministic=true", "optimizer.milestones=[10]")
-        step = CapturedStep(task.training_step) if captured else lambda batch, _, task=task: task.training_step(batch)
+        step = (
+            CapturedStep(task.training_step) if captured else lambda batch, _, task=task: task.training_step(*batch)
+        )
         rows = []
         for _ in range(30):
             values = step(batches.next(), task.prepare_step())

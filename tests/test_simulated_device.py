@@ -37,7 +37,7 @@ def trained(words: list[str], captured: bool, steps: int = STEPS) -> tuple[list[
     for _ in range(steps):
         with step_of_the_device():
             batch, variant = batches.next(), task.prepare_step()
-            values = step(batch, variant) if captured else task.training_step(batch)
+            values = step(batch, variant) if captured else task.training_step(*batch)
         rows.append({name: value.item() for name, value in values.items()})
     return rows, task.state_dict(), step
 
@@ -122,6 +122,19 @@ RUNS = {
         "task.annealing_chains=2",
     ),
 }
+# Tasks whose models may be class-conditional, once more with labels.
+CONDITIONAL = {
+    "autoregressive-conditional": (
+        "experiment=pixelcnn-gated-mnist5k-conditional",
+        *smaller("pixelcnn-gated-mnist5k-conditional"),
+    ),
+    "image-gan-conditional": (
+        "experiment=cifar10-sngan-projection",
+        *smaller("cifar10-sngan-projection"),
+        "task.classes=true",
+    ),
+    "variational-conditional": ("experiment=vae-mnist5k-conditional", "model.width=8", "task.importance_samples=10"),
+}
 SHORT = ("trainer.max_steps=6", "trainer.evaluate_every=2", "trainer.log_every=1", "trainer.batch_size=8")
 
 
@@ -183,7 +196,7 @@ def test_there_is_a_run_for_every_task() -> None:
 
 
 @pytest.mark.usefixtures(*TINY, "watched", "small_digits")
-@pytest.mark.parametrize("task", RUNS)
+@pytest.mark.parametrize("task", [*RUNS, *CONDITIONAL])
 def test_a_run_gives_the_numbers_of_the_cpu(
     task: str,
     genbench: Callable[..., int],
@@ -195,7 +208,7 @@ def test_a_run_gives_the_numbers_of_the_cpu(
 
     Stopped and resumed, bit for bit and picture for picture; without float64, as nearly as sums in float32.
     """
-    words = (*RUNS[task], *SHORT)
+    words = (*(RUNS | CONDITIONAL)[task], *SHORT)
     assert genbench(*words, "output_root=cpu", "device=cpu") == 0
     stop, numbers = Trainer.next_stop, logged(tmp_path / "cpu")
     compare_with_golden(task, numbers, write=request.config.getoption("--write-golden"))
@@ -324,7 +337,7 @@ def test_a_step_that_cannot_be_captured_is_found_out(where: str, data_root: Path
         task.training_step = lambda batch: stale(task)
         step = CapturedStep(task.training_step)
         for _ in range(WARM_UP + 3):
-            step(torch.ones(4, 2, device=DEVICE))
+            step((torch.ones(4, 2, device=DEVICE),))
             losses.append([parameter.grad.tolist() for parameter in task.model.parameters()])
     assert losses[0] != losses[1] != losses[2]  # the eager ones
     assert losses[-1] == losses[-2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,16 @@ class Dataset:
         """Of one sample."""
         return tuple(self.train.shape[1:])
 
+    @cached_property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images of class 0, 1, …; empty without labels."""
+        return tuple(self.labels["train"].bincount().tolist()) if self.labels else ()
+
+    @property
+    def classes(self) -> int:
+        """0 without labels."""
+        return len(self.class_counts)
+
     def split(self, name: str) -> Tensor:
         """The split called train, valid or test. Raises ValueError for another name."""
         if name not in SPLITS:
@@ -58,7 +69,7 @@ class Dataset:
             "dtype": str(self.train.dtype).removeprefix("torch."),
             "binary": self.binary,
             "sizes": {split: len(self.split(split)) for split in SPLITS},
-            "classes": max((int(labels.max()) + 1 for labels in self.labels.values() if len(labels)), default=0),
+            "class_counts": list(self.class_counts),
         }
 
     @staticmethod
@@ -67,25 +78,29 @@ class Dataset:
         zero = torch.zeros((), dtype=getattr(torch, outline["dtype"]))
         splits = {split: zero.expand(outline["sizes"][split], *outline["shape"]) for split in SPLITS}
         byte = zero.dtype == torch.uint8
-        classes = outline["classes"]
+        counts = torch.tensor(outline["class_counts"], dtype=torch.long, device="cpu")
+        train = torch.arange(len(counts), device="cpu").repeat_interleave(counts)  # as frequent as they were
+        labels = {"train": train, **{split: train.new_zeros(len(splits[split])) for split in ("valid", "test")}}
         return Dataset(
             outline["name"],
             **splits,
             to_float=(to_float32 if outline["binary"] else unit_interval) if byte else as_stored,
             binary=outline["binary"],
             protocol={},
-            labels={split: torch.arange(len(rows)) % classes for split, rows in splits.items()} if classes else {},
+            labels=labels if len(counts) else {},
         )
 
     def to(self, device: torch.device) -> Dataset:
         """The same data set on `device`."""
-        return replace(
+        moved = replace(
             self,
             train=self.train.to(device),
             valid=self.valid.to(device),
             test=self.test.to(device),
             labels={split: labels.to(device) for split, labels in self.labels.items()},
         )
+        vars(moved)["class_counts"] = self.class_counts  # there may be a device that does not tell, such as meta
+        return moved
 
 
 ROWS = 1000  # drawn at once: a draw takes eight bytes, its pixel one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,19 +11,30 @@ from torch import Tensor
 
 from genbench.engine.device import upload
 
-__all__ = ["Batches", "NoiseStream"]
+__all__ = ["Batch", "Batches", "NoiseStream", "in_chunks"]
+
+Batch = tuple[Tensor, ...]
+"""What one training step consumes: the same rows of each of a task's training tensors."""
+
+
+def in_chunks(size: int, *tensors: Tensor) -> Iterator[Batch]:
+    """The rows of tensors of one length, `size` at a time."""
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
 
 class Batches:
-    """An endless stream of batches from a tensor [N, …]: each row once per epoch, in a new random order.
+    """An endless stream of batches, the same rows of several tensors [N, …]: each row once per epoch, in a new random
+    order.
 
     The order comes from its own generator, so it depends on the seed alone; the position within the data is part of
     the state. With `per_step` > 1, a step takes several batches of equal size, concatenated, and the smaller last
     batch of an epoch is dropped.
     """
 
-    def __init__(self, data: Tensor, size: int, seed: int, drop_last: bool = False, per_step: int = 1) -> None:
-        rows = len(data)
+    def __init__(self, data: Batch, size: int, seed: int, drop_last: bool = False, per_step: int = 1) -> None:
+        rows = len(data[0])
+        if any(len(tensor) != rows for tensor in data):
+            raise ValueError(f"tensors of different lengths: {', '.join(str(len(tensor)) for tensor in data)}")
         drop_last = drop_last or per_step > 1
         self.data = data
         self.size = min(size, rows) if drop_last else size
@@ -33,7 +44,7 @@ class Batches:
         self._generator = torch.Generator().manual_seed(seed)  # on the CPU: the same order on every device
         self._start_epoch()
 
-    def over(self, data: Tensor) -> Batches:
+    def over(self, data: Batch) -> Batches:
         """A stream of its own that goes on from here with the same rows of other data, as long."""
         other = copy.copy(self)
         other.data, other._generator = data, torch.Generator()
@@ -48,22 +59,25 @@ class Batches:
     def _drawn(self) -> Tensor:
         """This epoch's order, which is drawn when it is needed: where it is not, a stream costs nothing."""
         if self._order is None:
-            self._order = upload(torch.randperm(len(self.data), generator=self._generator), self.data.device)
+            first = self.data[0]
+            self._order = upload(torch.randperm(len(first), generator=self._generator), first.device)
         return self._order
 
-    def next(self) -> Tensor:
+    def next(self) -> Batch:
         """The rows of one training step."""
         if self._per_step == 1:
             return self._next_batch()
-        return torch.cat([self._next_batch() for _ in range(self._per_step)])
+        batches = [self._next_batch() for _ in range(self._per_step)]
+        return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
 
-    def _next_batch(self) -> Tensor:
+    def _next_batch(self) -> Batch:
         if self._position == self._per_epoch:
             self._drawn()  # so that the generator is where the next epoch starts
             self._start_epoch()
         start = self._position * self.size
         self._position += 1
-        return self.data.index_select(0, self._drawn()[start : start + self.size])
+        rows = self._drawn()[start : start + self.size]
+        return tuple(tensor.index_select(0, rows) for tensor in self.data)
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self._epoch_state, "position": self._position}

@@ -14,11 +14,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from genbench.engine.batches import Batch
 from genbench.errors import ConfigError
 
 __all__ = ["CapturedStep", "CudaGraphs", "Graphs", "can_capture"]
 
-Step = Callable[[Tensor], dict[str, Tensor]]
+Step = Callable[..., dict[str, Tensor]]
+"""The tensors of a batch → values on the device."""
 
 # In the first calls libraries choose algorithms and allocate workspaces, which must not be captured.
 WARM_UP = 3
@@ -34,10 +36,10 @@ def can_capture(device: torch.device) -> bool:
 class Graphs(Protocol):
     """How steps are recorded and replayed."""
 
-    def eagerly(self, step: Step, batch: Tensor) -> dict[str, Tensor]:
+    def eagerly(self, step: Step, batch: Batch) -> dict[str, Tensor]:
         """Run a step without recording it, in the way required before a recording."""
 
-    def record(self, step: Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
+    def record(self, step: Step, batch: Batch) -> tuple[Callable[[], None], dict[str, Tensor]]:
         """Record a step on `batch` without performing it.
 
         Returns a function that performs the step on the current contents of `batch`, and the tensors that it
@@ -52,20 +54,20 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream()
         self._pool = torch.cuda.graph_pool_handle()
 
-    def eagerly(self, step: Step, batch: Tensor) -> dict[str, Tensor]:
+    def eagerly(self, step: Step, batch: Batch) -> dict[str, Tensor]:
         """On a side stream."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            values = step(batch)
+            values = step(*batch)
         torch.cuda.current_stream().wait_stream(self._stream)
         return values
 
-    def record(self, step: Step, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
+    def record(self, step: Step, batch: Batch) -> tuple[Callable[[], None], dict[str, Tensor]]:
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         with _no_garbage_collection():
             try:
                 with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-                    values = step(batch)
+                    values = step(*batch)
             except BaseException:
                 torch.cuda.set_stream(current)  # PyTorch does not restore it if ending the capture fails
                 raise
@@ -88,12 +90,12 @@ def _no_garbage_collection() -> Iterator[None]:
 class CapturedStep:
     """Runs a step eagerly a few times, then captures it and replays the graph.
 
-    Each kind of step, given by `variant` and the batch's shape, has its own graph, up to MAX_GRAPHS. The eager steps
-    are ordinary training steps, so a captured run takes the same steps on the same random numbers as an eager one.
-    The returned values live in the graph's memory: the next call overwrites them.
+    Each kind of step, given by `variant` and the shapes of the batch, has its own graph, up to MAX_GRAPHS. The eager
+    steps are ordinary training steps, so a captured run takes the same steps on the same random numbers as an eager
+    one. The returned values live in the graph's memory: the next call overwrites them.
 
     Args:
-        step: a batch → values on the device.
+        step: the tensors of a batch → values on the device.
         graphs: how to record it; CUDA's by default.
         say: receives a message when a kind of step stays eager because there are too many.
 
@@ -105,7 +107,7 @@ class CapturedStep:
         self._step, self._say = step, say
         self._graphs = CudaGraphs() if graphs is None else graphs
         self._calls: dict[Hashable, int] = {}
-        self._batches: dict[torch.Size, Tensor] = {}  # the graphs' inputs, one for each shape
+        self._batches: dict[tuple[torch.Size, ...], Batch] = {}  # the graphs' inputs, one for each shape
         self._captured: dict[Hashable, tuple[Callable[[], None], dict[str, Tensor]]] = {}
 
     @property
@@ -113,8 +115,9 @@ class CapturedStep:
         """Graphs captured so far."""
         return len(self._captured)
 
-    def __call__(self, batch: Tensor, variant: Hashable = None) -> dict[str, Tensor]:
-        kind = (variant, batch.shape)
+    def __call__(self, batch: Batch, variant: Hashable = None) -> dict[str, Tensor]:
+        shapes = tuple(tensor.shape for tensor in batch)
+        kind = (variant, shapes)
         if kind not in self._captured:
             calls = self._calls[kind] = self._calls.get(kind, 0) + 1
             if calls <= WARM_UP or self.count == MAX_GRAPHS:
@@ -123,15 +126,22 @@ class CapturedStep:
                         f"more than {MAX_GRAPHS} kinds of training steps: steps of kind {kind} are not captured"
                     )
                 return self._graphs.eagerly(self._step, batch)
-            self._captured[kind] = self._capture(batch)
-        self._batches[batch.shape].copy_(batch)
+            self._captured[kind] = self._capture(batch, shapes)
+        self._take_in(batch, shapes)
         replay, values = self._captured[kind]
         replay()
         return values
 
-    def _capture(self, batch: Tensor) -> tuple[Callable[[], None], dict[str, Tensor]]:
-        own = self._batches.setdefault(batch.shape, torch.empty_like(batch))
-        own.copy_(batch)
+    def _take_in(self, batch: Batch, shapes: tuple[torch.Size, ...]) -> Batch:
+        """Copy a batch to where the graphs of its shapes read it."""
+        if shapes not in self._batches:
+            self._batches[shapes] = tuple(torch.empty_like(tensor) for tensor in batch)
+        for own, tensor in zip(self._batches[shapes], batch, strict=True):
+            own.copy_(tensor)
+        return self._batches[shapes]
+
+    def _capture(self, batch: Batch, shapes: tuple[torch.Size, ...]) -> tuple[Callable[[], None], dict[str, Tensor]]:
+        own = self._take_in(batch, shapes)
         try:
             return self._graphs.record(self._step, own)
         except torch.cuda.OutOfMemoryError:

@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from genbench.engine.capture import CapturedStep
+from genbench.engine.batches import Batch
+from genbench.engine.capture import CapturedStep, Step
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.trainer import Diverged, Trainer, take_steps, uncaptured
@@ -26,13 +27,14 @@ class Batched(Protocol):
     metrics: list[str]
     """What each run calls the value that it logs."""
 
-    def next(self) -> Tensor:
+    def next(self) -> Batch:
         """What one training step consumes."""
 
     def prepare_step(self) -> Hashable:
         """As of a task."""
 
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+    @property
+    def training_step(self) -> Step:
         """As of a task, but VALUES is a vector with one value for each run."""
 
     def write_back(self) -> None:
@@ -112,7 +114,7 @@ class Lockstep:
         captured = CapturedStep(step, say=self._reporter.say) if group[0].captures else None
         for trainer in group:
             trainer.captured_step = captured
-        self._step: Callable[[Tensor, Hashable], dict[str, Tensor]] = captured or uncaptured(step)
+        self._step: Callable[[Batch, Hashable], dict[str, Tensor]] = captured or uncaptured(step)
         self._precision, self._device = config.precision, group[0].device
 
     def _train(self, stop: int) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "WHAT_IT_IS",
     "Better",
     "Family",
     "Measurement",
@@ -27,6 +28,9 @@ Better = Literal["higher", "lower", ""]
 
 CERTAIN = 4.0
 """Standard errors past a limit from which on a value is called impossible: chance alone goes there once in 30,000."""
+
+WHAT_IT_IS = ("conditional",)
+"""Entries of a protocol without which a value is one of another quantity: log p(x|y) is none of log p(x)."""
 
 FLOAT32 = 1e-6
 """Relative error that arithmetic in float32 leaves in a value."""
@@ -148,8 +152,12 @@ def values_of(measured: Mapping[str, Measurement]) -> dict[str, float]:
 
 
 def agree(asked: Mapping[str, str], protocol: Mapping[str, str]) -> bool:
-    """A value measured under `protocol` may be compared with one that holds for the entries `asked`."""
-    return all(protocol.get(key) == value for key, value in asked.items())
+    """A value measured under `protocol` may be compared with one that holds for the entries `asked`.
+
+    What is not asked for does not matter, except for entries of WHAT_IT_IS, which must be the same or missing on both
+    sides.
+    """
+    return all(protocol.get(key) == asked.get(key) for key in {*asked, *WHAT_IT_IS})
 
 
 def verdict(reference: Reference, measured: Measurement, shortened: bool = False, diverged: bool = False) -> str:

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+from genbench.engine.batches import Batch
 from genbench.engine.measurement import Family, Measurement, Quantity
+from genbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +30,7 @@ __all__ = [
     "Samples",
     "Stage",
     "Task",
+    "knows_no_classes",
     "unseen",
 ]
 
@@ -100,6 +103,12 @@ class Task(ABC):
     cover: str = ""
     """The picture, as a path in the run directory, that shows best what was learned."""
 
+    @property
+    def training_data(self) -> Batch:
+        """Tensors [N, …] on the device whose rows a training step consumes, the same rows of each; by default the
+        training split alone."""
+        return (self.parts.dataset.train,)
+
     def before_training(self) -> None:  # noqa: B027 - most tasks need nothing
         """Called before a run starts: loads what evaluation needs, so that it is missed now and not hours later.
 
@@ -115,8 +124,10 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+    def training_step(self, *batch: Any, **unused: Any) -> dict[str, Tensor]:
         """One update of every player. Returns detached device scalars.
+
+        It has a parameter for each tensor of `training_data`, usually one, `batch`, and no others.
 
         Nothing but work of the device: it never waits for the device, copies nothing from the host, and changes no
         state but tensors in place, since a captured step is replayed without this code.
@@ -169,11 +180,20 @@ class Task(ABC):
         """Take up what `state_dict` returned, on this device or another."""
 
 
+def knows_no_classes() -> ConfigError:
+    """To be raised where a model without classes is given a label."""
+    return ConfigError(
+        "this model knows no classes, and was asked for one of them",
+        "ask for no label, or for a run with model.conditional=true",
+    )
+
+
 class Samples(ABC):
     """A task that draws new samples; mixed into its class.
 
     The random numbers of all samples are drawn first, and turned into samples `chunk` rows at a time: rounding may
-    depend on how many are computed together, and nobody shall see it.
+    depend on how many are computed together, and nobody shall see it. The labels that a class-conditional model is
+    given are one more column of them.
     """
 
     parts: Any
@@ -190,22 +210,34 @@ class Samples(ABC):
     def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
         """All random numbers of `count` samples, with one row in each tensor for every sample."""
 
+    def labels(self, count: int, seed: int, label: int | None = None) -> Batch:
+        """What a class-conditional model is told of `count` samples: one tensor of `label`, or of random labels as
+        frequent as in the training split; of any other model, no tensor.
+
+        Raises ConfigError for a class that the model does not know.
+        """
+        if label is not None:
+            raise knows_no_classes()
+        return ()
+
     @abstractmethod
     def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
-        """Rows of noise → images [N, C, H, W] in [0, 1], or points [N, D], on the CPU.
+        """Rows of noise, and of labels → images [N, C, H, W] in [0, 1], or points [N, D], on the CPU.
 
         `progress` is told the share that is done, where it is known.
         """
 
-    def sample(self, count: int, seed: int, progress: Progress = unseen) -> Tensor:
-        """`count` samples, as `from_noise` returns them."""
+    def sample(self, count: int, seed: int, progress: Progress = unseen, label: int | None = None) -> Tensor:
+        """`count` samples, as `from_noise` returns them; of one class, if a label is given."""
         import torch
 
-        return torch.cat(list(self.chunks(count, seed, progress)))
+        return torch.cat(list(self.chunks(count, seed, progress, label=label)))
 
-    def chunks(self, count: int, seed: int, progress: Progress = unseen, skip: int = 0) -> Iterator[Tensor]:
+    def chunks(
+        self, count: int, seed: int, progress: Progress = unseen, skip: int = 0, label: int | None = None
+    ) -> Iterator[Tensor]:
         """The same samples, `chunk` at a time, without the first `skip` chunks."""
-        noise = self.noise(count, seed)
+        noise = (*self.noise(count, seed), *self.labels(count, seed, label))
         for first in range(skip * self.chunk, count, self.chunk):
             rows = [column[first : first + self.chunk] for column in noise]
 
@@ -218,7 +250,10 @@ class Samples(ABC):
 
 @runtime_checkable
 class Decodes(Protocol):
-    """A task whose samples are made from latents that mean something: neighbours look alike."""
+    """A task whose samples are made from latents that mean something: neighbours look alike.
+
+    A class-conditional one takes a `label`, too, here and in the protocols below, and raises ConfigError without it.
+    """
 
     def latents(self, count: int, seed: int) -> Tensor:
         """[count, …] of the prior, on the device."""

@@ -14,8 +14,8 @@ from torch import Tensor
 from genbench.config import TrainerConfig
 from genbench.engine import checkpoint, resume
 from genbench.engine import device as devices
-from genbench.engine.batches import Batches
-from genbench.engine.capture import CapturedStep, can_capture
+from genbench.engine.batches import Batch, Batches
+from genbench.engine.capture import CapturedStep, Step, can_capture
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.logbook import Logbook
@@ -299,9 +299,9 @@ class Trainer:
         progress.stretches = resume.go_on(progress.stretches, progress.step, self._origin.made_by, say)
 
 
-def uncaptured(step: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor, Hashable], dict[str, Tensor]]:
+def uncaptured(step: Step) -> Callable[[Batch, Hashable], dict[str, Tensor]]:
     """A step that is called as a captured one is."""
-    return lambda batch, variant: step(batch)
+    return lambda batch, variant: step(*batch)
 
 
 def _all_finite(state: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Normalizing flows at work: planar maps of normal samples, samples moving through layers, temperatures."""
+"""Normalizing flows at work: planar maps of normal samples, samples moving through layers."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
 from numpy.typing import ArrayLike
 
 from genbench.figures.animation import write_gif
-from genbench.figures.grids import GAP, canvas_figure, checked_images, show_canvas, tile
 from genbench.figures.plane import DENSITY, add_axes, check_extent, hide_ticks, scatter, show_plane, write_title
 from genbench.figures.style import (
     BLACK,
     BLUE,
-    DPI,
     GREEN,
     LABEL_SIZE,
     ORANGE,
-    TICK_SIZE,
     TITLE_SIZE,
     VERMILLION,
     new_figure,
+    text_width,
 )
 
-__all__ = ["animate_flow", "planar_maps", "temperature_rows"]
+__all__ = ["animate_flow", "planar_maps"]
 
 MAX_BINS = 100  # per side of a planar map's histogram: two figure pixels each
 
@@ -69,7 +66,7 @@ def planar_maps(samples: ArrayLike, rows: Sequence[str], columns: Sequence[str],
     bins = min(max(round(array.shape[2] ** 0.5), 40), MAX_BINS)
     edges = np.linspace(-extent, extent, bins + 1)
     side, edge, between, name = 1.32, 0.08, 0.07, 0.27
-    left = edge + _widest(rows, LABEL_SIZE) + 0.1
+    left = edge + text_width(rows, LABEL_SIZE) + 0.1
     width = left + len(columns) * (side + between) - between + edge
     figure = new_figure(width, edge + len(rows) * (side + between) - between + name + (0.36 if title else 0.04))
     write_title(figure, title)
@@ -130,32 +127,3 @@ def animate_flow(path: str | Path, points: ArrayLike, extent: float, title: str 
             yield START if frame == 0 else END if frame == layers * steps else FRAME
 
     write_gif(path, figure, drawn(), dpi=100)
-
-
-def temperature_rows(images: ArrayLike, labels: Sequence[str], title: str = "") -> Figure:
-    """Labelled rows of images from the same base samples, scaled by a different temperature in each row.
-
-    Args:
-        images: [R, N, 1 or 3, H, W] in [0, 1].
-        labels: R of them, such as "T = 0.7".
-        title: of the picture.
-
-    Raises:
-        ValueError: for any other shape or another number of labels.
-    """
-    array = np.asarray(images, dtype=np.float64)
-    if array.ndim != 5 or not array.size or len(labels) != len(array):
-        raise ValueError(f"images must be [R = {len(labels)} labels, N, 1 or 3, H, W], got shape {array.shape}")
-    rows, columns, channels, height, width = array.shape
-    canvas = tile(checked_images(array.reshape(-1, channels, height, width)), rows, columns, GAP)
-    left = math.ceil((_widest(labels, TICK_SIZE) + 0.16) * DPI) / DPI  # whole pixels
-    figure, (axes,) = canvas_figure([canvas], title, left=left)
-    show_canvas(axes, canvas)
-    axes.set_yticks([GAP + k * (height + GAP) + height / 2 - 0.5 for k in range(rows)], labels)
-    axes.tick_params(axis="y", length=0, labelsize=TICK_SIZE, labelcolor=BLACK)
-    return figure
-
-
-def _widest(texts: Sequence[str], size: float) -> float:
-    """Width of the longest text in inches."""
-    return max(float(TextPath((0, 0), text, size=size).get_extents().x1) for text in texts) / 72

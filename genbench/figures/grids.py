@@ -16,13 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from genbench.figures.style import BLACK, DPI, GREY, LABEL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure
+from genbench.figures.style import BLACK, DPI, GREY, LABEL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure, text_width
 
 __all__ = [
     "GAP",
     "canvas_figure",
     "checked_images",
     "image_grid",
+    "labelled_rows",
     "latent_manifold",
     "manifold_quantiles",
     "paired_rows",
@@ -151,6 +152,30 @@ def traversals(images: ArrayLike, names: Sequence[str], values: Sequence[float],
     axes.set_xticks([GAP + k * (width + GAP) + width / 2 - 0.5 for k in range(columns)], labels)
     axes.tick_params(length=0, labelsize=TICK_SIZE, labelcolor=BLACK)
     axes.set_xlabel("value of the latent", fontsize=LABEL_SIZE, color=BLACK)
+    return figure
+
+
+def labelled_rows(images: ArrayLike, labels: Sequence[str], title: str = "") -> Figure:
+    """Rows of images with a label each.
+
+    Args:
+        images: [R, N, 1 or 3, H, W] in [0, 1].
+        labels: R of them, such as "T = 0.7".
+        title: of the picture.
+
+    Raises:
+        ValueError: for any other shape or another number of labels.
+    """
+    array = np.asarray(images, dtype=np.float64)
+    if array.ndim != 5 or not array.size or len(labels) != len(array):
+        raise ValueError(f"images must be [R = {len(labels)} labels, N, 1 or 3, H, W], got shape {array.shape}")
+    rows, columns, channels, height, width = array.shape
+    canvas = tile(checked_images(array.reshape(-1, channels, height, width)), rows, columns, GAP)
+    left = math.ceil((text_width(labels, TICK_SIZE) + 0.16) * DPI) / DPI  # whole pixels
+    figure, (axes,) = canvas_figure([canvas], title, left=left)
+    show_canvas(axes, canvas)
+    axes.set_yticks([GAP + k * (height + GAP) + height / 2 - 0.5 for k in range(rows)], labels)
+    axes.tick_params(axis="y", length=0, labelsize=TICK_SIZE, labelcolor=BLACK)
     return figure
 
 

@@ -5,6 +5,7 @@ It is set on the artists themselves, without pyplot or global rcParams, so it ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from matplotlib.axis import Tick
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 
 __all__ = [
     "BLACK",
@@ -27,6 +29,7 @@ __all__ = [
     "divergence_name",
     "label_axes",
     "new_figure",
+    "text_width",
 ]
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with all common colour vision deficiencies.
@@ -67,6 +70,11 @@ class _Literal(Figure):
             if text not in numbers:
                 text.set_parse_math(False)
         super().draw(renderer)
+
+
+def text_width(texts: Sequence[str], size: float) -> float:
+    """Width of the longest text in inches."""
+    return max(float(TextPath((0, 0), text, size=size).get_extents().x1) for text in texts) / 72
 
 
 def label_axes(axes: Axes, x: str, y: str, title: str = "", grid: bool = True) -> None:

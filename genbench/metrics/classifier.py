@@ -54,10 +54,10 @@ class Classifier:
             self._network.to(device)
             self._train(dataset.train, dataset.labels["train"], dataset.to_float)
         self._network.eval().requires_grad_(False)
-        confidence, predicted = self.probabilities(dataset.to_float(dataset.valid)).max(1)
-        right = (predicted == dataset.labels["valid"]) & (confidence >= RECOGNIZED)
+        right = self.recognizes(dataset.to_float(dataset.valid), dataset.labels["valid"])
         self.accuracy = double(right).mean().item()
 
+    @torch.enable_grad()
     def _train(self, images: Tensor, labels: Tensor, to_float: Callable[[Tensor], Tensor]) -> None:
         optimizer = torch.optim.Adam(self._network.parameters(), lr=LEARNING_RATE)
         for _ in range(IMAGES_SEEN // BATCH):
@@ -85,6 +85,11 @@ class Classifier:
         """[N, C, H, W] → [classes + 1], float64: how much of the images is recognized as each class, and the rest."""
         confidence, found = self.probabilities(images).max(1)
         return class_shares(found.where(confidence >= RECOGNIZED, self.classes), self.classes)
+
+    def recognizes(self, images: Tensor, labels: Tensor) -> Tensor:
+        """[N], boolean: which of the images [N, C, H, W] it recognizes as what their labels [N] say."""
+        confidence, predicted = self.probabilities(images).max(1)
+        return (predicted == labels) & (confidence >= RECOGNIZED)
 
 
 def class_shares(labels: Tensor, classes: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from genbench.engine.batches import in_chunks
 from genbench.engine.device import double
 from genbench.functional import log_likelihood_normal, log_mean_exp, sample_gaussian
 
@@ -25,15 +26,16 @@ __all__ = [
 
 
 class LatentVariableModel(Protocol):
-    """The interface required of a model; see genbench.models.vae.Vae."""
+    """The interface required of a model; see genbench.models.vae.Vae. A class-conditional one is given labels [B],
+    and the estimates are of log p(x|y)."""
 
     posterior: Any
     image_floats: int
     latent_floats: int
 
-    def encode(self, x: Tensor) -> Any: ...
+    def encode(self, x: Tensor, *labels: Tensor) -> Any: ...
     def from_pixels(self, x: Tensor) -> Tensor | None: ...
-    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None) -> Tensor: ...
+    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None, *labels: Tensor) -> Tensor: ...
 
 
 class Bound(NamedTuple):
@@ -45,7 +47,7 @@ class Bound(NamedTuple):
 
 @torch.no_grad()
 def sampled_elbos(
-    model: LatentVariableModel, images: Tensor, to_float: Callable[[Tensor], Tensor], batch: int
+    model: LatentVariableModel, images: Tensor, to_float: Callable[[Tensor], Tensor], batch: int, *labels: Tensor
 ) -> Iterator[Bound]:
     """Without end, independent estimates of E log w and of KL(q(z|x) ‖ N(0, I)), where z ~ q(z|x) and
     w = p(x|z) p(z) / q(z|x).
@@ -56,16 +58,21 @@ def sampled_elbos(
 
     Images are taken `batch` at a time, and each goes once through the encoder and a PixelVAE's PixelCNN.
     """
-    encoded = [(x, model.encode(x), model.from_pixels(x)) for x in map(to_float, images.split(batch))]
+    encoded = []
+    for stored, *own in in_chunks(batch, images, *labels):
+        x = to_float(stored)
+        encoded.append((x, model.encode(x, *own), model.from_pixels(x), *own))
     while True:
         pairs = [_antithetic_pair(model, *parts) for parts in encoded]
         yield Bound(*(torch.cat(rows) for rows in zip(*pairs, strict=True)))
 
 
-def _antithetic_pair(model: LatentVariableModel, x: Tensor, code: Any, from_pixels: Tensor | None) -> Bound:
+def _antithetic_pair(
+    model: LatentVariableModel, x: Tensor, code: Any, from_pixels: Tensor | None, *labels: Tensor
+) -> Bound:
     base = sample_gaussian(code.mu, code.logvar)
     pair = [model.posterior(code, z0) for z0 in (base, 2 * code.mu - base)]
-    log_p = [double(model.log_likelihood(sample.z, x, from_pixels)) for sample in pair]
+    log_p = [double(model.log_likelihood(sample.z, x, from_pixels, *labels)) for sample in pair]
     sampled_kl = torch.stack([double(model.posterior.sampled_kl(code, sample).sum(1)) for sample in pair]).mean(0)
     exact = model.posterior.closed_form
     kl = double(model.posterior.kl(code).sum(1)) if exact else sampled_kl
@@ -86,6 +93,7 @@ def importance_sampled_log_likelihood(
     to_float: Callable[[Tensor], Tensor],
     num_samples: int,
     memory_mib: float = 256,
+    *labels: Tensor,
 ) -> LogLikelihood:
     """log p(x) ≈ log 1/K Σ_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
@@ -98,12 +106,13 @@ def importance_sampled_log_likelihood(
     floats = memory_mib * 2**20 / 4
     rows = max(1, int(floats / model.latent_floats))
     images_per_chunk = max(1, min(rows // num_samples, int(floats / model.image_floats)))
-    results = [_chunk(model, to_float(chunk), num_samples, rows) for chunk in images.split(images_per_chunk)]
+    chunks = in_chunks(images_per_chunk, images, *labels)
+    results = [_chunk(model, to_float(stored), num_samples, rows, *own) for stored, *own in chunks]
     return LogLikelihood(*(torch.cat(rows) for rows in zip(*results, strict=True)))
 
 
-def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -> LogLikelihood:
-    encoded, from_pixels = model.encode(x), model.from_pixels(x)
+def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int, *labels: Tensor) -> LogLikelihood:
+    encoded, from_pixels = model.encode(x, *labels), model.from_pixels(x)
     code = encoded.repeat(num_samples)
     size = code.mu.shape[1]
     noise = torch.cat([torch.randn(num_samples, size, dtype=x.dtype, device=x.device) for _ in x])
@@ -113,7 +122,12 @@ def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int) -
     owners = torch.arange(len(x), device=x.device).repeat_interleave(num_samples)
     log_likelihood = torch.cat(
         [
-            model.log_likelihood(part, x[owner], None if from_pixels is None else from_pixels[owner])
+            model.log_likelihood(
+                part,
+                x[owner],
+                None if from_pixels is None else from_pixels[owner],
+                *(each[owner] for each in labels),
+            )
             for part, owner in zip(sample.z.split(rows), owners.split(rows), strict=True)
         ]
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from genbench.engine.batches import in_chunks
 from genbench.engine.device import double
 
 __all__ = ["ACTIVE", "LatentUse", "latent_use"]
@@ -28,15 +29,17 @@ class LatentUse(NamedTuple):
 
 
 @torch.no_grad()
-def latent_use(model: Any, images: Tensor, to_float: Callable[[Tensor], Tensor], batch: int) -> LatentUse:
-    """Statistics over all images, at least two, computed `batch` images at a time.
+def latent_use(
+    model: Any, images: Tensor, to_float: Callable[[Tensor], Tensor], batch: int, *labels: Tensor
+) -> LatentUse:
+    """Statistics over all images, at least two, computed `batch` images at a time; with labels [N], given them.
 
     If E[z|x] is estimated from samples, the variance is the covariance over x of two independent estimates: for a
     latent that the encoder ignores its expectation is 0, whatever the number of samples.
     """
     firsts, seconds, divergences = [], [], []
-    for part in images.split(batch):
-        code = model.encode(to_float(part))
+    for part, *own in in_chunks(batch, images, *labels):
+        code = model.encode(to_float(part), *own)
         first, second = model.posterior.means(code)
         firsts.append(double(first))
         seconds.append(double(second))

@@ -37,8 +37,12 @@ class Sampler(Protocol):
 class AutoregressiveImages(nn.Module):
     """Distribution of binary images [1, H, W]; `bias` [1, H, W] is added to the logits of the network.
 
-    Raises ConfigError for images of several channels.
+    A class-conditional one is p(x|y): its methods take labels [B] as `*labels`. Raises ConfigError for images of
+    several channels.
     """
+
+    classes = 0
+    """That it tells apart."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -48,27 +52,27 @@ class AutoregressiveImages(nn.Module):
         self.shape = tuple(shape)
         self.bias = nn.Parameter(torch.zeros(*shape))
 
-    def network(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor, *labels: Tensor) -> Tensor:
         """[B, 1, H, W] → [B, 1, H, W]: each output depends only on the pixels before it."""
         raise NotImplementedError(f"{type(self).__name__} does not define network")
 
-    def sampler(self, count: int) -> Sampler:
+    def sampler(self, count: int, *labels: Tensor) -> Sampler:
         """The network's logits, without `self.bias`, for `count` images sampled pixel by pixel."""
         raise NotImplementedError(f"{type(self).__name__} does not define sampler")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
         """Images [B, 1, H, W] → logits of their pixels, [B, 1, H, W], each given the pixels before it."""
-        return self.network(x) + self.bias
+        return self.network(x, *labels) + self.bias
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, *labels: Tensor) -> Tensor:
         """[B, 1, H, W] → [B], exact, in nats."""
-        return log_likelihood_bernoulli_logits(self(x), x)
+        return log_likelihood_bernoulli_logits(self(x, *labels), x)
 
     @torch.no_grad()
     def sample(
         self,
         count: int | None = None,
-        *,
+        *labels: Tensor,
         uniforms: Tensor | None = None,
         bias: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
@@ -79,6 +83,7 @@ class AutoregressiveImages(nn.Module):
 
         Args:
             count: N; the uniform numbers come from the global generator.
+            labels: [N], of a class-conditional network.
             uniforms: [N, 1, H, W] in [0, 1), instead of `count`. Raises ValueError unless exactly one is given.
             bias: [N, 1, H, W], added to the logits, such as the outputs of a PixelVAE's decoder.
             progress: called with the number of finished rows, 1 … H.
@@ -92,7 +97,7 @@ class AutoregressiveImages(nn.Module):
             raise ValueError("sample takes either a count or uniforms")
         known = (self.bias if bias is None else self.bias + bias).expand_as(uniforms)
         images = torch.zeros_like(known)
-        sampler = self.sampler(len(uniforms))
+        sampler = self.sampler(len(uniforms), *labels)
         for row in range(self.shape[1]):
             sampler.start_row()
             for column in range(self.shape[2]):
@@ -117,6 +122,7 @@ class AutoregressiveImages(nn.Module):
             parameter.detach().fill_(1 / parameter[0].numel() if parameter.dim() == 4 else 0)
         with torch.enable_grad():
             x = torch.ones_like(network.bias).unsqueeze(0).requires_grad_()
-            logit = network(x)[0, 0, row, column]
+            some_class = [torch.zeros(1, dtype=torch.long, device=x.device)] if self.classes else []
+            logit = network(x, *some_class)[0, 0, row, column]
             (gradient,) = torch.autograd.grad(logit, x)
         return gradient[0, 0] > 0

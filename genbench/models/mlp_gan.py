@@ -14,6 +14,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from genbench.errors import ConfigError
+from genbench.models.conditioning import ConditionalSequential, ProjectionHead, batch_norm, known_classes
 from genbench.models.gan import GanPair
 from genbench.registry import Depth, OneOf, Range, Width, register
 
@@ -59,57 +61,69 @@ class MlpGenerator(nn.Module):
 
     reference: Tensor
 
-    def __init__(self, latent_dim: int, shape: Sequence[int], virtual: bool) -> None:
+    def __init__(self, latent_dim: int, shape: Sequence[int], virtual: bool, classes: int = 0) -> None:
         super().__init__()
         self.shape, self.virtual = tuple(shape), virtual
         layers: list[nn.Module] = [nn.Linear(latent_dim, HIDDEN[0]), nn.LeakyReLU(0.2)]
         for inputs, outputs in itertools.pairwise(HIDDEN):
-            norm = VirtualBatchNorm(outputs, REFERENCE_ROWS) if virtual else nn.BatchNorm1d(outputs)
+            own = VirtualBatchNorm(outputs, REFERENCE_ROWS) if virtual else None
+            norm = own or batch_norm(nn.BatchNorm1d, outputs, classes)
             layers += [nn.Linear(inputs, outputs), norm, nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Linear(HIDDEN[-1], math.prod(shape)), nn.Tanh())
+        self.layers = ConditionalSequential(*layers, nn.Linear(HIDDEN[-1], math.prod(shape)), nn.Tanh())
         if virtual:
             self.register_buffer("reference", torch.randn(REFERENCE_ROWS, latent_dim))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
         z = torch.cat([self.reference, z]) if self.virtual else z
-        samples: Tensor = self.layers(z)
+        samples: Tensor = self.layers(z, *labels)
         return (samples[REFERENCE_ROWS:] if self.virtual else samples).view(-1, *self.shape)
 
 
-class _Scores(nn.Sequential):
+class _Scores(ConditionalSequential):
     """Samples of any shape → one score each, [B]."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.flatten(1)
-        for layer in self:
-            x = layer(x)
-        return x.squeeze(1)
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        return super().forward(x.flatten(1), *labels)
 
 
-def mlp_critic(inputs: int, hidden: Sequence[int], dropout: float = 0.0) -> nn.Module:
-    """Samples of `inputs` numbers → scores [B], LeakyReLU 0.2 between the `hidden` layers."""
+def mlp_critic(inputs: int, hidden: Sequence[int], dropout: float = 0.0, classes: int = 0) -> nn.Module:
+    """Samples of `inputs` numbers → scores [B], LeakyReLU 0.2 between the `hidden` layers; if there are `classes`, a
+    projection critic."""
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.2)]
         layers += [nn.Dropout(dropout)] if dropout else []
         inputs = width
-    return _Scores(*layers, nn.Linear(inputs, 1))
+    return _Scores(*layers, ProjectionHead(inputs, classes))
 
 
 @register("model", "mlp-gan")
 class MlpGan(GanPair):
-    """`normalization` of the generator: batch, or virtual (report 004). `dropout` (report 004) in the critic."""
+    """`normalization` of the generator: batch, or virtual (report 004). `dropout` (report 004) in the critic.
+
+    With `conditional`, the generator has conditional batch normalization, and the critic is a projection critic.
+    Raises ConfigError for a conditional generator with virtual normalization.
+    """
 
     def __init__(
         self,
         shape: Sequence[int],
+        classes: int = 0,
         *,
         latent_dim: Width = 100,
         normalization: Annotated[str, OneOf("batch", "virtual")] = "batch",
         dropout: Dropout = 0.0,
+        conditional: bool = False,
     ) -> None:
-        generator = MlpGenerator(latent_dim, shape, normalization == "virtual")
-        super().__init__(generator, mlp_critic(math.prod(shape), (512, 256), dropout), latent_dim)
+        classes, virtual = known_classes(conditional, classes), normalization == "virtual"
+        if classes and virtual:
+            raise ConfigError(
+                "a class-conditional generator is conditional by its batch normalization",
+                "set model.normalization=batch or model.conditional=false",
+            )
+        generator = MlpGenerator(latent_dim, shape, virtual, classes)
+        critic = mlp_critic(math.prod(shape), (512, 256), dropout, classes)
+        super().__init__(generator, critic, latent_dim, classes)
 
 
 @register("model", "mlp-critic")

@@ -67,11 +67,11 @@ class PixelCnn(AutoregressiveImages):
         self.last = MaskedConv2d(channels, 1, 3, "B", bias=False)
         initialize(self, INIT_STD)
 
-    def network(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor, *labels: Tensor) -> Tensor:
         logits: Tensor = self.last(self.blocks(torch.relu(self.first(x))))
         return logits
 
-    def sampler(self, count: int) -> Sampler:
+    def sampler(self, count: int, *labels: Tensor) -> Sampler:
         return PixelCnnSampler(self, count)
 
 

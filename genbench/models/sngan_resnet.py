@@ -2,7 +2,8 @@
 
 Miyato, Kataoka, Koyama & Yoshida 2018 (arXiv 1802.05957), appendix B.4, table 4; for 64 × 64, which the paper leaves
 out, the networks of the authors' code (pfnet-research/sngan_projection, `resnet_64.py` and `snresnet_64.py`).
-Spectral normalization itself is the regularizer `sn`.
+Spectral normalization itself is the regularizer `sn`. Class-conditional: Miyato & Koyama 2018 (arXiv
+1802.05637).
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from genbench.models.conditioning import (
+    ClassConditional,
+    ConditionalSequential,
+    ProjectionHead,
+    batch_norm,
+    known_classes,
+)
 from genbench.models.dcgan import check_size
 from genbench.models.gan import GanPair
 from genbench.registry import Width, register
@@ -22,18 +30,18 @@ from genbench.registry import Width, register
 __all__ = ["SnganResnet"]
 
 
-class UpBlock(nn.Module):
+class UpBlock(ClassConditional):
     """BN – ReLU – upsample – conv – BN – ReLU – conv, plus an upsampled 1 × 1 convolution as skip."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, classes: int = 0) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
+        self.norm1, self.norm2 = (batch_norm(nn.BatchNorm2d, width, classes) for width in (inputs, outputs))
         self.conv1, self.conv2 = (nn.Conv2d(width, outputs, 3, padding=1) for width in (inputs, outputs))
         self.skip = nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        residual: Tensor = self.conv1(interpolate(torch.relu(self.norm1(x)), scale_factor=2.0))
-        residual = self.conv2(torch.relu(self.norm2(residual)))
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        residual: Tensor = self.conv1(interpolate(torch.relu(self.norm1(x, *labels)), scale_factor=2.0))
+        residual = self.conv2(torch.relu(self.norm2(residual, *labels)))
         return residual + interpolate(self.skip(x), scale_factor=2.0)  # a 1 × 1 convolution commutes with upsampling
 
 
@@ -64,23 +72,24 @@ class DownBlock(nn.Module):
 class ResnetGenerator(nn.Module):
     """[B, L] → [B, C, H, W]: a linear layer to widths[0] × 4 × 4, and a block from each width to the next."""
 
-    def __init__(self, latent_dim: int, widths: Sequence[int], channels: int) -> None:
+    def __init__(self, latent_dim: int, widths: Sequence[int], channels: int, classes: int = 0) -> None:
         super().__init__()
         self.linear = nn.Linear(latent_dim, widths[0] * 4 * 4)
-        self.blocks = nn.Sequential(*(UpBlock(inputs, outputs) for inputs, outputs in pairwise(widths)))
-        self.norm = nn.BatchNorm2d(widths[-1])
+        blocks = (UpBlock(inputs, outputs, classes) for inputs, outputs in pairwise(widths))
+        self.blocks = ConditionalSequential(*blocks)
+        self.norm = batch_norm(nn.BatchNorm2d, widths[-1], classes)
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
-        x = self.blocks(self.linear(z).unflatten(1, (-1, 4, 4)))
-        return torch.tanh(self.last(torch.relu(self.norm(x))))
+    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        x = self.blocks(self.linear(z).unflatten(1, (-1, 4, 4)), *labels)
+        return torch.tanh(self.last(torch.relu(self.norm(x, *labels))))
 
 
 class ResnetCritic(nn.Module):
     """[B, C, H, W] → [B]: a block to each width, the first `halving` of which halve the size; features summed over
     positions."""
 
-    def __init__(self, widths: Sequence[int], halving: int, channels: int) -> None:
+    def __init__(self, widths: Sequence[int], halving: int, channels: int, classes: int = 0) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
             *(
@@ -88,11 +97,11 @@ class ResnetCritic(nn.Module):
                 for number, (inputs, outputs) in enumerate(pairwise([channels, *widths]))
             )
         )
-        self.last = nn.Linear(widths[-1], 1)
+        self.last = ProjectionHead(widths[-1], classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.last(torch.relu(self.blocks(x)).sum(dim=(2, 3)))
-        return scores.squeeze(1)
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        scores: Tensor = self.last(torch.relu(self.blocks(x)).sum(dim=(2, 3)), *labels)
+        return scores
 
 
 @register("model", "sngan-resnet")
@@ -100,20 +109,31 @@ class SnganResnet(GanPair):
     """For 32 × 32, `width` is the generator's, and the critic's is half of it, as in the paper (256 and 128).
 
     For 64 × 64, the generator's channels fall from 4 `width` to a quarter of `width`, and the critic's rise from that
-    to 4 `width`: 1024 and 64, as in the authors' code. Raises ConfigError for images of another size.
+    to 4 `width`: 1024 and 64, as in the authors' code. With `conditional`, the generator has conditional batch
+    normalization, and the critic is a projection critic. Raises ConfigError for images of another size.
     """
 
-    def __init__(self, shape: Sequence[int], *, latent_dim: Width = 128, width: Width = 256) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int = 0,
+        *,
+        latent_dim: Width = 128,
+        width: Width = 256,
+        conditional: bool = False,
+    ) -> None:
         check_size(shape, "sngan-resnet")
+        classes = known_classes(conditional, classes)
         if shape[1] == 32:
             widths, critic_widths, halving = [width] * 4, [max(1, width // 2)] * 4, 2
         else:
             widths = [max(1, 4 * width // 2**stage) for stage in range(5)]
             critic_widths, halving = widths[::-1], 5
         super().__init__(
-            ResnetGenerator(latent_dim, widths, shape[0]),
-            ResnetCritic(critic_widths, halving, shape[0]),
+            ResnetGenerator(latent_dim, widths, shape[0], classes),
+            ResnetCritic(critic_widths, halving, shape[0], classes),
             latent_dim,
+            classes,
         )
         self._initialize()
 
@@ -125,3 +145,5 @@ class SnganResnet(GanPair):
                 nn.init.xavier_uniform_(module.weight, gain)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                nn.init.xavier_uniform_(module.weight)

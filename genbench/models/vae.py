@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from genbench.errors import ConfigError
+from genbench.models.conditioning import known_classes
 from genbench.models.conv_vae import ConvDecoder, ConvEncoder
 from genbench.models.likelihood import LIKELIHOODS, make_likelihood
 from genbench.models.pixelcnn import PixelCnn
@@ -36,10 +37,12 @@ TEMPORARIES = 4
 class Vae(nn.Module):
     """Base class of VAEs. A subclass defines `encode` and `decode`; its constructor passes on `**settings`.
 
-    `context` is the size of the context vector of a flow posterior.
+    `context` is the size of the context vector of a flow posterior. A class-conditional VAE is p(x|y) with
+    p(z|y) = N(0, I), p(x|z, y) and q(z|x, y) (Sohn et al. 2015); its methods take labels [B] as `*labels`.
 
     Attributes:
         latent_dim: L
+        classes: that it tells apart; 0 unless it is class-conditional.
         shape: one image's [C, H, W].
         posterior, likelihood: modules of genbench.models.posterior and genbench.models.likelihood.
         image_floats, latent_floats: approximate peak memory, in numbers, per encoded image and per decoded latent
@@ -64,11 +67,13 @@ class Vae(nn.Module):
         self.posterior = make_posterior(posterior, latent_dim, flow_steps, context)
         self.likelihood = make_likelihood(likelihood, sigma, learn_sigma)
 
-    def encode(self, x: Tensor) -> Code:
+    classes = 0
+
+    def encode(self, x: Tensor, *labels: Tensor) -> Code:
         """Images [B, C, H, W] → parameters of the posterior."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode")
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, *labels: Tensor) -> Tensor:
         """Latents [B, L] → inputs of the likelihood (such as logits), [B, C, H, W]."""
         raise NotImplementedError(f"{type(self).__name__} does not define decode")
 
@@ -76,17 +81,19 @@ class Vae(nn.Module):
         """The term that an autoregressive decoder adds to `decode(z)`, [B, C, H, W]; it depends only on the image."""
         return None
 
-    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None) -> Tensor:
+    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None, *labels: Tensor) -> Tensor:
         """log p(x|z), [B], in nats; `from_pixels` is the result of `from_pixels(x)`."""
-        outputs = self.decode(z)
+        outputs = self.decode(z, *labels)
         return self.likelihood.log_prob(outputs if from_pixels is None else outputs + from_pixels, x)
 
-    def images(self, z: Tensor, uniforms: Tensor, progress: Callable[[int], None] | None = None) -> Tensor:
+    def images(
+        self, z: Tensor, uniforms: Tensor, *labels: Tensor, progress: Callable[[int], None] | None = None
+    ) -> Tensor:
         """[B, C, H, W] in [0, 1]: means, or for an autoregressive decoder samples from uniform numbers [B, C, H, W].
 
         While pixels are sampled one by one, `progress` is called with the number of finished rows.
         """
-        return torch.sigmoid(self.decode(z))
+        return torch.sigmoid(self.decode(z, *labels))
 
     def simulate(self, z: Tensor) -> Tensor:
         """Images [B, C, H, W] drawn from p(x|z): not means, unlike those of `images`."""
@@ -98,37 +105,46 @@ class MlpVae(Vae):
     """Encoder and decoder are an MLP of `depth` hidden layers of `width` each.
 
     `shape` is one image's [C, H, W]. `logit_offset` is added to the decoder's output, so that an untrained
-    decoder already predicts mostly black pixels. A flow posterior sees the encoder's last hidden layer.
+    decoder already predicts mostly black pixels. A flow posterior sees the encoder's last hidden layer. With
+    `conditional`, the label is a further input of encoder and decoder, one unit for each class.
     """
 
     def __init__(
         self,
         shape: Sequence[int],
+        classes: int = 0,
         *,
         latent_dim: Width = 100,
         width: Width = 300,
         depth: Depth = 2,
         activation: Annotated[str, OneOf(*ACTIVATIONS)] = "elu",
         logit_offset: float = 0.0,
+        conditional: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(shape, latent_dim, width, **settings)
+        self.classes = known_classes(conditional, classes)
         pixels, hidden = math.prod(shape), [width] * depth
-        self.encoder = _mlp([pixels, *hidden, 2 * latent_dim], ACTIVATIONS[activation])
-        self.decoder = _mlp([latent_dim, *hidden, pixels], ACTIVATIONS[activation])
+        self.encoder = _mlp([pixels + self.classes, *hidden, 2 * latent_dim], ACTIVATIONS[activation])
+        self.decoder = _mlp([latent_dim + self.classes, *hidden, pixels], ACTIVATIONS[activation])
         last = self.decoder[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():  # as an initial bias it costs nothing per step
             last.bias.add_(logit_offset)
 
-    def encode(self, x: Tensor) -> Code:
-        hidden = self.encoder[:-1](x.flatten(1))
+    def encode(self, x: Tensor, *labels: Tensor) -> Code:
+        hidden = self.encoder[:-1](self._beside(x.flatten(1), *labels))
         mu, logvar = self.encoder[-1](hidden).chunk(2, dim=-1)
         return Code(mu, logvar, None if self.posterior.closed_form else hidden)
 
-    def decode(self, z: Tensor) -> Tensor:
-        logits: Tensor = self.decoder(z)
+    def decode(self, z: Tensor, *labels: Tensor) -> Tensor:
+        logits: Tensor = self.decoder(self._beside(z, *labels))
         return logits.view(-1, *self.shape)
+
+    def _beside(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """An input [B, D], with the units of the labels."""
+        units = torch.eye(self.classes, dtype=x.dtype, device=x.device)
+        return torch.cat([x, *(units.index_select(0, each) for each in labels)], dim=1) if labels else x
 
 
 @register("model", "conv-vae")
@@ -174,17 +190,19 @@ class ConvVae(Vae):
         """When off, the decoder alone makes the images, and the PixelCNN gets no gradient."""
         self.pixelcnn_weight.fill_(float(on))
 
-    def encode(self, x: Tensor) -> Code:
+    def encode(self, x: Tensor, *labels: Tensor) -> Code:
         return Code(*self.encoder(x))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, *labels: Tensor) -> Tensor:
         outputs: Tensor = self.decoder(z)
         return outputs
 
     def from_pixels(self, x: Tensor) -> Tensor | None:
         return None if self.pixelcnn is None else self.pixelcnn_weight * self.pixelcnn(x)
 
-    def images(self, z: Tensor, uniforms: Tensor, progress: Callable[[int], None] | None = None) -> Tensor:
+    def images(
+        self, z: Tensor, uniforms: Tensor, *labels: Tensor, progress: Callable[[int], None] | None = None
+    ) -> Tensor:
         if self.pixelcnn is None or not self.pixelcnn_weight:
             return super().images(z, uniforms)
         return self.pixelcnn.sample(uniforms=uniforms, bias=self.decode(z), progress=progress)

@@ -20,7 +20,10 @@ from genbench.regularizers.base import Regularizer
 
 __all__ = ["SpectralNorm"]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (
+    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    nn.Embedding,  # of a projection critic (Miyato & Koyama 2018)
+)
 
 
 @register("regularizer", "sn")

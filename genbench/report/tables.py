@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
+from genbench.engine.measurement import WHAT_IT_IS
 from genbench.report.cells import (
     ERRORS,
     Cell,
@@ -150,7 +151,11 @@ def across_tables(groups: Sequence[tuple[Group, list[Result]]]) -> list[Table]:
     for one, results in groups:
         if one.family.likelihood and results:
             told = results[0]
-            said = {key: told.protocol[key] for key in ("dataset", "binarization", "split") if key in told.protocol}
+            said = {
+                key: told.protocol[key]
+                for key in ("dataset", "binarization", "split", *WHAT_IT_IS)
+                if key in told.protocol
+            }
             found.setdefault(protocol_text(said), []).append((one, told))
     return [
         _across_table(data, rows) for data, rows in found.items() if len({one.family.title for one, _ in rows}) > 1

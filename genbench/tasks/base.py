@@ -36,6 +36,11 @@ class Parts:
     data_root: Path
     drop_last: bool = False
 
+    @property
+    def classes(self) -> int:
+        """That the model is conditional on, as it says by its attribute `classes`; else 0."""
+        return int(getattr(self.model, "classes", 0))
+
     def smallest_batch(self, per_step: int = 1) -> int:
         """Rows of an epoch's smallest batch, where a training step takes `per_step` of them."""
         rest = len(self.dataset.train) % self.batch_size

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from genbench.engine.batches import Batches
+from genbench.engine.batches import Batch, Batches
 from genbench.engine.gradients import Gradients
 from genbench.engine.lockstep import VALUES
 from genbench.engine.task import Task
@@ -75,12 +75,12 @@ class FlowEnsemble:
     def _take_up_points(self) -> None:
         """Data sets one below the other, and streams of row numbers, which runs with different data may share."""
         self._fitted = sum(isinstance(task, Density) for task in self._tasks)  # to points: these come first
-        data = [batches.data for batches in self._batches]
+        data = [points for batches in self._batches for points in batches.data]
         numbers = torch.arange(len(data[0]), device=self._device)
         states = [batches.state_dict() for batches in self._batches]
         self._streams, self._stream_of = _shared(
             [(_bytes(state["generator"]), state["position"]) for state in states],
-            [batches.over(numbers) for batches in self._batches],
+            [batches.over((numbers,)) for batches in self._batches],
         )
         used, place = _shared([id(own) for own in data[: self._fitted]], data[: self._fitted])
         self._points = torch.cat([data[0][:0], *used])
@@ -97,11 +97,11 @@ class FlowEnsemble:
     def _indices(self, values: Iterable[int]) -> Tensor:
         return torch.tensor(list(values), dtype=torch.int64, device=self._device)
 
-    def next(self) -> Tensor:
+    def next(self) -> Batch:
         """The points of the flows that are fitted to points, [n, B, 2]."""
-        numbers = torch.stack([stream.next() for stream in self._streams])
+        numbers = torch.stack([rows for stream in self._streams for rows in stream.next()])
         rows = numbers.index_select(0, self._stream_of_fitted) + self._starts
-        return self._points.index_select(0, rows.flatten()).view(*rows.shape, 2)
+        return (self._points.index_select(0, rows.flatten()).view(*rows.shape, 2),)
 
     def prepare_step(self) -> Hashable:
         for block in self._blocks:

@@ -13,8 +13,7 @@ from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, LogProb, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError
-from genbench.figures.flows import temperature_rows
-from genbench.figures.grids import image_grid, stages
+from genbench.figures.grids import image_grid, labelled_rows, stages
 from genbench.figures.walks import interpolations
 from genbench.metrics.importance import LogLikelihood, log_mean_weight
 from genbench.registry import Samples as SampleCount
@@ -138,7 +137,7 @@ class ImageFlow(Samples, SampledTask):
             names = [f"T = {temperature:g}" for temperature in TEMPERATURES]
             figures |= {
                 "stages": stages(shown, f"{record.title}: samples from the same base points"),
-                "temperatures": temperature_rows(warm, names, f"{record.title}: samples at temperature T"),
+                "temperatures": labelled_rows(warm, names, f"{record.title}: samples at temperature T"),
                 "interpolations": self._interpolations(f"{record.title}: between validation images, in the base"),
             }
         return figures

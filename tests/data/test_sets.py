@@ -61,7 +61,9 @@ class TestDataset:
             self.point.split(name)
 
     def test_moves_everything_to_a_device(self) -> None:
-        dataset = replace(self.point, labels={name: torch.zeros(1) for name in SPLITS}).to(torch.device("meta"))
+        dataset = replace(self.point, labels={name: torch.zeros(1, dtype=torch.long) for name in SPLITS}).to(
+            torch.device("meta")
+        )
         assert all(dataset.split(name).is_meta and dataset.labels[name].is_meta for name in SPLITS)
         assert dataset.protocol == self.point.protocol
 

@@ -105,6 +105,15 @@ def test_what_lies_past_a_limit_by_more_than_its_error_is_impossible(
     assert Measurement(value, error, least=least, greatest=greatest).impossible is expected
 
 
+def test_what_is_conditional_on_the_class_is_another_quantity() -> None:
+    """Whether that was asked for or not."""
+    conditional = {**PROTOCOL, "conditional": "class"}
+    assert not agree({}, conditional)
+    assert not agree(PROTOCOL, conditional)
+    assert agree({"conditional": "class"}, conditional)
+    assert not agree({"conditional": "class"}, PROTOCOL)
+
+
 @pytest.mark.parametrize(
     ("asked", "agreed"),
     [

@@ -21,12 +21,34 @@ from genbench.engine.meters import Meters
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("per_step", [1, 2])
+def test_the_same_rows_of_several_tensors(per_step: int) -> None:
+    """In the order of one tensor, after resuming, too."""
+    rows = torch.arange(10)
+    alone = Batches((rows,), 3, seed=0, per_step=per_step)
+    batches = Batches((rows, 100 + rows, rows.view(-1, 1).expand(-1, 2)), 3, seed=0, per_step=per_step)
+    for step in range(8):
+        (expected,) = alone.next()
+        first, second, third = batches.next()
+        assert torch.equal(first, expected) and torch.equal(second, 100 + expected)
+        assert torch.equal(third, expected.view(-1, 1).expand(-1, 2))
+        if step == 4:
+            state = batches.state_dict()
+            batches = Batches(batches.data, 3, seed=7, per_step=per_step)
+            batches.load_state_dict(state)
+
+
+def test_tensors_of_different_lengths_are_no_rows() -> None:
+    with pytest.raises(ValueError, match="different lengths: 10, 9"):
+        Batches((torch.arange(10), torch.arange(9)), 3, seed=0)
+
+
 @pytest.mark.parametrize(("drop_last", "steps", "last"), [(False, 4, 1), (True, 3, 3)])
 def test_an_epoch_holds_every_row_once(drop_last: bool, steps: int, last: int) -> None:
-    batches = Batches(torch.arange(10), 3, seed=0, drop_last=drop_last)
+    batches = Batches((torch.arange(10),), 3, seed=0, drop_last=drop_last)
     assert batches.steps_per_epoch == steps
     for _ in range(3):
-        drawn = [batches.next() for _ in range(steps)]
+        drawn = [batches.next()[0] for _ in range(steps)]
         assert [len(batch) for batch in drawn] == [3] * (steps - 1) + [last]
         rows = torch.cat(drawn).tolist()
         assert len(set(rows)) == len(rows)
@@ -35,8 +57,8 @@ def test_an_epoch_holds_every_row_once(drop_last: bool, steps: int, last: int) -
 
 def test_epochs_differ_and_the_seed_decides() -> None:
     def order(seed: int) -> list[int]:
-        batches = Batches(torch.arange(100), 10, seed)
-        return torch.cat([batches.next() for _ in range(20)]).tolist()
+        batches = Batches((torch.arange(100),), 10, seed)
+        return torch.cat([batches.next()[0] for _ in range(20)]).tolist()
 
     assert order(1) == order(1)
     assert order(1) != order(2)
@@ -45,14 +67,14 @@ def test_epochs_differ_and_the_seed_decides() -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 3, 4, 6])
 def test_the_stream_goes_on_from_its_state(position: int) -> None:
-    batches = Batches(torch.arange(10), 3, seed=0)
+    batches = Batches((torch.arange(10),), 3, seed=0)
     for _ in range(position):
         batches.next()
     saved = batches.state_dict()
-    expected = [batches.next().tolist() for _ in range(9)]
-    other = Batches(torch.arange(10), 3, seed=77)
+    expected = [batches.next()[0].tolist() for _ in range(9)]
+    other = Batches((torch.arange(10),), 3, seed=77)
     other.load_state_dict(saved)
-    assert [other.next().tolist() for _ in range(9)] == expected
+    assert [other.next()[0].tolist() for _ in range(9)] == expected
 
 
 def test_the_average_is_the_geometric_sum_of_the_past() -> None:
@@ -172,10 +194,10 @@ def test_measuring_does_not_disturb_training() -> None:
 
 
 def test_a_step_may_take_several_batches() -> None:
-    batches = Batches(torch.arange(10), 3, seed=0, per_step=3)
+    batches = Batches((torch.arange(10),), 3, seed=0, per_step=3)
     assert batches.steps_per_epoch == 1
-    drawn = [batches.next() for _ in range(4)]  # an epoch's three full batches each; its last row is left out
+    drawn = [batches.next()[0] for _ in range(4)]  # an epoch's three full batches each; its last row is left out
     assert all(len(rows) == 9 and len(rows.unique()) == 9 for rows in drawn)
     assert len({tuple(rows.tolist()) for rows in drawn}) == 4
-    one_row = Batches(torch.zeros(1, 1), 1, seed=0, per_step=5)
-    assert one_row.next().shape == (5, 1)
+    one_row = Batches((torch.zeros(1, 1),), 1, seed=0, per_step=5)
+    assert one_row.next()[0].shape == (5, 1)

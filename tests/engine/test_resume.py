@@ -26,7 +26,7 @@ SLOW = """
 import time
 from genbench.tasks.vae.draw import Variational
 step = Variational.training_step
-Variational.training_step = lambda task, batch: (time.sleep(0.01), step(task, batch))[1]
+Variational.training_step = lambda task, *batch: (time.sleep(0.01), step(task, *batch))[1]
 """
 MAIN = """
 import sys

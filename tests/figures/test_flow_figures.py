@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy.stats import chi2
 
-from genbench.figures import flows, plane
+from genbench.figures import flows, grids, plane
 
 EXTENT = 5.0
 GRID = np.linspace(-EXTENT, EXTENT, 101)
@@ -334,7 +334,7 @@ def test_an_animation_goes_on_without_points_that_are_not_finite(tmp_path: Path)
 def test_temperatures_have_a_row_each(channels: int) -> None:
     images = np.random.default_rng(0).random((3, 5, channels, 8, 6))
     labels = ["T = 0.5", "T = 0.7", "T = 1"]
-    figure = flows.temperature_rows(torch.as_tensor(images), labels, "Samples")
+    figure = grids.labelled_rows(torch.as_tensor(images), labels, "Samples")
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == labels
     canvas = shown(axes)
@@ -359,7 +359,7 @@ PICTURES: dict[str, Callable[[str], Figure]] = {
     "one density": lambda title: plane.density_panel([normal()], ["target"], 4, EXTENT, title),
     "planar maps": lambda title: flows.planar_maps(samples(4, 9, 500), ROWS, COLUMNS, title),
     "long names": lambda title: flows.planar_maps(samples(1, 9, 50), ["w ~ N(0, 0.1 I), b = 0"], COLUMNS, title),
-    "temperatures": lambda title: flows.temperature_rows(
+    "temperatures": lambda title: grids.labelled_rows(
         np.zeros((5, 10, 1, 28, 28)), [f"temperature {k}" for k in range(5)], title
     ),
 }
@@ -407,9 +407,9 @@ def test_shapes_are_checked(tmp_path: Path) -> None:
             flows.animate_flow(tmp_path / "flow.gif", wrong, EXTENT)
     for wrong in (np.zeros((3, 4, 8, 8)), np.zeros((2, 3, 1, 8, 8))):
         with pytest.raises(ValueError, match="R = 3 labels"):
-            flows.temperature_rows(wrong, ["a", "b", "c"])
+            grids.labelled_rows(wrong, ["a", "b", "c"])
     with pytest.raises(ValueError, match="1 or 3"):
-        flows.temperature_rows(np.zeros((1, 3, 2, 8, 8)), ["a"])
+        grids.labelled_rows(np.zeros((1, 3, 2, 8, 8)), ["a"])
     assert not list(tmp_path.iterdir())
 
 

@@ -37,6 +37,18 @@ def built(name: str, size: tuple[int, int], channels: int = 6, blocks: int = 2) 
     return model
 
 
+CLASSES = 3
+
+
+def conditional(size: tuple[int, int], channels: int = 6, blocks: int = 2) -> AutoregressiveImages:
+    settings = {"name": "pixelcnn-gated", "channels": channels, "blocks": blocks, "conditional": True}
+    model = registry.build("model", settings, (1, *size), CLASSES)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.4)
+    return model
+
+
 def all_images(height: int, width: int) -> Tensor:
     pixels = torch.tensor(list(itertools.product([0.0, 1.0], repeat=height * width)))
     return pixels.view(-1, 1, height, width)
@@ -50,6 +62,68 @@ def naive_sample(model: AutoregressiveImages, uniforms: Tensor, bias: Tensor | f
             probability = torch.sigmoid(model(images) + bias)
         images[:, :, row, column] = (uniforms < probability)[:, :, row, column].double()
     return images
+
+
+# ---------------------------------------------------------------------------------------------- given a class
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_given_any_class_a_logit_depends_on_no_later_pixel(size: tuple[int, int]) -> None:
+    model, pixels = conditional(size), size[0] * size[1]
+    image = torch.rand(1, 1, *size)
+    for k in range(CLASSES):
+        label = torch.tensor([k])
+        jacobian = torch.autograd.functional.jacobian(lambda x, label=label: model(x, label), image)
+        assert (jacobian.view(pixels, pixels).triu() == 0).all()
+    assert model.receptive_field(*(n // 2 for n in size)).sum() == size[0] // 2 * size[1] + size[1] // 2
+
+
+def test_given_any_class_probabilities_of_all_images_sum_to_1() -> None:
+    model, images = conditional((3, 3)), all_images(3, 3)
+    log_probs = [model.log_prob(images, torch.full((512,), k)) for k in range(CLASSES)]
+    for log_prob in log_probs:
+        assert abs(log_prob.exp().sum().item() - 1) < EXACT
+    assert (log_probs[0] - log_probs[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("size", [(1, 6), (6, 1), (11, 10)])
+def test_cached_sampling_of_classes_is_naive_sampling_bit_for_bit(size: tuple[int, int]) -> None:
+    model, uniforms = conditional(size, channels=4, blocks=3), torch.rand(7, 1, *size)
+    labels = torch.tensor([2, 0, 1, 1, 0, 2, 2])
+    images = torch.zeros_like(uniforms)
+    for row, column in itertools.product(*map(range, size)):
+        with torch.no_grad():
+            probability = torch.sigmoid(model(images, labels))
+        images[:, :, row, column] = (uniforms < probability)[:, :, row, column].double()
+    assert torch.equal(model.sample(None, labels, uniforms=uniforms), images)
+    assert torch.equal(model.sample(None, labels[:1], uniforms=uniforms[:1]), images[:1])
+
+
+def test_a_class_adds_its_row_of_v_in_every_gate() -> None:
+    """Eq. 4 of arXiv 1606.05328: for one class, the same network with V h in the biases before the gates."""
+    model, x = conditional((4, 5)), torch.rand(2, 1, 4, 5).round()
+    ordinary = built("pixelcnn-gated", (4, 5))
+    for k in range(CLASSES):
+        state = {name: value.clone() for name, value in model.state_dict().items() if "of_class" not in name}
+        for name, value in model.state_dict().items():
+            if name.endswith("of_class.weight"):
+                block, (vertical, horizontal) = name.removesuffix("of_class.weight"), value[k].chunk(2)
+                state[f"{block}vertical.bias"] += vertical
+                # The horizontal gate sees the vertical stack before its class is added.
+                across = state[f"{block}across.weight"][:, :, 0, 0]
+                state[f"{block}across.bias"] += horizontal - across @ vertical
+        ordinary.load_state_dict(state)
+        found = model(x, torch.full((2,), k))
+        torch.testing.assert_close(found, ordinary(x), rtol=EXACT, atol=EXACT)
+
+
+def test_at_first_all_classes_are_alike() -> None:
+    model = registry.build("model", {"name": "pixelcnn-gated", "conditional": True}, (1, 4, 4), CLASSES)
+    x = torch.rand(1, 1, 4, 4).round().expand(CLASSES, -1, -1, -1)
+    logits = model(x, torch.arange(CLASSES))
+    assert torch.equal(logits[0], logits[1])
+    model.log_prob(x, torch.arange(CLASSES)).sum().backward()
+    assert all((block.of_class.weight.grad.norm(dim=1) > 0).all() for block in model.blocks)
 
 
 # ---------------------------------------------------------------------------------------------- what a pixel sees

@@ -438,6 +438,31 @@ def test_families_with_a_likelihood_stand_beside_each_other(make_run: MakeRun, o
     assert column(table, "mean") == [("",), ("90.00",)]
 
 
+def test_what_is_conditional_on_the_class_shares_neither_table_nor_verdict(make_run: MakeRun, outputs: Path) -> None:
+    """log p(x|y) lies above log p(x) of the same data, without being better."""
+    reference = [Reference("test/height", 100.0, "someone")]
+    common = {"dataset": "arcs", "split": "30/20/10"}
+    family, other = Family("Kites", likelihood="exact"), Family("Balloons", likelihood="exact")
+    make_run("kite-1", references=reference, family=family)
+    make_run("kite-2", references=reference, family=other)
+    for name in ("kite-3", "kite-4"):
+        told = {"kite-3": family, "kite-4": other}[name]
+        make_run(name, references=reference, family=told, protocol={**common, "conditional": "class"})
+    judged = judge(outputs)[0]
+    rows = [row for _, found in judged for row in found if row.quantity.name == "test/height"]
+    assert {row.group.experiment: [c.verdict for c in row.comparisons] for row in rows} == {
+        "kite-1": ["reached"], "kite-2": ["reached"], "kite-3": [], "kite-4": []
+    }  # fmt: skip
+    assert [column(table, "experiment") for table in tables.quantity_tables(rows)] == [
+        [("kite-1",), ("kite-2",)], [("kite-3",), ("kite-4",)]
+    ]  # fmt: skip
+    titles = {table.title: column(table, "experiment") for table in tables.across_tables(judged)}
+    assert titles == {
+        "arcs; split 30/20/10": [("kite-1",), ("kite-2",)],
+        "arcs; split 30/20/10; conditional class": [("kite-3",), ("kite-4",)],
+    }
+
+
 def test_a_group_is_known_by_what_was_published_or_is_true(make_run: MakeRun, outputs: Path) -> None:
     logged = {20: {"test/height": 1.0, "valid/tilt": Measurement(2.0, truth=2.5), "test/line": 3.0}}
     make_run("kite-1", 1, {20: {"test/height": 1.0}})

@@ -30,7 +30,8 @@ from genbench.regularizers.base import Critic
 from genbench.regularizers.r1 import R1
 from genbench.tasks.base import Parts
 from genbench.tasks.gan import adversarial
-from genbench.tasks.gan.adversarial import Adversarial, recompute_statistics
+from genbench.tasks.gan.adversarial import Adversarial
+from genbench.tasks.gan.batch_norm import recompute_statistics
 
 LR = 0.05
 
@@ -88,8 +89,8 @@ def make_task(
 
 def rows_for(task: Adversarial, steps: int) -> list[Tensor]:
     """What the trainer would hand over, step by step."""
-    batches = Batches(task.dataset.train, task.parts.batch_size, seed=0, per_step=task.batches_per_step)
-    return [batches.next() for _ in range(steps)]
+    batches = Batches(task.training_data, task.parts.batch_size, seed=0, per_step=task.batches_per_step)
+    return [batches.next()[0] for _ in range(steps)]
 
 
 def train(task: Adversarial, batches: list[Tensor], first: int = 0) -> list[dict[str, Tensor]]:
@@ -383,8 +384,8 @@ def test_every_critic_update_sees_a_fresh_batch(loss: str) -> None:
 
     task.critic.register_forward_pre_hook(remember)
     train(task, rows_for(task, 2))
-    order = Batches(torch.arange(30), 5, seed=0)
-    expected = [order.next().tolist() for _ in range(6)]
+    order = Batches((torch.arange(30),), 5, seed=0)
+    expected = [order.next()[0].tolist() for _ in range(6)]
     if task.loss.relative:  # the generator looks at the last batch once more
         expected = [*expected[:3], expected[2], *expected[3:], expected[5]]
     assert seen == expected
@@ -455,7 +456,7 @@ def test_recomputed_statistics_are_pytorchs_without_a_wait() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=0.3), nn.Tanh(), nn.BatchNorm1d(4)).eval()
     own, other = copy.deepcopy(network), copy.deepcopy(network)
     batches = torch.randn(7, 5, 3).unbind()
-    recompute_statistics(own, batches)
+    recompute_statistics(own, [(batch,) for batch in batches])
     update_bn(batches, other.train())
     assert own.training
     assert [norm.momentum for norm in (own[1], own[3])] == [0.3, 0.1]
@@ -464,7 +465,7 @@ def test_recomputed_statistics_are_pytorchs_without_a_wait() -> None:
         network.to(DEVICE)
         there = [batch.to(DEVICE) for batch in batches]
         with step_of_the_device(), torch.no_grad():
-            recompute_statistics(network, there)
+            recompute_statistics(network, [(batch,) for batch in there])
             with pytest.raises(Violation, match="the host waits"):
                 update_bn(there, network.train())
 

@@ -176,9 +176,9 @@ def test_the_dirac_task_wants_dirac_players() -> None:
 def test_the_engine_feeds_every_critic_step() -> None:
     """One row of data, three critic steps: through the batches that the trainer draws."""
     task = game("experiment=dirac-w1-2", "task.critic_steps=3")
-    batches = Batches(task.dataset.train, 1, seed=0, per_step=task.batches_per_step)
+    batches = Batches(task.training_data, 1, seed=0, per_step=task.batches_per_step)
     for _ in range(50):
         task.prepare_step()
-        task.training_step(batches.next())
+        task.training_step(*batches.next())
     expected = by_hand(task.trajectory[0, :3], "w1", 0.01, 50, 3, simultaneous=False)
     np.testing.assert_allclose(task.trajectory[:, :3], expected, atol=2e-6)

@@ -39,7 +39,7 @@ def losses(task: Any, batches: Any, steps: int) -> dict[str, torch.Tensor]:
     rows = []
     for _ in range(steps):
         task.prepare_step()
-        rows.append(task.training_step(batches.next()))
+        rows.append(task.training_step(*batches.next()))
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -65,7 +65,7 @@ def steps(together: FlowEnsemble, count: int) -> torch.Tensor:
     rows = []
     for _ in range(count):
         together.prepare_step()
-        rows.append(together.training_step(together.next())[VALUES])
+        rows.append(together.training_step(*together.next())[VALUES])
     return torch.stack(rows)
 
 

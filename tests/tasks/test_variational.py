@@ -46,8 +46,8 @@ def test_compiled_and_eager_training_agree(data_root: Path, fresh_compiler: None
     for compiled in ("false", "true"):
         words = ("experiment=vae-mnist5k", f"task.compile={compiled}", "trainer.batch_size=300")
         task = make_task(data_root, *words)
-        batches = Batches(task.dataset.train, 300, seed=0)  # 13 full batches and one of 100
-        losses.append(torch.stack([step(task, batches.next())["train/elbo"] for _ in range(20)]))
+        batches = Batches(task.training_data, 300, seed=0)  # 13 full batches and one of 100
+        losses.append(torch.stack([step(task, *batches.next())["train/elbo"] for _ in range(20)]))
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-3)
 
 
@@ -204,9 +204,9 @@ def test_a_density_of_grey_values_is_not_told_in_bits(data_root: Path) -> None:
 def test_the_bound_has_an_error_that_holds(words: tuple[str, ...], data_root: Path) -> None:
     """Of twenty evaluations with other noise, and far below that of a single sample for each image."""
     task = make_task(data_root, *words)
-    batches = Batches(task.dataset.train, 64, seed=0)
+    batches = Batches(task.training_data, 64, seed=0)
     for _ in range(150):
-        step(task, batches.next())
+        step(task, *batches.next())
     found = []
     for task.seed in range(20):
         found.append(task.evaluate("valid")["valid/elbo"])
@@ -224,9 +224,9 @@ def test_the_bound_has_an_error_that_holds(words: tuple[str, ...], data_root: Pa
 def test_evaluations_share_their_noise(data_root: Path) -> None:
     """So the best of many is not the luckiest: equal networks have equal values, others differ by what they are."""
     task = make_task(data_root, "experiment=vae-mnist5k")
-    batches = Batches(task.dataset.train, 64, seed=0)
+    batches = Batches(task.training_data, 64, seed=0)
     for _ in range(150):
-        step(task, batches.next())
+        step(task, *batches.next())
     before = {name: found.value for name, found in task.evaluate("valid").items()}
     torch.rand(3)  # whatever training draws in between
     assert {name: found.value for name, found in task.evaluate("valid").items()} == before

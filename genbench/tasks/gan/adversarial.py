@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from genbench.engine.batches import Batch, in_chunks
 from genbench.engine.device import autocast, isolated_rng, tf32
 from genbench.engine.ema import ExponentialMovingAverage
 from genbench.engine.gradients import Gradients
@@ -20,12 +21,13 @@ from genbench.figures.style import divergence_name
 from genbench.registry import OneOf, OpenUnitFloat, Range, register
 from genbench.regularizers.base import Critic, Regularizer
 from genbench.tasks.base import Parts, require
+from genbench.tasks.classes import Classes
+from genbench.tasks.gan.batch_norm import recompute_statistics
 
 __all__ = ["Adversarial", "Updates"]
 
 Updates = Annotated[str, OneOf("alternating", "simultaneous")]
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 EVALUATION_BATCH = 500
 EVALUATION_SAMPLES = 2000  # of a split, and as many generated ones, for the divergence that the critic sees
 
@@ -38,6 +40,9 @@ class Adversarial(Task):
     weight α of the generator's moving average θ̃ ← α θ̃ + (1 − α) θ; null for none. `batch_norm_batches` batches of
     latents give the judged generator its batch-norm statistics. `compile` runs each player's objective and gradients,
     penalty included, as one compiled graph.
+
+    Fake samples of class-conditional players have the labels of the real ones in the batch: p(y) is the data's, and
+    whatever lies between a real and a fake sample is of one class.
     """
 
     family = Family("Image GANs", likelihood="none")
@@ -64,6 +69,8 @@ class Adversarial(Task):
         self.generator_optimizer = parts.make_optimizer(self.generator.parameters())
         self.critic_optimizer = parts.make_critic_optimizer(self.critic.parameters())
         self.average = ExponentialMovingAverage(self.generator, ema) if ema else None
+        self.classes = Classes(parts)
+        self.protocol = self.classes.protocol
         self.batches_per_step = critic_steps
         self.updates, self.ema, self.batch_norm_batches = updates, ema, batch_norm_batches
         name = divergence_name(self.loss.symbol)
@@ -88,6 +95,10 @@ class Adversarial(Task):
     def _begin(self) -> None:
         """For special games: called when the players stand ready."""
 
+    @property
+    def training_data(self) -> Batch:
+        return self.classes.training_data
+
     def prepare_step(self) -> tuple[bool, ...]:
         """Which of the step's critic updates are penalized."""
         first, self._critic_updates = self._critic_updates, self._critic_updates + self.batches_per_step
@@ -99,39 +110,40 @@ class Adversarial(Task):
         """Stored values as the critic sees them."""
         return self.dataset.to_float(stored)
 
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        batches = self.real_samples(batch).tensor_split(self.batches_per_step)
+    def training_step(self, batch: Tensor, *labels: Tensor) -> dict[str, Tensor]:
+        parts = (tensor.tensor_split(self.batches_per_step) for tensor in (self.real_samples(batch), *labels))
+        batches = list(zip(*parts, strict=True))
         if self.updates == "simultaneous":
-            values, scores = self._critic_gradient(self._penalized[0], batches[0])
-            self._generator_gradient(batches[0], scores)
+            values, scores = self._critic_gradient(self._penalized[0], *batches[0])
+            self._generator_gradient(scores, *batches[0])
             self.critic_optimizer.step()
         else:
             values = {}
             for real, penalized in zip(batches, self._penalized, strict=True):
-                update, scores = self._critic_gradient(penalized, real)
+                update, scores = self._critic_gradient(penalized, *real)
                 values |= update
                 self.critic_optimizer.step()
-            self._generator_gradient(batches[-1], scores)
+            self._generator_gradient(scores, *batches[-1])
         self.generator_optimizer.step()
         if self.average:
             self.average.update()
         return values
 
-    def _critic_gradient(self, penalized: bool, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def _critic_gradient(self, penalized: bool, real: Tensor, *labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """∇(−metric + coefficient · penalty) into the critic's gradients; what to log, and the real scores."""
         self.critic.requires_grad_(True)
-        values = self._critic_gradients[penalized and not self._penalty_apart](real)
+        values = self._critic_gradients[penalized and not self._penalty_apart](real, *labels)
         scores, fake = values.pop("real_scores"), values.pop("fake")
         if penalized and self._penalty_apart:
             with tf32(False):
-                values |= self._penalty_gradients(real, fake)
+                values |= self._penalty_gradients(real, fake, *labels)
         return values, scores
 
-    def _critic_objective(self, penalized: bool, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _critic_objective(self, penalized: bool, real: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         regularizer = self.regularizer
         with torch.no_grad(), self._autocast():
-            fake = self.generator(self.parts.model.sample_latent(len(real))).to(real.dtype)
-        critic = _Remembering(self._scores)
+            fake = self.generator(self.parts.model.sample_latent(len(real)), *labels).to(real.dtype)
+        critic = _Remembering(lambda samples: self._scores(samples, *labels))
         if penalized:
             real = real.detach().requires_grad_(regularizer.at_real)
             fake = fake.detach().requires_grad_(regularizer.at_fake)
@@ -147,29 +159,29 @@ class Adversarial(Task):
             loss, values = loss + weighted, values | penalty
         return loss, values
 
-    def _penalty_objective(self, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self._penalty(self.critic, real, fake)
+    def _penalty_objective(self, real: Tensor, fake: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._penalty(lambda samples: self.critic(samples, *labels), real, fake)
 
     def _penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """What the penalty adds to the critic's loss, and what to log of it."""
         penalty = self.regularizer.penalty(critic, real, fake)
         return self.regularizer.every * self.regularizer.coefficient * penalty, {"train/penalty": penalty}
 
-    def _generator_gradient(self, real: Tensor, scores: Tensor) -> None:
+    def _generator_gradient(self, scores: Tensor, real: Tensor, *labels: Tensor) -> None:
         self.critic.requires_grad_(False)
-        self._generator_gradients(real, scores)
+        self._generator_gradients(scores, real, *labels)
 
-    def _generator_objective(self, real: Tensor, scores: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _generator_objective(self, scores: Tensor, real: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.loss.relative:
             with torch.no_grad():
-                scores = self._scores(real)
+                scores = self._scores(real, *labels)
         with self._autocast():
-            fake = self.generator(self.parts.model.sample_latent(len(real)))
-        return self.loss.generator_loss(scores, self._scores(fake)), {}
+            fake = self.generator(self.parts.model.sample_latent(len(real)), *labels)
+        return self.loss.generator_loss(scores, self._scores(fake, *labels)), {}
 
-    def _scores(self, samples: Tensor) -> Tensor:
+    def _scores(self, samples: Tensor, *labels: Tensor) -> Tensor:
         with self._autocast():
-            scores: Tensor = self.critic(samples)
+            scores: Tensor = self.critic(samples, *labels)
         return scores if scores.dtype == torch.float64 else scores.float()
 
     def _autocast(self) -> Any:
@@ -181,24 +193,31 @@ class Adversarial(Task):
         if self._judged is None:
             network = copy.deepcopy(self.average.network if self.average else self.generator).requires_grad_(False)
             with isolated_rng(self.parts.seed, self.parts.device):
-                sample = self.parts.model.sample_latent
-                recompute_statistics(network, (sample(self.parts.batch_size) for _ in range(self.batch_norm_batches)))
+                recompute_statistics(network, self._generator_inputs(self.batch_norm_batches))
             self._judged = network.eval()
         return self._judged
+
+    def _generator_inputs(self, batches: int) -> Iterator[Batch]:
+        """Latents, and labels with the data's frequencies."""
+        size = self.parts.batch_size
+        labels = self.classes.drawn(batches * size, self.parts.seed)
+        for start in range(0, batches * size, size):
+            yield self.parts.model.sample_latent(size), *(each[start : start + size] for each in labels)
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, Measurement]:
         """The divergence between samples of `split` and of the judged generator, as the critic sees it."""
         generator = self.judged_generator()
-        real = self.dataset.split(split)[:EVALUATION_SAMPLES]
+        rows = [each[:EVALUATION_SAMPLES] for each in (self.dataset.split(split), *self.classes.of(split))]
+        chunks = list(in_chunks(EVALUATION_BATCH, *rows))
+        latents = self.parts.model.sample_latent
         self.critic.eval()
         with isolated_rng(self.parts.seed, self.parts.device):
-            chunks = real.split(EVALUATION_BATCH)
-            real_scores = torch.cat([self.critic(self.real_samples(chunk)) for chunk in chunks])
-            fakes = (generator(self.parts.model.sample_latent(len(chunk))) for chunk in chunks)
-            fake_scores = torch.cat([self.critic(fake) for fake in fakes])
+            real_scores = torch.cat([self.critic(self.real_samples(real), *labels) for real, *labels in chunks])
+            fakes = ((generator(latents(len(real)), *labels), *labels) for real, *labels in chunks)
+            fake_scores = torch.cat([self.critic(*fake) for fake in fakes])
         self.critic.train()
-        protocol = {"samples": f"{len(real)} of each"}
+        protocol = {"samples": f"{len(rows[0])} of each"}
         value = self.loss.metric(real_scores, fake_scores).item()
         name = self.divergence.name if split == "valid" else f"test/{self.loss.symbol}"
         return {name: Measurement(value, protocol=protocol)}
@@ -252,26 +271,6 @@ def _check_batches(parts: Parts, critic_steps: int) -> None:
             "this model's batch normalization needs two samples, and an epoch has a batch of one",
             "set another trainer.batch_size, trainer.drop_last=true, or model.normalization=virtual",
         )
-
-
-def recompute_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Put a network into training mode and set its batch-norm statistics to their means over `batches`.
-
-    As torch.optim.swa_utils.update_bn does, which reads a counter on the host for every layer and batch.
-    """
-    norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    network.train()
-    for norm in norms:
-        norm.reset_running_stats()
-    for number, batch in enumerate(batches, start=1):
-        for norm in norms:
-            norm.momentum = 1 / number
-        network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 class _Remembering:

@@ -96,8 +96,8 @@ class DiracGame(Adversarial):
         self._in_block += 1
         return super().prepare_step()
 
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        values = super().training_step(batch)
+    def training_step(self, batch: Tensor, *labels: Tensor) -> dict[str, Tensor]:
+        values = super().training_step(batch, *labels)
         self._block.index_copy_(0, self._next, self._point().unsqueeze(0))
         return values
 

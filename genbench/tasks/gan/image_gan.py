@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
+from genbench.engine.batches import Batch, in_chunks
 from genbench.engine.device import isolated_rng
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Progress, Record, Samples, Stage, unseen
@@ -18,7 +19,6 @@ from genbench.errors import ConfigError, DataError
 from genbench.figures.classes import class_bars
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
-from genbench.figures.walks import interpolations, latent_walk, perturbations
 from genbench.metrics import fidelity, inception
 from genbench.metrics.classifier import Classifier
 from genbench.metrics.fidelity import FEATURES, RealFeatures
@@ -26,6 +26,8 @@ from genbench.metrics.real_features import check_reference, real_features
 from genbench.metrics.recognition import Recognition
 from genbench.registry import OneOf, Range, Text, register
 from genbench.tasks.base import Parts, require, require_images
+from genbench.tasks.classes import CLASS_ACCURACY, CLASSIFIED
+from genbench.tasks.gan import latent_figures
 from genbench.tasks.gan.adversarial import Adversarial
 from genbench.tasks.gan.recognized import RECOGNITION, compared, recognized
 from genbench.tasks.pictures import StagedSamples
@@ -38,12 +40,6 @@ __all__ = ["ImageGan"]
 Images = Annotated[int, Range(minimum=2, maximum=10**6)]
 
 TEN_THOUSAND = 10_000
-WALK_STEPS = 7
-WALK_CANDIDATES = 100  # latents among which two different classes are looked for
-PERTURBED = 10  # latent dimensions that are shown
-OFFSETS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # in standard deviations of the prior
-PAIRS = 3
-ALPHAS = tuple(k / 10 for k in range(11))
 
 
 @register("task", "image-gan")
@@ -53,7 +49,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
     `fid_reference` real images are the reference, at the end of the split `fid_split`; null: all of them. `grid`
     images are shown, from the same latents throughout. `classes` has a classifier, trained on the real labelled
-    images, count the classes among them, and compare more of them with real images as it sees them.
+    images, count the classes among them, and compare more of them with real images as it sees them; of a
+    class-conditional generator it also says how many are of the class asked for.
     `inception_weights` is the file of the FID network; null: under data_root/inception, else torch-fidelity's
     download.
     """
@@ -68,6 +65,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         Quantity("test/10k_train_fid", "FID of 10,000 images, training split", better="lower", decimals=2),
         Quantity("test/10k_test_fid", "FID of 10,000 images, test split", better="lower", decimals=2),
         *RECOGNITION,
+        CLASS_ACCURACY,
     )
 
     def __init__(
@@ -103,7 +101,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
         self._references: dict[str, RealFeatures] = {}
-        self._latents = self.latents(grid, parts.seed)  # the same at every stage
+        # The same at every stage.
+        self._latents, *self._labels = *self.noise(grid, parts.seed), *self.labels(grid, parts.seed)
 
     def before_training(self) -> None:
         if self.fid_samples or self.final_samples:
@@ -125,10 +124,11 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         return 2 * self.dataset.to_float(stored) - 1
 
     @torch.no_grad()
-    def generate(self, latents: Tensor) -> Tensor:
+    def generate(self, latents: Tensor, *labels: Tensor) -> Tensor:
         """Latents [N, L] → images [N, C, H, W] in [0, 1] of the judged generator."""
         generator = self.judged_generator()
-        return torch.cat([(generator(chunk) + 1) / 2 for chunk in latents.split(self.chunk)]).clamp(0, 1)
+        inputs = in_chunks(self.chunk, latents, *labels)
+        return torch.cat([(generator(*chunk) + 1) / 2 for chunk in inputs]).clamp(0, 1)
 
     @property
     def chunk(self) -> int:  # type: ignore[override]
@@ -140,10 +140,13 @@ class ImageGan(Samples, StagedSamples, Adversarial):
 
     def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
         """Of the judged generator."""
-        return self.decode(*noise)
+        return self.generate(*noise).cpu()
 
-    def decode(self, z: Tensor) -> Tensor:
-        return self.generate(z).cpu()
+    def labels(self, count: int, seed: int, label: int | None = None) -> Batch:
+        return self.classes.drawn(count, seed, label)
+
+    def decode(self, z: Tensor, label: int | None = None) -> Tensor:
+        return self.generate(z, *self.classes.given(len(z), label)).cpu()
 
     def latents(self, count: int, seed: int) -> Tensor:
         with isolated_rng(seed, self.parts.device):
@@ -155,7 +158,9 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             values = super().evaluate(split)
             return values | (self._fidelity(self.fid_samples) if self.fid_samples else {})
         values = self._final_fidelity(self.final_samples) if self.final_samples else {}
-        return values | (self._recognized() if self._count_classes else {})
+        if self._count_classes:
+            values |= self._recognized() | (self._class_accuracy() if self.classes.count else {})
+        return values
 
     def _fidelity(self, count: int) -> dict[str, Measurement]:
         """FID, and the Inception Score where the weights have a classifier."""
@@ -205,11 +210,15 @@ class ImageGan(Samples, StagedSamples, Adversarial):
 
     def _recognized(self) -> dict[str, Measurement]:
         """Of the grid: classes and recognized images. Of many images: their distances from the data."""
-        values = recognized(self._recognition.classifier, self.generate(self._latents))
+        values = recognized(self._recognition.classifier, self.generate(self._latents, *self._labels))
         return values | compared(self._recognition, self._compared_images())
 
     def _compared_images(self) -> Tensor:
-        return self.generate(self.latents(self._recognition.count, self.scoring_seed))
+        return self.sample(self._recognition.count, self.scoring_seed).to(self.parts.device)
+
+    def _class_accuracy(self) -> dict[str, Measurement]:
+        seed = self.scoring_seed
+        return self.classes.accuracy(self._recognition.classifier, self.sample(CLASSIFIED, seed), seed)
 
     def notes(self, final: Mapping[str, float]) -> list[str]:
         """What must be said of an FID whose covariances have fewer images than dimensions."""
@@ -225,7 +234,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         return notes
 
     def _draw_samples(self) -> Tensor:
-        return self.generate(self._latents).cpu()
+        return self.generate(self._latents, *self._labels).cpu()
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         side = math.ceil(math.sqrt(len(self._latents)))
@@ -237,57 +246,31 @@ class ImageGan(Samples, StagedSamples, Adversarial):
 
     def _final_figures(self, record: Record) -> dict[str, Figure]:
         few = {STAGE_TITLES[key]: images[:25] for key, images in self._samples.items()}
+        # A class-conditional generator keeps to the class of the first latents of the grid.
+        generate, title, seed = self._of_one_class, record.title, self.parts.seed
+        candidates = self.latents(latent_figures.WALK_CANDIDATES, seed + 2)
+        classifier = self._recognition.classifier if self._count_classes and not self.classes.count else None
         figures = {
-            "stages": stages(few, f"{record.title}: samples from the same latents"),
-            "walk": self._walk(f"{record.title}: a walk between two latents"),
+            "stages": stages(few, f"{title}: samples from the same latents"),
+            "walk": latent_figures.walk(generate, candidates, classifier, f"{title}: a walk between two latents"),
+            **self.classes.figures(self, title),
         }
         if self._count_classes:
             shares = self._recognition.classifier.shares(self._compared_images()).cpu()
             expected = self._recognition.expected.cpu()
-            figures["classes"] = class_bars(shares, expected, f"{record.title}: classes of generated images")
+            figures["class-shares"] = class_bars(shares, expected, f"{record.title}: classes of generated images")
         if self.dataset.shape[0] == 3:
-            figures["perturbations"] = self._perturbations(f"{record.title}: single latent dimensions")
-            figures["interpolations"] = self._interpolations(
-                f"{record.title}: interpolation in latents and in pixels"
+            ends = self.latents(2 * latent_figures.PAIRS, seed + 3)
+            figures["perturbations"] = latent_figures.perturbed(
+                generate, self._latents[0], f"{title}: single latent dimensions"
+            )
+            figures["interpolations"] = latent_figures.interpolated(
+                generate, ends, f"{title}: interpolation in latents and in pixels"
             )
         return figures
 
-    def _walk(self, title: str) -> Figure:
-        """Nine images; with a classifier between two different classes, those it is surest of."""
-        with isolated_rng(self.parts.seed + 2, self.parts.device):
-            latents = self.parts.model.sample_latent(WALK_CANDIDATES)
-        first, last, labels = 0, 1, None
-        if self._count_classes:
-            confidence, found = self._recognition.classifier.probabilities(self.generate(latents)).max(1)
-            first = int(confidence.argmax())
-            last = int(confidence.where(found != found[first], -1).argmax())
-            if found[first] != found[last]:
-                labels = (f"a {found[first]}", f"a {found[last]}")
-        alphas = torch.linspace(0, 1, WALK_STEPS + 2, device=latents.device).unsqueeze(1)
-        walk = torch.lerp(latents[first], latents[last], alphas)
-        return latent_walk(self.generate(walk).cpu(), title, labels)
-
-    def _perturbations(self, title: str) -> Figure:
-        """One latent, moved along each dimension in turn (report 001, problem 3)."""
-        latent = self._latents[0]
-        axes = torch.eye(len(latent), device=latent.device)
-        ends = self.generate(torch.cat([latent + OFFSETS[0] * axes, latent + OFFSETS[-1] * axes]))
-        low, high = ends.tensor_split(2)
-        changes = (high - low).abs().flatten(1).mean(1).cpu()
-        chosen = changes.argsort(descending=True)[:PERTURBED].tolist()
-        points = torch.stack([latent + offset * axes[k] for k in chosen for offset in OFFSETS])
-        images = self.generate(points).cpu().unflatten(0, (len(chosen), len(OFFSETS)))
-        return perturbations(images, changes[chosen].tolist(), chosen, OFFSETS, title)
-
-    def _interpolations(self, title: str) -> Figure:
-        """g((1 − α) z0 + α z1) beside (1 − α) x0 + α x1 (report 001, problem 3)."""
-        with isolated_rng(self.parts.seed + 3, self.parts.device):
-            ends = self.parts.model.sample_latent(2 * PAIRS).view(PAIRS, 2, -1)
-        alphas = torch.tensor(ALPHAS, device=ends.device)
-        between = torch.lerp(ends[:, :1], ends[:, 1:], alphas.view(1, -1, 1))
-        latent = self.generate(between.flatten(0, 1)).cpu().unflatten(0, (PAIRS, len(ALPHAS)))
-        pixel = torch.lerp(latent[:, :1], latent[:, -1:], alphas.cpu().view(1, -1, 1, 1, 1))
-        return interpolations(latent, pixel, ALPHAS, title)
+    def _of_one_class(self, latents: Tensor) -> Tensor:
+        return self.generate(latents, *(labels[:1].expand(len(latents)) for labels in self._labels))
 
     def state_dict(self) -> dict[str, Any]:
         # Another device would draw other latents.

@@ -45,21 +45,23 @@ class Variational(VaeUse):
     The first `annealed_images` are judged by annealed importance sampling, too, which takes much longer and comes
     nearer: by `annealing_chains` chains of `annealing_steps` temperatures each; null: none.
     `pixelcnn_from_step` is the update with which a PixelVAE's PixelCNN joins in: until then the decoder learns alone.
+    `classes` has a classifier, trained on the real images, count how many samples of a class-conditional VAE are of
+    the class asked for.
     `compile` runs the training objective and its gradients through torch.compile: faster steps after a warm-up of
     several seconds; its noise differs from the eager one.
     """
 
     def _draw_samples(self) -> Tensor:
-        return self._images(self._latents)
+        return self._images(self._latents, *self._labels)
 
     @torch.no_grad()
-    def _images(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.model.images(latents, self._uniforms[: len(latents)])
+    def _images(self, latents: Tensor, *labels: Tensor) -> Tensor:
+        images: Tensor = self.model.images(latents, self._uniforms[: len(latents)], *labels)
         return images.cpu()
 
     @torch.no_grad()
-    def _decode(self, latents: Tensor) -> Tensor:
-        logits: Tensor = self.model.decode(latents)
+    def _decode(self, latents: Tensor, *labels: Tensor) -> Tensor:
+        logits: Tensor = self.model.decode(latents, *labels)
         return logits.sigmoid().cpu()
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
@@ -81,8 +83,10 @@ class Variational(VaeUse):
     def _final_figures(self, record: Record, kind: str) -> dict[str, Figure]:
         panels = {STAGE_TITLES[key]: images for key, images in self._samples.items()}
         with isolated_rng(self.seed, self.device):
-            use = latent_use(self.model, self.dataset.valid, self.dataset.to_float, self._batch)
+            images, *labels = self.rows("valid")
+            use = latent_use(self.model, images, self.dataset.to_float, self._batch, *labels)
         return {
+            **self.classes.figures(self, record.title),
             "stages": stages(panels, f"{record.title}: {kind}, from the same latents"),
             "traversals": self._traversals(use.variance, f"{record.title}: one image's latents, one at a time"),
             "latents": latent_bars(use.variance, use.kl, ACTIVE, f"{record.title}: what the latents carry"),
@@ -98,34 +102,39 @@ class Variational(VaeUse):
     @torch.no_grad()
     def _panel_bounds(self) -> tuple[float, float]:
         """ELBO and importance-sampled log-likelihood of the same validation images."""
-        images = self.dataset.valid[:PANEL_IMAGES]
+        images, *labels = self.rows("valid", PANEL_IMAGES)
         with isolated_rng(self.seed, self.device):
-            bounds = self._bounds_of(images, PANEL_SAMPLES // 2)
-            log_likelihood = self._importance_sampled(images, PANEL_SAMPLES).value
+            bounds = self._bounds_of(images, PANEL_SAMPLES // 2, *labels)
+            log_likelihood = self._importance_sampled(images, PANEL_SAMPLES, *labels).value
         return torch.stack([bound.elbo for bound in bounds]).mean().item(), log_likelihood.mean().item()
 
     @torch.no_grad()
     def _reconstructions(self, title: str) -> Figure:
-        originals = self.dataset.to_float(self.dataset.valid[:20])
-        return reconstructions(originals.cpu(), self._images(self.encode(originals)), title)
+        images, *labels = self.rows("valid", 20)
+        originals = self.dataset.to_float(images)
+        return reconstructions(originals.cpu(), self._images(self.means(originals, *labels), *labels), title)
 
     @torch.no_grad()
     def _traversals(self, variance: Tensor, title: str) -> Figure:
         """The first validation image with one of its most active latents at a time set to values of the prior."""
         latents = variance.argsort(descending=True)[:TRAVERSED]
         values = torch.tensor(TRAVERSAL, device=self.device)
+        image, *label = self.rows("valid", 1)
         with isolated_rng(self.seed, self.device):
-            mean, _ = self.model.posterior.means(self.model.encode(self.dataset.to_float(self.dataset.valid[:1])))
+            mean, _ = self.model.posterior.means(self.model.encode(self.dataset.to_float(image), *label))
         z = mean.expand(len(latents), len(values), -1).clone()
         for row, latent in enumerate(latents.tolist()):
             z[row, :, latent] = values
         pixels = self._uniforms[:1].expand(len(latents) * len(values), *self.dataset.shape)
-        images = self.model.images(z.flatten(0, 1), pixels).cpu()
+        images = self.model.images(z.flatten(0, 1), pixels, *(each.expand(len(pixels)) for each in label)).cpu()
         names = [f"z{latent + 1} (var {variance[latent]:.2g})" for latent in latents.tolist()]
         return traversals(images, names, TRAVERSAL, title)
 
     def _manifold(self, title: str) -> Figure:
-        """The decoder over a grid of standard-normal quantiles (Kingma & Welling 2014, figure 4)."""
+        """The decoder over a grid of standard-normal quantiles (Kingma & Welling 2014, figure 4); a class-conditional
+        one with the class of the first validation image."""
         quantiles = torch.tensor(manifold_quantiles(MANIFOLD_SIDE), dtype=torch.float32, device=self.device)
         z2, z1 = torch.meshgrid(quantiles, quantiles, indexing="ij")
-        return latent_manifold(self._decode(torch.stack([z1, z2], dim=-1).view(-1, 2)), MANIFOLD_SIDE, title)
+        z = torch.stack([z1, z2], dim=-1).view(-1, 2)
+        labels = (each[:1].expand(len(z)) for each in self.classes.of("valid"))
+        return latent_manifold(self._decode(z, *labels), MANIFOLD_SIDE, title)

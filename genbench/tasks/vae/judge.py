@@ -10,11 +10,13 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from genbench.engine.batches import Batch
 from genbench.engine.device import isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.metrics.annealed import annealed_log_likelihood
 from genbench.metrics.importance import Bound, LogLikelihood, importance_sampled_log_likelihood, sampled_elbos
 from genbench.metrics.latents import latent_use
+from genbench.tasks.classes import CLASS_ACCURACY
 from genbench.tasks.vae.learn import VaeLearning
 
 __all__ = ["VaeJudging"]
@@ -45,6 +47,7 @@ class VaeJudging(VaeLearning):
         Quantity("test/annealing_acceptance", "acceptance rate of annealing", decimals=3),
         Quantity("valid/kl", "validation KL term", "nats", decimals=2),
         Quantity("test/active_units", "active latents", decimals=1),
+        CLASS_ACCURACY,
     )
 
     @torch.no_grad()
@@ -55,20 +58,24 @@ class VaeJudging(VaeLearning):
         images also by annealed importance sampling, and how far importance sampling is below that. A seed's noise is
         the same in every evaluation, so that a best value is not the one with the luckiest noise.
         """
-        images = self.dataset.split(split)
+        images, *labels = self.rows(split)
         with isolated_rng(self.seed, self.device):
-            bounds = self._bounds_of(images, max(2, math.ceil(PAIRS[split] / len(images))))
+            bounds = self._bounds_of(images, max(2, math.ceil(PAIRS[split] / len(images))), *labels)
             found = self._measured(bounds)
             values = {f"{split}/{name}": measurement for name, measurement in found.items()}
             if split == "test":
-                values |= self._log_likelihood(images[: self.importance_images])
-            use = latent_use(self.model, images, self.dataset.to_float, self._batch)
+                values |= self._log_likelihood(*self.rows(split, self.importance_images))
+            use = latent_use(self.model, images, self.dataset.to_float, self._batch, *labels)
             values[f"{split}/active_units"] = Measurement(use.active_units)
         return values
 
-    def _bounds_of(self, images: Tensor, pairs: int) -> list[Bound]:
+    def rows(self, split: str, count: int | None = None) -> Batch:
+        """Images of a split, or the first of them, and the labels of a class-conditional model."""
+        return tuple(each[:count] for each in (self.dataset.split(split), *self.classes.of(split)))
+
+    def _bounds_of(self, images: Tensor, pairs: int, *labels: Tensor) -> list[Bound]:
         """So many independent estimates; whatever is drawn next does not depend on how many."""
-        estimates = sampled_elbos(self.model, images, self.dataset.to_float, self._batch)
+        estimates = sampled_elbos(self.model, images, self.dataset.to_float, self._batch, *labels)
         first = next(estimates)
         with isolated_rng(~self.seed % 2**32, self.device):  # no other run's, as long as seeds are small
             return [first, *islice(estimates, pairs - 1)]
@@ -93,14 +100,16 @@ class VaeJudging(VaeLearning):
         """Of log p(x): a probability is at most 1, while a density of grey values may be anything."""
         return 0.0 if self.dataset.binary else None
 
-    def _importance_sampled(self, images: Tensor, samples: int) -> LogLikelihood:
-        return importance_sampled_log_likelihood(self.model, images, self.dataset.to_float, samples, self.memory_mib)
+    def _importance_sampled(self, images: Tensor, samples: int, *labels: Tensor) -> LogLikelihood:
+        return importance_sampled_log_likelihood(
+            self.model, images, self.dataset.to_float, samples, self.memory_mib, *labels
+        )
 
-    def _log_likelihood(self, images: Tensor) -> dict[str, Measurement]:
+    def _log_likelihood(self, images: Tensor, *labels: Tensor) -> dict[str, Measurement]:
         protocol = {"importance_samples": str(self.importance_samples)}
         if self.importance_images is not None:
             protocol["importance_images"] = str(len(images))
-        likelihood = self._importance_sampled(images, self.importance_samples)
+        likelihood = self._importance_sampled(images, self.importance_samples, *labels)
         found = replace(mean_over(likelihood.value, protocol, likelihood.variance), greatest=self._greatest)
         values = {"test/log_likelihood": found}
         if self.dataset.binary:  # bits of a density of grey values would be compared with those of a probability

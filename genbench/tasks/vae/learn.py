@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from genbench.engine.batches import Batch
 from genbench.engine.device import isolated_rng
 from genbench.errors import ConfigError
 from genbench.functional import sample_gaussian
 from genbench.losses.elbo import ElboTerms, doubly_reparameterised
 from genbench.registry import NonNegativeInt, Range, Samples
 from genbench.tasks.base import Parts, require, require_float32, require_images
+from genbench.tasks.classes import Classes
 from genbench.tasks.pictures import SampledTask
 
 __all__ = ["VaeLearning"]
@@ -40,6 +42,7 @@ class VaeLearning(SampledTask):
         annealing_chains: Annotated[int, Range(minimum=2, maximum=10**4)] = 16,
         memory_mib: Annotated[int, Range(minimum=1, maximum=2**20)] = 256,
         pixelcnn_from_step: NonNegativeInt = 0,
+        classes: bool = False,
         compile: bool = False,
     ) -> None:
         needed = ("encode", "decode", "log_likelihood", "posterior", "likelihood", "latent_dim")
@@ -49,8 +52,11 @@ class VaeLearning(SampledTask):
         require_float32(parts, "variational")
         self.parts = parts
         self.model, self.loss, self.dataset = parts.model, parts.loss, parts.dataset
+        self.classes = Classes(parts)
+        self.protocol = self.classes.protocol
+        self._classified = self.classes.classified(classes)
         self._check(pixelcnn_from_step, compile)
-        _check_annealed(annealed_images, importance_images)
+        _check_annealed(annealed_images, importance_images, bool(parts.classes))
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.device, self.seed = parts.device, parts.seed
         self.importance_samples, self.importance_images = importance_samples, importance_images
@@ -60,7 +66,9 @@ class VaeLearning(SampledTask):
         # Of large networks, as many images at a time as memory holds; the noise depends on the number.
         self._batch = max(1, min(EVALUATION_BATCH, int(memory_mib * 2**20 / 4 / self.model.image_floats)))
         self._gradients = parts.gradients(self._objective, self.model, compile)
-        self._latents, self._uniforms = self._drawn(SAMPLES, self.seed)  # the same at every stage
+        # The same at every stage.
+        self._latents, self._uniforms = self._drawn(SAMPLES, self.seed)
+        self._labels = self.classes.drawn(SAMPLES, self.seed)
         self._samples: dict[str, Tensor] = {}
         self._bounds: dict[str, tuple[float, float]] = {}
         self._step = 0
@@ -93,31 +101,36 @@ class VaeLearning(SampledTask):
                 "set task.compile=false or loss.samples=1",
             )
 
-    def elbo_terms(self, x: Tensor) -> ElboTerms:
+    @property
+    def training_data(self) -> Batch:
+        return self.classes.training_data
+
+    def elbo_terms(self, x: Tensor, *labels: Tensor) -> ElboTerms:
         """Log-likelihood and KL term per image, with one posterior sample; x is [B, C, H, W] in [0, 1]."""
-        code = self.model.encode(x)
+        code = self.model.encode(x, *labels)
         sample = self.model.posterior(code, sample_gaussian(code.mu, code.logvar))
-        log_likelihood = self.model.log_likelihood(sample.z, x, self.model.from_pixels(x))
+        log_likelihood = self.model.log_likelihood(sample.z, x, self.model.from_pixels(x), *labels)
         posterior = self.model.posterior
         kl = posterior.kl(code) if self.loss.kl == "analytic" else posterior.sampled_kl(code, sample)
         return ElboTerms(log_likelihood, kl)
 
-    def _objective(self, x: Tensor, kl_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _objective(self, x: Tensor, kl_weight: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.loss.samples > 1:
-            return self._importance_weighted(x)
-        terms = self.elbo_terms(x)
+            return self._importance_weighted(x, *labels)
+        terms = self.elbo_terms(x, *labels)
         objective = self.loss.objective(terms, self.model.latent_dim, kl_weight)
         elbo, kl = terms.log_likelihood.mean() - terms.kl.mean(), terms.kl.mean()
         return -objective, {"train/elbo": elbo, "train/kl": kl, "train/objective": objective}
 
-    def _importance_weighted(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _importance_weighted(self, x: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         count = self.loss.samples
-        code = self.model.encode(x).repeat(count)
+        code = self.model.encode(x, *labels).repeat(count)
         sample = self.model.posterior(code, sample_gaussian(code.mu, code.logvar))
         from_pixels = self.model.from_pixels(x)
         if from_pixels is not None:
             from_pixels = from_pixels.repeat_interleave(count, 0)
-        log_likelihood = self.model.log_likelihood(sample.z, x.repeat_interleave(count, 0), from_pixels)
+        x, *labels_of_each = (each.repeat_interleave(count, 0) for each in (x, *labels))
+        log_likelihood = self.model.log_likelihood(sample.z, x, from_pixels, *labels_of_each)
         fixed = code._replace(mu=code.mu.detach(), logvar=code.logvar.detach())
         kl = self.model.posterior.sampled_kl(fixed, sample).sum(1)
         log_weights = log_likelihood - kl
@@ -131,8 +144,8 @@ class VaeLearning(SampledTask):
         self._kl_weight.fill_(self.loss.kl_weight(self._step))
         self._step += 1
 
-    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        values = self._gradients(self.dataset.to_float(batch), self._kl_weight)
+    def training_step(self, batch: Tensor, *labels: Tensor) -> dict[str, Tensor]:
+        values = self._gradients(self.dataset.to_float(batch), self._kl_weight, *labels)
         self.optimizer.step()
         return values
 
@@ -158,8 +171,13 @@ class VaeLearning(SampledTask):
         self._step = state["step"]
 
 
-def _check_annealed(annealed: int | None, importance: int | None) -> None:
+def _check_annealed(annealed: int | None, importance: int | None, conditional: bool) -> None:
     """Raise ConfigError where importance sampling leaves out images that annealing is to be compared with it on."""
+    if annealed is not None and conditional:
+        raise ConfigError(
+            "annealed importance sampling here is of log p(x), and this model knows p(x|y) only",
+            "set task.annealed_images=null",
+        )
     if annealed is not None and importance is not None and annealed > importance:
         raise ConfigError(
             f"task.annealed_images={annealed}, and only {importance} images have an importance-sampled log p(x) to"
