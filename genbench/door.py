@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from genbench.engine.task import Decodes, Densities, Encodes, LogProb, Samples, Task
+from genbench.engine.task import Decodes, Densities, Encodes, LogProb, Samples, Task, knows_no_classes
 from genbench.errors import ConfigError, Unsupported
 from genbench.loaded import LoadedRun
 from genbench.report import reading
@@ -113,32 +113,37 @@ class Run:
         values = [np.nan if row["value"] is None else row["value"] for row in found]
         return np.array([row["step"] for row in found]), np.array(values)
 
-    def sample(self, count: int = 64, seed: int = 1) -> Tensor:
-        """`count` new samples; of a GAN from the averaged generator. The same ones for the same seed and count."""
+    def sample(self, count: int = 64, seed: int = 1, label: int | None = None) -> Tensor:
+        """`count` new samples; of a GAN from the averaged generator. The same ones for the same seed and count.
+
+        Those of a class-conditional model have the class frequencies of the data, or are all of the class `label`.
+        """
         self._need("sample")
-        return self.task.sample(count, seed)  # type: ignore[no-any-return]
+        return self.task.sample(count, seed, label=label)  # type: ignore[no-any-return]
 
     def latents(self, count: int = 64, seed: int = 1) -> Tensor:
         """[count, …] of the prior, for `decode`."""
         self._need("decode")
         return self.task.latents(count, seed).cpu()  # type: ignore[no-any-return]
 
-    def decode(self, z: ArrayLike | Tensor) -> Tensor:
+    def decode(self, z: ArrayLike | Tensor, label: int | None = None) -> Tensor:
         """Latents [N, …] → samples."""
         self._need("decode")
-        return self.task.decode(self._on_device(z))  # type: ignore[no-any-return]
+        return self.task.decode(self._on_device(z), **self._told(label))  # type: ignore[no-any-return]
 
-    def encode(self, x: ArrayLike | Tensor) -> Tensor:
+    def encode(self, x: ArrayLike | Tensor, label: int | None = None) -> Tensor:
         """Samples → latents [N, …]: of a VAE the posterior's mean, of a flow the base point."""
         self._need("encode")
-        return self.task.encode(self._samples(x)).cpu()  # type: ignore[no-any-return]
+        return self.task.encode(self._samples(x), **self._told(label)).cpu()  # type: ignore[no-any-return]
 
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: ArrayLike | Tensor, label: int | None = None) -> Tensor:
         """Samples through their latents and back."""
         self._need("reconstruct")
-        return self.decode(self.encode(x))
+        return self.decode(self.encode(x, label), label)
 
-    def interpolate(self, a: ArrayLike | Tensor, b: ArrayLike | Tensor, steps: int = 9) -> Tensor:
+    def interpolate(
+        self, a: ArrayLike | Tensor, b: ArrayLike | Tensor, steps: int = 9, label: int | None = None
+    ) -> Tensor:
         """`steps` samples from a to b, both included, whose latents lie on a line.
 
         a and b are samples; of a family that has no `encode`, which is that of GANs, latents.
@@ -147,14 +152,23 @@ class Run:
         if steps < 2:
             raise ConfigError(f"an interpolation has two ends, and steps={steps}", "ask for at least 2")
         ends = torch.stack([self._tensor(end) for end in (a, b)])
-        z = self.encode(ends) if isinstance(self.task, Encodes) else ends
+        z = self.encode(ends, label) if isinstance(self.task, Encodes) else ends
         shares = torch.linspace(0, 1, steps).view(-1, *[1] * (z.dim() - 1))
-        return self.decode(torch.lerp(z[:1], z[1:], shares))
+        return self.decode(torch.lerp(z[:1], z[1:], shares), label)
 
-    def log_prob(self, x: ArrayLike | Tensor, samples: int = 1000) -> LogProb:
-        """log p(x) in nats, [N], and whether it is exact or a bound, which more `samples` make tighter."""
+    def log_prob(self, x: ArrayLike | Tensor, samples: int = 1000, label: int | None = None) -> LogProb:
+        """log p(x) in nats, [N], and whether it is exact or a bound, which more `samples` make tighter.
+
+        Of a class-conditional model it is log p(x|y), y being `label`.
+        """
         self._need("log_prob")
-        return self.task.log_prob(self._samples(x), samples)  # type: ignore[no-any-return]
+        return self.task.log_prob(self._samples(x), samples, **self._told(label))  # type: ignore[no-any-return]
+
+    def _told(self, label: int | None) -> dict[str, int]:
+        """Raises ConfigError for a label that nothing is conditional on."""
+        if label is not None and not self.task.parts.classes:
+            raise knows_no_classes()
+        return {} if label is None else {"label": label}
 
     def _need(self, ability: str) -> None:
         if not isinstance(self.task, ABILITIES[ability]):

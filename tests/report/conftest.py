@@ -62,7 +62,7 @@ def make_run(outputs: Path) -> MakeRun:
             quantities=quantities,
             curves=curves or {"tilt, validation": ["valid/tilt"]},
             cover=cover,
-            parts=SimpleNamespace(model=nn.Linear(3, 4)),
+            parts=SimpleNamespace(model=nn.Linear(3, 4), dataset=SimpleNamespace(outline=lambda: None)),
         )
         with RunDirectory(run_directory(config)) as run:
             run.write_config(to_dict(config))

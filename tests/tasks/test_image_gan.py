@@ -204,7 +204,7 @@ class TestClassifier:
             batches = Batches(other.dataset.train, 64, seed=0)
             for _ in range(4):
                 other.prepare_step()
-                other.training_step(batches.next())
+                other.training_step(*batches.next())
         values = other._recognized()
         for name in ("precision", "recall", "density", "coverage"):
             assert values[f"test/classifier_{name}"].value <= 0.02, name
@@ -268,7 +268,7 @@ class TestClassifier:
         seen: list[Any] = []
         monkeypatch.setattr("genbench.tasks.gan.latent_figures.latent_walk", lambda *words: seen.append(words))
         real = task.dataset.to_float(task.dataset.valid[:100])
-        walk(lambda latents: real[: len(latents)], task.latents(100, 0), task._classifier, "title")
+        walk(lambda latents: real[: len(latents)], task.latents(100, 0), task._recognition.classifier, "title")
         images, _, labels = seen[0]
         assert len(images) == 9
         assert labels[0] != labels[1]

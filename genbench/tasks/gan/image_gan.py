@@ -214,7 +214,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         return values | compared(self._recognition, self._compared_images())
 
     def _compared_images(self) -> Tensor:
-        return self.sample(self._recognition.count, self.scoring_seed).to(self.parts.device)
+        count, seed = self._recognition.count, self.scoring_seed
+        return self.generate(*self.noise(count, seed), *self.labels(count, seed))
 
     def _class_accuracy(self) -> dict[str, Measurement]:
         seed = self.scoring_seed
