@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from genbench.data.loading import load as load_dataset
 from genbench.engine.task import Decodes, Densities, Encodes, LogProb, Samples, Task, knows_no_classes
 from genbench.errors import ConfigError, Unsupported
 from genbench.loaded import LoadedRun
@@ -112,6 +113,12 @@ class Run:
             raise KeyError(f"no metric {metric!r}; there are {', '.join(sorted({row['metric'] for row in rows}))}")
         values = [np.nan if row["value"] is None else row["value"] for row in found]
         return np.array([row["step"] for row in found]), np.array(values)
+
+    def data(self, split: str = "test") -> Tensor:
+        """The real samples of train, valid or test, as the model sees them. Raises DataError if they are missing."""
+        config = self._loaded.checked()
+        dataset = load_dataset(config.dataset, Path(config.data_root))
+        return dataset.to_float(dataset.split(split))
 
     def sample(self, count: int = 64, seed: int = 1, label: int | None = None) -> Tensor:
         """`count` new samples; of a GAN from the averaged generator. The same ones for the same seed and count.
@@ -249,13 +256,13 @@ class Table(Sequence[Row]):
         from rich.console import Console
         from rich.table import Table as RichTable
 
-        table = RichTable("experiment", "changes", "seed", "status", "step", "first metric", "value")
+        table = RichTable("experiment", "changes", "seed", "status", "step", "first metric", "value", header_style="")
         for row in self._rows:
             metric, value = next(iter(row.metrics.items()), ("", None))
             changes = ", ".join(f"{key}={word}" for key, word in row.changes.items())
             shown = "" if value is None else f"{value:.6g}"
             table.add_row(row.experiment, changes, str(row.seed), row.status, str(row.step), metric, shown)
-        console = Console(width=120, file=StringIO())
+        console = Console(width=120, file=StringIO(), force_terminal=False, force_jupyter=False, color_system=None)
         with console.capture() as text:
             console.print(table)
         return text.get()

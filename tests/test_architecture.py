@@ -48,7 +48,7 @@ ALLOWED = {
     "jobs": {"compose", "engine", "ensemble", "errors", "outcome", "preflight", "run"},
     "loaded": {"build", "config", "data", "engine", "errors", "identity", "registry"},
     "parents": {"config", "engine", "errors", "identity", "loaded"},
-    "door": {"engine", "errors", "loaded", "report"},
+    "door": {"data", "engine", "errors", "loaded", "report"},
     "export": {"atomic", "engine", "errors", "identity", "loaded", "metrics"},
     "pack": {"errors", "loaded", "report"},
     "evaluate": {"atomic", "config", "engine", "errors", "identity", "loaded", "naming", "provenance"},

@@ -15,12 +15,9 @@ import torch
 from shared import smaller
 
 import genbench as package
-from genbench.config import Config
-from genbench.data.loading import load
 from genbench.door import Run as Door
 from genbench.engine.task import LogProb
 from genbench.errors import ConfigError, Unsupported
-from genbench.loaded import LoadedRun
 
 Run = Callable[..., int]
 
@@ -84,9 +81,7 @@ def test_every_family_comes_through_it(genbench: Run, experiment: str) -> None:
 
 def real(run: Door) -> torch.Tensor:
     """Its test split, or what was measured of it."""
-    config: Config = LoadedRun(run.path).checked()
-    dataset = load(config.dataset, Path(config.data_root))
-    return dataset.to_float(dataset.test)[: run.config["task"].get("importance_images")]
+    return run.data("test")[: run.config["task"].get("importance_images")]
 
 
 def test_what_a_run_tells(genbench: Run) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from genbench import arguments, compose
-from genbench.commands import figures, report
+from genbench.commands import evaluate, figures, pack, report
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,7 +25,7 @@ def commands(document: Path) -> list[str]:
     return [
         re.split(r"\s#", line)[0].strip()
         for line in lines
-        if re.match(r"    (make|genbench|tensorboard|source)\b", line)
+        if re.match(r"    (make|genbench|tensorboard|source|python)\b", line)
     ]
 
 
@@ -40,6 +40,7 @@ def test_every_kind_of_command_is_known() -> None:
         "genbench-report",
         "tensorboard",
         "source",
+        "python",
     }
 
 
@@ -59,6 +60,8 @@ def test_the_commands_of_the_readme_run(
         elif program == "genbench-report":
             report.main(words)
             assert "vae-mnist5k" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        elif program == "python":
+            subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, capture_output=True)
         elif program == "tensorboard":
             inspect = [sys.executable, "-m", "tensorboard.main", "--inspect", *words]
             assert subprocess.run(inspect, cwd=tmp_path, capture_output=True).returncode == 0
@@ -80,7 +83,15 @@ def test_training_commands_are_valid(command: str) -> None:
     compose.check(arguments.parse(shlex.split(command)[1:]))
 
 
-@pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith(("genbench-figures ", "genbench-report "))])
+COMMANDS = {
+    "genbench-evaluate": evaluate,
+    "genbench-figures": figures,
+    "genbench-pack": pack,
+    "genbench-report": report,
+}
+
+
+@pytest.mark.parametrize("command", [c for c in OTHERS if c.split()[0] in COMMANDS])
 def test_other_commands_are_understood(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,7 +99,7 @@ def test_other_commands_are_understood(
     monkeypatch.chdir(tmp_path)
     program, *words = shlex.split(command)
     try:
-        (figures if program == "genbench-figures" else report).main(words)
+        COMMANDS[program].main(words)
     except SystemExit:
         error = capsys.readouterr().err
         assert error.startswith(f"{program}: ") and "usage" not in error
