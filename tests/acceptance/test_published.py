@@ -135,6 +135,7 @@ def test_divergences(outputs: Path, thetas: str) -> None:
         assert (outputs / f"sweep-{symbol}.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_mnist5k_gan_draws_digits(outputs: Path) -> None:
     genbench(outputs, "experiment=mnist5k-gan")
     row = summary(outputs, "mnist5k-gan")
