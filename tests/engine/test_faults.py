@@ -180,7 +180,7 @@ def test_a_signal_while_generators_are_restored_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(devices, "set_rng_state", interrupted)
         assert genbench(*words) == 143
-    assert calls > 6
+    assert calls >= 6
     assert genbench(*words) == 0
     assert_same(outcome(run_of(tmp_path / "stopped")), outcome(run_of(whole("divergence-w1"))))
 

@@ -86,4 +86,4 @@ def test_only_models_that_can_are_asked_for_samples(
     (path,) = (tmp_path / "outputs" / "dirac-w1-3").iterdir()
     with pytest.raises(SystemExit) as stop:
         main(["sample", str(path)])
-    assert stop.value.code == 2 and "cannot draw new images" in capsys.readouterr().err
+    assert stop.value.code == 2 and "draws no samples" in capsys.readouterr().err

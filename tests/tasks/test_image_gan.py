@@ -201,7 +201,7 @@ class TestClassifier:
             torch.manual_seed(0)
             other.generate = lambda latents: torch.rand(len(latents), 1, 28, 28)  # type: ignore[method-assign]
         if kind == "four steps":
-            batches = Batches(other.dataset.train, 64, seed=0)
+            batches = Batches(other.training_data, 64, seed=0)
             for _ in range(4):
                 other.prepare_step()
                 other.training_step(*batches.next())
