@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,12 @@ from torch import Tensor
 from genbench import identity
 from genbench.config import Config
 from genbench.engine.resume import Parent
+from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.loaded import LoadedRun
 
-__all__ = ["check", "check_weights", "initialize", "parent_of", "told"]
+__all__ = ["check", "check_weights", "parent_of", "told"]
 
 LENGTH = {"trainer.epochs", "trainer.max_steps", "extend"}
 """What a run may have otherwise than the one that it extends."""
@@ -55,24 +58,38 @@ def check_weights(task: Task, config: Config) -> None:
         _compare(_weights(config.init_from), task.weights()["model"], config.init_from)
 
 
-def initialize(task: Task, config: Config) -> None:
-    """Put the weights that `init_from` names into the networks; averages begin with them. Raises ConfigError."""
-    if config.init_from:
-        found = _weights(config.init_from)
-        _compare(found, task.weights()["model"], config.init_from)
-        task.load_weights({"model": found})
-
-
 def parent_of(config: Config) -> Parent | None:
-    """What `extend` goes on from."""
-    if not config.extend:
-        return None
-    run = LoadedRun(Path(config.extend))
-    return Parent(str(run.summary.get("title", config.extend)), run.state)
+    """How the run begins with another one, if it does; the other is opened when that happens."""
+    if config.extend:
+        return partial(_extend, config.extend)
+    if config.init_from:
+        return partial(_initialize, config.init_from)
+    return None
 
 
-def told(config: Config) -> dict[str, Any] | None:
-    """For `summary.json`: how this run began, and with which one."""
+def _extend(path: str, task: Task) -> tuple[dict[str, Any], str]:
+    run = LoadedRun(Path(path))
+    return run.state(), f"goes on from {_title(run)}"
+
+
+def _initialize(path: str, task: Task) -> tuple[None, str]:
+    """Put another run's weights into the networks; averages begin with them. Raises ConfigError."""
+    found = _weights(path)
+    _compare(found, task.weights()["model"], path)
+    task.load_weights({"model": found})
+    return None, f"begins with the weights of {_title(LoadedRun(Path(path)))}"
+
+
+def _title(run: LoadedRun) -> str:
+    return str(run.summary.get("title", run.directory.path))
+
+
+def told(config: Config, directory: RunDirectory) -> dict[str, Any] | None:
+    """For `summary.json`: how this run began, and with which one, which need not be there any more."""
+    if directory.begun:
+        with suppress(OSError, ValueError):
+            recorded: dict[str, Any] | None = directory.read_summary().get("parent")
+            return recorded
     for kind in ("extend", "init_from"):
         if path := getattr(config, kind):
             run = LoadedRun(Path(path))

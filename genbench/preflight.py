@@ -60,13 +60,16 @@ def check_run(config: Config, words: Sequence[str] = (), seen: set[str] | None =
     tasks = []
     for run in runs:
         writable(Path(run.output_root), below=len(run.name) + LONGEST + ROOM)
-        if RunDirectory(run_directory(run)).status in FINISHED or not _new(_without_seed(run), seen):
+        directory = RunDirectory(run_directory(run))
+        if directory.status in FINISHED or not _new(_without_seed(run), seen):
             continue
-        parents.check(config)
+        if not directory.begun:  # of another run that it began with it has all that it needs
+            parents.check(config)
         task = rehearse(run)
         if task is None:
             continue
-        parents.check_weights(task, run)
+        if not directory.begun:
+            parents.check_weights(task, run)
         tasks.append(task)
         if _new(json.dumps(["task", run.task, run.data_root], sort_keys=True), seen):
             task.before_training()

@@ -49,7 +49,6 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
         try:
             with interrupts.interruptible():
                 task = ready_task(config, device)
-                parents.initialize(task, config)
         except Interrupted as signal:
             return interrupted(run_dir.path, signal, "before its first step")
         with run_dir:
@@ -135,7 +134,7 @@ class Job:
             companions,
             parents.parent_of(config),
         )
-        self._begun = summary.before(config, self._experiment, task, words, device, parents.told(config))
+        self._begun = summary.before(config, self._experiment, task, words, device, parents.told(config, run_dir))
         run_dir.write_summary(self._begun)
         self.note = ""
 

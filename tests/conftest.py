@@ -57,6 +57,15 @@ def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "PAIRS", {"valid": 20, "test": 40})
 
 
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Everything is built in float64, from the same random numbers."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One place for what data sets cache during the tests."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,29 @@ def test_two_halves_are_a_whole(genbench: Run, capsys: pytest.CaptureFixture[str
     assert [row for row in rows if row["metric"].startswith("test/") and row["step"] < 20] == []
     said = LoadedRun(only("more", name)).summary["parent"]
     assert (said["kind"], said["step"], said["run"]) == ("extend", 10, parent.name)
+
+
+@pytest.mark.parametrize("kind", ["extend", "init_from"])
+def test_a_run_that_has_begun_needs_the_other_no_more(
+    genbench: Run, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    words = ("experiment=divergence-w1", *FEW, "trainer.checkpoint_every=5")
+    assert genbench(*trained(words, "first", 10)) == 0
+    second = (*trained(words, "second", 20), f"{kind}={only('first', 'divergence-w1')}")
+    assert genbench(*second) == 0
+    assert {"extend": "goes on from", "init_from": "begins with the weights of"}[kind] in capsys.readouterr().out
+    run = only("second", "divergence-w1")
+    end, parent = state(run), LoadedRun(run).summary["parent"]
+    (run / "checkpoints" / "step-000000020.pt").unlink()
+    (run / "status.json").unlink()
+    shutil.rmtree("first")
+    assert genbench(*second) == 0
+    assert "resumes from step 15" in capsys.readouterr().out
+    assert LoadedRun(run).summary["parent"] == parent
+    assert_same(without_empty(state(run)["task"]), without_empty(end["task"]))
+    shutil.rmtree(run)
+    assert genbench(*second) == 2  # without a checkpoint it does
+    assert "is not a run directory" in capsys.readouterr().err
 
 
 def test_what_cannot_be_extended_is_told(genbench: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,7 +182,7 @@ def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
     same at every time, and does not disturb training."""
     before, accelerator = rng_state(device), _accelerator(device)
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - it takes no larger one, and the largest seed has successors
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
     if accelerator is not None:
         accelerator.manual_seed(seed)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["Logbook"]
+__all__ = ["TEST", "Logbook", "before_the_end"]
+
+TEST = "test/"
+"""How the names of metrics begin that are measured once, at the end."""
 
 
 class Logbook:
@@ -111,24 +114,20 @@ class Logbook:
 
     # Opening, closing, going back
 
-    def open(self, state: Mapping[str, Any] | None = None, inherited: bool = False) -> list[str]:
+    def open(self, state: Mapping[str, Any] | None = None) -> list[str]:
         """Go on from what `state_dict` returned, without it from nothing; drop what was logged since.
 
-        Of an `inherited` state, that of another run that ended, there are no files yet, and what was measured on the
-        test split is left out. Returns what was no longer there and had to be restored, for people to read.
+        Returns what was no longer there and had to be restored, for people to read.
         """
         state = state or {"rows": _packed(b""), "events": {}, "clock": 0.0}
         restored = []
         self._written = bytearray(zlib.decompress(state["rows"].numpy()))
-        if inherited:
-            rows = self._written.splitlines(keepends=True)
-            self._written = bytearray().join(row for row in rows if not json.loads(row)["metric"].startswith("test/"))
-        if not self._go_back() and not inherited:
+        if not self._go_back():
             restored.append(f"{self.run.metrics} is damaged; restored from the checkpoint")
         self._take_up(self._written)
         self._rows = self.run.metrics.open("ab")
         self._earlier = {name: (length, found) for name, (length, found) in state["events"].items()}
-        kept = not inherited and as_left(self._earlier, self.run.tensorboard)
+        kept = as_left(self._earlier, self.run.tensorboard)
         if not kept:
             self._earlier = {}
         for path in event_files(self.run.tensorboard):
@@ -139,12 +138,11 @@ class Logbook:
             # One category for all runs: TensorBoard merges equal charts and draws every run into them.
             layout = {title: ["Multiline", list(metrics)] for title, metrics in self._charts.items()}
             self._events.summary(custom_scalars({"contrasts": layout}))
-        if not kept and not inherited:
+        if not kept:
             restored.append(
                 f"TensorBoard files in {self.run.tensorboard} are damaged; their curves are restored, "
                 "and the pictures so far are in figures/ and samples/"
             )
-        if not kept:
             for line in self._written.splitlines():
                 row = json.loads(line)
                 self._scalar(row["metric"], math.nan if row["value"] is None else row["value"], row["step"])
@@ -265,6 +263,13 @@ def _save(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     with replacing(path) as file:
         file.write(content.getbuffer())
     return path
+
+
+def before_the_end(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The `state_dict` of a logbook without what was measured on the test split."""
+    rows = zlib.decompress(state["rows"].numpy()).splitlines(keepends=True)
+    kept = b"".join(row for row in rows if not json.loads(row)["metric"].startswith(TEST))
+    return {**state, "rows": _packed(kept)}
 
 
 def _packed(rows: bytes | bytearray) -> torch.Tensor:

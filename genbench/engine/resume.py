@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,9 @@ __all__ = ["DECISIVE", "Parent", "go_on", "restore"]
 State = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Parent:
-    """A run that another one goes on from."""
-
-    title: str
-    state: Callable[[], State]
-    """Its last checkpoint."""
+Parent = Callable[[Any], tuple["State | None", str]]
+"""How a run begins with another one: its whole last state, or None where the task, which is given, has taken up its
+weights alone; and what to say of it."""
 
 
 DECISIVE = ("code", "torch", "device")

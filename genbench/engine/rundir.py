@@ -15,6 +15,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from omegaconf import OmegaConf
 
 from genbench.atomic import replacing
+from genbench.engine.checkpoint import newest_first
 from genbench.errors import ConfigError, RunLocked
 
 __all__ = ["FINISHED", "SCHEMA", "RunDirectory", "to_json"]
@@ -70,6 +71,11 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return bool(newest_first(self.checkpoints))
 
     @property
     def status(self) -> str | None:

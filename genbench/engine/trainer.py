@@ -18,7 +18,7 @@ from genbench.engine.batches import Batch, Batches
 from genbench.engine.capture import CapturedStep, Step, can_capture
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
-from genbench.engine.logbook import Logbook
+from genbench.engine.logbook import TEST, Logbook, before_the_end
 from genbench.engine.measurement import Measurement, values_of
 from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
@@ -65,8 +65,8 @@ class Trainer:
     part of the checkpoint, so a run that is stopped anywhere goes on without leaving out or repeating anything.
 
     `fit` is all of it. Where runs are trained together (genbench.engine.lockstep), somebody else takes the steps and
-    calls the pieces of `fit`; `companions` runs then share the seconds that pass. A run with a `parent` begins where
-    that one ended.
+    calls the pieces of `fit`; `companions` runs then share the seconds that pass. A run with a `parent` begins with
+    that one, unless it has a checkpoint of its own.
 
     What the task measures and draws between steps has its own random numbers, from `seed`, and is what a signal may
     interrupt: neither it nor a signal changes what is trained.
@@ -272,28 +272,32 @@ class Trainer:
         devices.set_rng_state(state["rng"], self.device)
         self.logbook.measurements = {name: Measurement(**row) for name, row in state["measurements"].items()}
 
-    def _begin_again(self) -> None:
+    def _begin_with(self, parent: resume.Parent) -> None:
         """What was the end of another run is the middle of this one."""
+        state, told = parent(self.task)
+        if state is None:
+            self.logbook.open()
+            self._reporter.say(told)
+            return
+        self._take_up(state)
         self._done |= {"draw": self.progress.step - 1, "test": -1}
         self.logbook.measurements = {
-            name: found for name, found in self.logbook.measurements.items() if not name.startswith("test/")
+            name: found for name, found in self.logbook.measurements.items() if not name.startswith(TEST)
         }
         self.task.start_again()
+        self.logbook.open(before_the_end(state["logs"]))  # the files themselves are the other run's
+        step, total = self.progress.step, self.total_steps
+        self._reporter.say(f"{told} at step {step}: {total} steps in all, {total - step} more")
 
     def _restore(self) -> None:
         say = self._reporter.say
         state = resume.restore(self.run.checkpoints, self._origin, self._state, self._take_up, say)
-        parent = None if state else self._parent
-        if parent:
-            state = parent.state()
-            self._take_up(state)
-            self._begin_again()
-        for line in self.logbook.open(state["logs"] if state else None, inherited=parent is not None):
-            say(line)
-        if parent:
-            step, total = self.progress.step, self.total_steps
-            say(f"goes on from {parent.title} at step {step}: {total} steps in all, {total - step} more")
-        elif state:
+        if state is None and self._parent is not None:
+            self._begin_with(self._parent)
+        else:
+            for line in self.logbook.open(state["logs"] if state else None):
+                say(line)
+        if state:
             say(f"{self.logbook.title}  resumes from step {self.progress.step}")
         progress = self.progress
         progress.stretches = resume.go_on(progress.stretches, progress.step, self._origin.made_by, say)

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from genbench.engine.device import double, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
-from genbench.engine.task import STAGE_TITLES, LogProb, Progress, Record, Samples, Stage, unseen
+from genbench.engine.task import STAGE_TITLES, LogProb, Record, Stage
 from genbench.errors import ConfigError
 from genbench.figures.grids import image_grid, labelled_rows, stages
 from genbench.figures.walks import interpolations
 from genbench.metrics.importance import LogLikelihood, log_mean_weight
-from genbench.registry import Samples as SampleCount
-from genbench.registry import register
+from genbench.registry import Samples, register
 from genbench.tasks.base import Parts, require, require_float32, require_images
+from genbench.tasks.flow_samples import FlowSamples
 from genbench.tasks.pictures import SampledTask
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ ALPHAS = tuple(k / 10 for k in range(11))
 
 
 @register("task", "image-flow")
-class ImageFlow(Samples, SampledTask):
+class ImageFlow(FlowSamples, SampledTask):
     """A flow on dequantized pixels, trained by maximum likelihood.
 
     Bits per dimension are −log₂ P(x)/D, D the number of pixel values, for P of whole pixel values: dequantization and
@@ -52,7 +52,7 @@ class ImageFlow(Samples, SampledTask):
     )
     curves = {"bits per dimension": [f"{split}/bits_per_dim" for split in ("train", "valid", "test")]}
 
-    def __init__(self, parts: Parts, *, importance_samples: SampleCount = 8, compile: bool = False) -> None:
+    def __init__(self, parts: Parts, *, importance_samples: Samples = 8, compile: bool = False) -> None:
         require(parts.model, "model", "image-flow", "log_prob", "flow", "to_base", "to_data", "dims", "protocol")
         require(parts.loss, "loss", "image-flow", "of_samples")
         require_images(parts.dataset, "image-flow")
@@ -63,6 +63,7 @@ class ImageFlow(Samples, SampledTask):
                 "choose dataset=mnist, cifar10 or svhn, or dataset=mnist5k dataset.binarized=false",
             )
         self.parts, self.model, self.loss, self.dataset = parts, parts.model, parts.loss, parts.dataset
+        self.flow = parts.model.flow
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.importance_samples = importance_samples
@@ -97,18 +98,6 @@ class ImageFlow(Samples, SampledTask):
                 for batch in pixels.split(EVALUATION_BATCH)
             ]
         return log_mean_weight(double(torch.cat(weights)))
-
-    def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
-        """Points of the base."""
-        return (self.latents(count, seed),)
-
-    def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
-        return self.decode(*noise)
-
-    def latents(self, count: int, seed: int) -> Tensor:
-        with isolated_rng(seed, self.device):
-            points: Tensor = self.model.flow.draw_base(count)
-        return points
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:

@@ -18,12 +18,9 @@ from genbench.engine.task import (
     STAGE_TITLES,
     FinishedRun,
     LogProb,
-    Progress,
     Record,
-    Samples,
     Stage,
     Task,
-    unseen,
 )
 from genbench.errors import ConfigError
 from genbench.figures.flows import animate_flow
@@ -31,6 +28,7 @@ from genbench.figures.plane import density_pair, density_panel, samples_over_con
 from genbench.metrics.plane import Box, energy_truth, grid, quadrature, sample_truth
 from genbench.naming import natural
 from genbench.tasks.base import Parts, require, require_float32
+from genbench.tasks.flow_samples import FlowSamples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +44,7 @@ BOX_SAMPLES = 20_000
 MASS = Quantity("test/mass", "mass of the density", decimals=6)
 
 
-class PlaneTask(Samples, Task):
+class PlaneTask(FlowSamples, Task):
     """One flow and one target; what it is trained on, its subclasses say."""
 
     family = Family("Flows in the plane", likelihood="exact")
@@ -72,23 +70,11 @@ class PlaneTask(Samples, Task):
         require_float32(parts, name)
         dataset: Any = parts.dataset
         self.parts, self.model, self.dataset, self.loss = parts, parts.model, parts.dataset, parts.loss
+        self.flow = parts.model
         self.target: PlaneTarget = dataset.target
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.curves = {self.quantity: [f"{split}/{self.curve}" for split in ("train", "valid", "test")]}
-
-    def noise(self, count: int, seed: int) -> tuple[Tensor, ...]:
-        """Points of the base."""
-        return (self.latents(count, seed),)
-
-    def from_noise(self, *noise: Tensor, progress: Progress = unseen) -> Tensor:
-        """Points [N, 2]."""
-        return self.decode(*noise)
-
-    def latents(self, count: int, seed: int) -> Tensor:
-        with isolated_rng(seed, self.device):
-            points: Tensor = self.model.draw_base(count)
-        return points
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -30,12 +28,7 @@ class Exponential(MonotonicAffineTransform):
         self.shift, self.log_scale, self.scale = shift, log_scale, log_scale.exp()
 
 
-@pytest.fixture(autouse=True)
-def _float64() -> Iterator[None]:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def same(own: Bijection, other: Transform, x: Tensor) -> None:

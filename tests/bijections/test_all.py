@@ -28,12 +28,7 @@ BATCH = 4
 ORDER = (2, 0, 4, 1, 3)
 
 
-@pytest.fixture(autouse=True)
-def _float64() -> object:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def dense(features: int) -> nn.Module:

@@ -22,12 +22,7 @@ EXACT = 1e-10
 BATCH = 3
 
 
-@pytest.fixture(autouse=True)
-def _float64() -> object:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class WithContext(nn.Module):

@@ -147,13 +147,19 @@ def idx(array: np.ndarray) -> bytes:
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
+def idx_arrays(seed: int) -> dict[str, np.ndarray]:
+    """Random images and labels by the names of MNIST's files: 12 to train and validate, 3 to test."""
+    random, arrays = np.random.RandomState(seed), {}
+    for prefix, n in (("train", 12), ("t10k", 3)):
+        arrays[f"{prefix}-images-idx3-ubyte"] = random.randint(0, 256, (n, 28, 28)).astype(np.uint8)
+        arrays[f"{prefix}-labels-idx1-ubyte"] = random.randint(0, 10, n).astype(np.uint8)
+    return arrays
+
+
 class TestMnist:
     @pytest.fixture
     def arrays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-        random, arrays = np.random.RandomState(0), {}
-        for prefix, n in (("train", 12), ("t10k", 3)):
-            arrays[f"{prefix}-images-idx3-ubyte"] = random.randint(0, 256, (n, 28, 28)).astype(np.uint8)
-            arrays[f"{prefix}-labels-idx1-ubyte"] = random.randint(0, 10, n).astype(np.uint8)
+        arrays = idx_arrays(0)
         (tmp_path / "MNIST" / "raw").mkdir(parents=True)
         for name, array in arrays.items():
             (tmp_path / "MNIST" / "raw" / name).write_bytes(idx(array))
@@ -248,10 +254,7 @@ class TestFashionMnist:
 
     @pytest.fixture
     def arrays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-        random, arrays = np.random.RandomState(1), {}
-        for prefix, n in (("train", 12), ("t10k", 3)):
-            arrays[f"{prefix}-images-idx3-ubyte"] = random.randint(0, 256, (n, 28, 28)).astype(np.uint8)
-            arrays[f"{prefix}-labels-idx1-ubyte"] = random.randint(0, 10, n).astype(np.uint8)
+        arrays = idx_arrays(1)
         packed = {name: gzip.compress(idx(array)) for name, array in arrays.items()}
         (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
         for name, content in packed.items():

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from genbench.config import LARGEST_SEED
 from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.ema import ExponentialMovingAverage
@@ -191,6 +192,15 @@ def test_measuring_does_not_disturb_training() -> None:
     with devices.isolated_rng(5, CPU):
         torch.rand(100)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_the_largest_seed_has_successors() -> None:
+    """Scores are of samples of the next seed."""
+    drawn = []
+    for seed in (LARGEST_SEED, LARGEST_SEED + 1):
+        with devices.isolated_rng(seed, CPU):
+            drawn.append(torch.rand(4))
+    assert not torch.equal(*drawn)
 
 
 def test_a_step_may_take_several_batches() -> None:

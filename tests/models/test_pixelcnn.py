@@ -20,12 +20,7 @@ SIZES = [(1, 1), (1, 6), (6, 1), (3, 3), (4, 7), (7, 5)]
 EXACT = 1e-10
 
 
-@pytest.fixture(autouse=True)
-def _float64() -> object:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def built(name: str, size: tuple[int, int], channels: int = 6, blocks: int = 2) -> AutoregressiveImages:

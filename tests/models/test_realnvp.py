@@ -26,12 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
 SHAPES = [(1, 8, 8), (2, 4, 8)]
 
 
-@pytest.fixture(autouse=True)
-def _float64() -> object:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def untrained(name: str, shape: tuple[int, ...] = (1, 4, 4), **options: Any) -> PixelFlow:
