@@ -62,13 +62,18 @@ def new_figure(width: float, height: float, title: str = "", **options: Any) -> 
 
 
 class _Literal(Figure):
-    """A figure that takes words as they are: a name or a source may hold dollar signs, which are no formula."""
+    """A figure that takes words as they are: a name or a source may hold dollar signs, which are no formula, and a
+    title may be longer than the figure is wide, so it is written smaller."""
 
     def draw(self, renderer: Any) -> None:
         numbers = {text for tick in self.findobj(Tick) for text in (tick.label1, tick.label2)}  # 10² is a formula
         for text in self.findobj(Text):
             if text not in numbers:
                 text.set_parse_math(False)
+        for text in self.texts:
+            # Widths are not proportional to sizes: letters are fitted to pixels.
+            while (width := text.get_window_extent(renderer).width) > (room := 0.98 * self.bbox.width):
+                text.set_fontsize(min(0.99, room / width) * float(text.get_fontsize()))
         super().draw(renderer)
 
 

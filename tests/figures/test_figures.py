@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from genbench.figures import curves, dirac, grids
-from genbench.figures.style import label_axes, new_figure
+from genbench.figures.style import TITLE_SIZE, label_axes, new_figure
 
 # --- grids ------------------------------------------------------------------------------------------------
 
@@ -218,6 +218,18 @@ def test_pictures_leave_pyplot_alone() -> None:
     curves.overlaid_curves([], "ELBO")
     grids.image_grid(np.zeros((1, 1, 4, 4)), 1, 1)
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("title", ["short", "a title with all that was changed from the experiment, " * 3])
+def test_a_title_fits_into_its_figure(title: str) -> None:
+    figure = new_figure(7, 3, title)
+    figure.add_subplot()
+    figure.savefig(BytesIO(), format="png")
+    (written,) = figure.texts
+    extent = written.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.width
+    assert (written.get_fontsize() < TITLE_SIZE) == (title != "short")
 
 
 def test_words_with_dollar_signs_are_no_formulas() -> None:
