@@ -37,6 +37,13 @@ SMALL = {
 FEW = ("task.fid_samples=16", "task.fid_reference=16", "task.final_samples=16")
 
 
+def judged_less(experiment: str) -> list[str]:
+    """Words that make the final evaluation of an experiment short, for tests of something else."""
+    task = configuration(f"experiment={experiment}").task
+    words = {"image-gan": "task.classes=false", "variational": "task.importance_images=20"}
+    return [words[task["name"]]] if task["name"] in words else []
+
+
 def smaller(experiment: str) -> list[str]:
     """Words that make an experiment small."""
     config = configuration(f"experiment={experiment}")

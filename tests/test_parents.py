@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from shared import assert_same, smaller
+from shared import assert_same, judged_less, smaller
 
 from genbench.engine import checkpoint
 from genbench.loaded import LoadedRun
@@ -46,7 +46,7 @@ def trained(words: tuple[str, ...], root: str, steps: int) -> tuple[str, ...]:
 @pytest.mark.parametrize("name", KINDS)
 def test_two_halves_are_a_whole(genbench: Run, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Bit for bit: weights, averages, optimizers, generators, the position in the data."""
-    words = (f"experiment={name}", *smaller(name), *FEW)
+    words = (f"experiment={name}", *smaller(name), *judged_less(name), *FEW)
     assert genbench(*trained(words, "whole", 20)) == 0
     assert genbench(*trained(words, "half", 10)) == 0
     parent = only("half", name)
@@ -119,7 +119,7 @@ def test_what_cannot_be_extended_is_told(genbench: Run, capsys: pytest.CaptureFi
 @pytest.mark.usefixtures("tiny_instruments")
 def test_weights_alone_are_taken(genbench: Run) -> None:
     """Averages begin with them; optimizers, data and random numbers begin anew."""
-    words = ("experiment=mnist5k-gan", *smaller("mnist5k-gan"), *FEW)
+    words = ("experiment=mnist5k-gan", *smaller("mnist5k-gan"), *judged_less("mnist5k-gan"), *FEW)
     assert genbench(*trained(words, "first", 5)) == 0
     parent = only("first", "mnist5k-gan")
     taken = ("init_from=first/*/*", "optimizer.lr=1e-30", "seed=2")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shared import smaller
+from shared import judged_less, smaller
 
 import genbench as package
 from genbench.commands import evaluate, figures, pack, report
@@ -41,7 +41,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 
 
 def train(genbench: Run, experiment: str, *words: str) -> Path:
-    assert genbench(f"experiment={experiment}", *FEW, *smaller(experiment), *words) == 0
+    assert genbench(f"experiment={experiment}", *FEW, *smaller(experiment), *judged_less(experiment), *words) == 0
     (run,) = Path("outputs", experiment).glob("*seed=*")
     return run
 
@@ -153,23 +153,20 @@ def test_several_sampling_seeds_have_a_spread(genbench: Run, call: Any) -> None:
     assert values[2]["protocol"]["sampling_seeds"] == "1, 2"
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_what_cannot_be_evaluated_is_told(genbench: Run, call: Any) -> None:
+    run = train(genbench, "vae-mnist5k")
+    for words, said in (
         (("model.width=3",), "model.width is fixed by the training"),
         (("task.importance_sample=3",), "did you mean 'task.importance_samples'"),
         (("task.importance_samples=-1",), "task.importance_samples"),
         (("task.importance_samples=[",), "no readable value"),
         (("nowhere",), "nowhere is not a run directory"),
         (("--images", "nowhere", "--against", "mnist5k:train"), "leave out runs"),
-    ],
-)
-def test_what_cannot_be_evaluated_is_told(genbench: Run, call: Any, words: tuple[str, ...], said: str) -> None:
-    run = train(genbench, "vae-mnist5k")
-    code, _, told = call(evaluate, run, *words)
-    assert code == 2
-    assert said in told
-    assert told.count("genbench-evaluate:") == 1
+    ):
+        code, _, told = call(evaluate, run, *words)
+        assert code == 2
+        assert said in told
+        assert told.count("genbench-evaluate:") == 1
     assert not (run / "evaluations").exists()
 
 
