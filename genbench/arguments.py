@@ -19,6 +19,9 @@ SHOWING = ("cfg", "info", "shell_completion", "hydra_help", "version")
 RUNS = ("extend", "init_from")
 """Keys whose value is a run directory."""
 
+SEARCH_PATH = "hydra.searchpath="
+FILE = "file://"
+
 FOR_HYDRA = ("run", "multirun", "package", "resolve", *SHOWING)
 
 
@@ -30,14 +33,14 @@ class Arguments:
         overrides: KEY=VALUE words, in the given order.
         multirun: one job for each combination of the listed values.
         shows: Hydra prints something, and no job runs.
-        config_dir: a directory of the user's own configuration.
+        search_path: where the user's own configuration lies, as Hydra writes places: file://DIRECTORY, pkg://PACKAGE.
         for_hydra: the options that Hydra has to know, then the overrides: Hydra takes none before an option.
     """
 
     overrides: tuple[str, ...]
     multirun: bool
     shows: bool
-    config_dir: Path | None
+    search_path: tuple[str, ...]
     for_hydra: tuple[str, ...]
 
 
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-sc", "--shell-completion", action="store_true")
     parser.add_argument("--hydra-help", action="store_true")
     parser.add_argument("--version", action="store_true")
-    parser.add_argument("-cd", "--config-dir", type=Path)
+    parser.add_argument("-cd", "--config-dir")
     for names in (("-cp", "--config-path"), ("-cn", "--config-name")):
         parser.add_argument(*names)
     return parser
@@ -86,14 +89,16 @@ def parse(words: Sequence[str]) -> Arguments:
     for option in ("resolve", "package"):
         if getattr(known, option) and not known.cfg:
             raise ConfigError(f"--{option} is for --cfg", "add --cfg job to print the composed configuration")
-    known.overrides = [_run_named(word) for word in known.overrides]
-    if known.config_dir is not None and not known.config_dir.is_dir():
-        raise ConfigError(f"--config-dir {known.config_dir}: there is no such directory")
+    places = [word for word in known.overrides if word.startswith(SEARCH_PATH)]
+    known.overrides = [_run_named(word) for word in known.overrides if word not in places]
+    directories = [place for word in places for place in word.removeprefix(SEARCH_PATH).strip("[]").split(",")]
+    if known.config_dir is not None:
+        directories.append(str(known.config_dir))
     return Arguments(
         overrides=tuple(known.overrides),
         multirun=known.multirun,
         shows=any(getattr(known, option) for option in SHOWING),
-        config_dir=known.config_dir and known.config_dir.absolute(),
+        search_path=tuple(_place(directory.strip("'\" ")) for directory in directories),
         for_hydra=(*_options(known), *known.overrides),
     )
 
@@ -114,6 +119,16 @@ def _run_named(word: str) -> str:
         value = found[0]
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}{equals}'{escaped}'"
+
+
+def _place(written: str) -> str:
+    """A place of configuration, absolute."""
+    if "://" in written and not written.startswith(FILE):
+        return written
+    directory = Path(written.removeprefix(FILE))
+    if not directory.is_dir():
+        raise ConfigError(f"--config-dir {directory}: there is no such directory")
+    return FILE + str(directory.absolute())
 
 
 def _options(known: argparse.Namespace) -> Iterator[str]:

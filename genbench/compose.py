@@ -5,13 +5,14 @@ The only module that imports Hydra, and nothing of Hydra that is private.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,14 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from genbench.errors import ConfigError, StorageError, explained
+from genbench.errors import ConfigError, GenbenchError, explained
 from genbench.naming import closest, natural
 
 if TYPE_CHECKING:
@@ -42,11 +42,17 @@ __all__ = [
     "Job",
     "Request",
     "add_search_path",
-    "check",
+    "composed",
+    "composer",
     "configuration",
     "experiment",
+    "first_line",
     "key_of",
     "launch",
+    "parse",
+    "request",
+    "requests",
+    "sweep",
     "validate",
 ]
 
@@ -61,8 +67,15 @@ GROUPS = ("experiment", "task", "model", "loss", "regularizer", "dataset", "opti
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, OSError, AssertionError, TypeError, ValueError)
 """What Hydra raises for bad input; the last ones for `hydra` keys of senseless values."""
 
-Job = Callable[[DictConfig, Sequence[str], str], float]
-"""A composed configuration, the overrides it was composed with and the launcher's name → what a sweeper optimizes."""
+REMEMBERED = 64  # compositions
+
+
+@dataclass(frozen=True)
+class Job:
+    """The overrides of one job, and the words of those among them that a sweep chose."""
+
+    overrides: list[Override]
+    swept: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -70,36 +83,36 @@ class Request:
     """A job that a command line asks for.
 
     Attributes:
-        words: the overrides that composed it.
-        launcher: the name of what runs it; `basic` runs it here, one job after the other.
-        directory: what Hydra makes for it.
+        words: the overrides that composed it, those of Hydra aside.
+        swept: those of them that a sweep chose.
+        environment: variables that are set for it, `hydra.job.env_set`.
     """
 
     config: Config
-    words: tuple[str, ...]
-    launcher: str
-    directory: Path
+    words: tuple[str, ...] = ()
+    swept: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-_directories: list[Path] = []
+_places: list[str] = []
 """Where configuration is looked for beside our own."""
 
 
 class _OtherDirectories(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for directory in _directories:
-            search_path.append("genbench", f"file://{directory}")
+        for place in _places:
+            search_path.append("genbench", place)
 
 
-def add_search_path(own: Path | None = None) -> None:
-    """Let Hydra find the `conf/` directories of plug-in packages, and a directory of the user's own."""
+def add_search_path(own: Sequence[str] = ()) -> None:
+    """Let Hydra find the `conf/` directories of plug-in packages, and the user's own places."""
     from importlib.metadata import entry_points
 
-    _directories[:] = [own] if own else []
+    _places[:] = own
     if entry_points(group="genbench.plugins"):  # without plug-ins there is no reason to import PyTorch yet
         from genbench.registry import plugin_config_directories
 
-        _directories.extend(plugin_config_directories())
+        _places.extend(f"file://{directory}" for directory in plugin_config_directories())
     Plugins.instance().register(_OtherDirectories)
     experiment.cache_clear()
 
@@ -113,120 +126,145 @@ def experiment(name: str) -> Config | None:
         return None
 
 
-def check(arguments: Arguments) -> list[Request]:
-    """Compose and validate every job that a command line asks for. Raises ConfigError; writes nothing.
-
-    Empty where another sweeper than Hydra's own finds its values as it goes: each job is checked when it starts.
-    """
-    with _composer():
-        overrides = _parse_overrides(arguments.overrides, GlobalHydra.instance().config_loader())
-        return [_request(job, arguments.multirun) for job in _jobs(overrides, arguments.multirun)]
+def requests(words: Sequence[str], multirun: bool) -> list[Request]:
+    """Compose and validate every job that overrides ask for. Raises ConfigError; writes nothing."""
+    with composer():
+        return [request(job) for job in (sweep(words) if multirun else [_single(parse(words))])]
 
 
 @contextmanager
-def _composer() -> Iterator[None]:
-    if GlobalHydra.instance().is_initialized():  # within a job
+def composer() -> Iterator[None]:
+    """A block that may compose: Hydra is initialized, by itself where it runs a job."""
+    if GlobalHydra.instance().is_initialized():
         yield
         return
     with initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
         yield
 
 
-def _parse_overrides(words: Sequence[str], loader: ConfigLoader) -> list[Override]:
-    parser = OverridesParser.create(config_loader=loader)
+def parse(words: Sequence[str]) -> list[Override]:
+    """Overrides, read. Raises ConfigError."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = []
     for word in words:
         try:
             overrides += parser.parse_overrides([word])
         except HydraException as error:
-            raise ConfigError(f"{word!r} is not of the form KEY=VALUE: {_first_line(error)}") from error
+            raise ConfigError(f"{word!r} is not of the form KEY=VALUE: {first_line(error)}") from error
     return overrides
 
 
-def _jobs(overrides: list[Override], multirun: bool) -> list[list[Override]]:
-    """The overrides of every single job."""
-    swept = [override for override in overrides if override.is_sweep_override()]
-    if not multirun:
-        if swept:
+def _single(overrides: list[Override]) -> Job:
+    for override in overrides:
+        if override.is_sweep_override():
             raise ConfigError(
-                f"{swept[0].key_or_group} has several values: {swept[0].get_value_string()}",
+                f"{override.key_or_group} has several values: {override.get_value_string()}",
                 "add -m to run one job for each",
             )
-        return [overrides]
-    if any(override.key_or_group == "hydra/sweeper" and override.value() != "basic" for override in overrides):
-        return []
+    return Job(overrides)
+
+
+def sweep(words: Sequence[str]) -> list[Job]:
+    """All combinations of the listed values, in order. Raises ConfigError."""
+    overrides = parse(words)
     choices = [_choices(override) for override in overrides]
     if not all(choices):
-        raise ConfigError("the sweep is empty: " + " ".join(override.input_line or "" for override in swept))
-    loader = GlobalHydra.instance().config_loader()
-    # A sweep's Hydra settings (launcher and so on) hold for all its jobs; Hydra's sweeper leaves them in each.
-    return [_parse_overrides(list(words), loader) for words in itertools.product(*choices)]
+        raise ConfigError("the sweep is empty: " + " ".join(_words(filter(Override.is_sweep_override, overrides))))
+    chosen = [override.is_sweep_override() for override in overrides]
+    return [Job(list(job), _words(itertools.compress(job, chosen))) for job in itertools.product(*choices)]
 
 
-def _choices(override: Override) -> list[str]:
+def _choices(override: Override) -> list[Override]:
     """What an override becomes in the jobs of a sweep: KEY=VALUE for each value."""
     if not override.is_sweep_override():
-        return [override.input_line or ""]
+        return [override]
     if not override.is_discrete_sweep():
         raise ConfigError(
             f"{override.key_or_group} has infinitely many values: {override.get_value_string()}",
             "list values, a=1,2,3 or a=range(1,4), or choose a sweeper that draws them, hydra/sweeper=optuna",
         )
     key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return parse([f"{key}={value}" for value in override.sweep_string_iterator()])
 
 
-def _request(job: list[Override], multirun: bool) -> Request:
-    composed, words = _composed(job)
+def request(job: Job) -> Request:
+    """A job, composed and validated. Raises ConfigError."""
+    found = composed(job)
+    words = tuple(found.hydra.overrides.task)
     try:
-        hydra = composed.hydra
-        launcher, several = hydra.runtime.choices["hydra/launcher"], multirun or hydra.mode == RunMode.MULTIRUN
-        directory = Path(hydra.sweep.dir if several else hydra.run.dir)
+        environment = {str(key): str(value) for key, value in found.hydra.job.env_set.items()}
     except HYDRA_ERRORS as error:
-        raise ConfigError(f"hydra: {_first_line(error)}") from error
-    with open_dict(composed):
-        del composed["hydra"]
-    return Request(validate(composed, words), tuple(words), str(launcher), directory)
+        raise ConfigError(f"hydra: {first_line(error)}") from error
+    with open_dict(found):
+        del found["hydra"]
+    return Request(validate(found, words), words, tuple(job.swept), environment)
 
 
-def _composed(job: list[Override]) -> tuple[DictConfig, list[str]]:
-    """The configuration with Hydra's own, and the words that it was composed with."""
-    _check_groups(job, GlobalHydra.instance().config_loader())
-    words = [override.input_line for override in job if override.input_line]
+def composed(job: Job) -> DictConfig:
+    """The configuration of a job, Hydra's own included, as Hydra composes it. Raises ConfigError.
+
+    Jobs that differ in values alone share what takes long: to find files, and to merge them.
+    """
+    groups = _groups(tuple(_places))
+    values = [override for override in job.overrides if _sets_a_value(override, groups)]
     try:
-        return compose("train", overrides=words, return_hydra_config=True), words
+        files = _words(override for override in job.overrides if override not in values)
+        found = copy.deepcopy(_composed(tuple(files), tuple(_places)))
+        for override in values:
+            OmegaConf.update(found, override.key_or_group, override.value(), merge=True)
+    except ConfigError:
+        raise
     except HYDRA_ERRORS as error:
-        raise _explained(job, error) from error
+        raise _explained(job.overrides, error) from error
+    with read_write(found.hydra), open_dict(found.hydra):
+        found.hydra.overrides.task = _words(each for each in job.overrides if not each.is_hydra_override())
+    return found
+
+
+@lru_cache(REMEMBERED)
+def _composed(words: tuple[str, ...], places: tuple[str, ...]) -> DictConfig:
+    """What these words compose, where configuration is looked for in these places too."""
+    _check_groups(parse(words), GlobalHydra.instance().config_loader())
+    return compose("train", overrides=list(words), return_hydra_config=True)
+
+
+@cache
+def _groups(places: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(GlobalHydra.instance().config_loader().list_groups(""))
+
+
+def _sets_a_value(override: Override, groups: Collection[str]) -> bool:
+    """Whether an override changes a value that is there, and neither chooses a file nor adds or deletes a key."""
+    key = override.key_or_group
+    changes = override.type == OverrideType.CHANGE and override.package is None
+    return changes and key not in groups and "/" not in key and not override.is_hydra_override()
+
+
+def _words(overrides: Iterable[Override]) -> list[str]:
+    return [override.input_line for override in overrides if override.input_line]
 
 
 def configuration(*words: str) -> Config:
     """What `genbench` composes from these words, checked. Raises ConfigError."""
-    with _composer():
-        return _request(_parse_overrides(words, GlobalHydra.instance().config_loader()), multirun=False).config
+    return requests(words, multirun=False)[0].config
 
 
-def launch(words: Sequence[str], job: Job | None = None) -> None:
-    """Let Hydra run one job, or all jobs of a sweep, or print something, as the words of a command line ask for.
+def launch(asked: Arguments, job: Callable[[DictConfig], float]) -> None:
+    """Let Hydra run a job, or a sweep, or print something, as a command line asks for.
 
-    Raises ConfigError for what Hydra cannot do.
+    What a job returns is for sweepers that optimize. Raises ConfigError for what Hydra cannot do.
     """
     import hydra  # hydra.main reads the command line from sys.argv
 
-    def call(composed: DictConfig) -> float:
-        from hydra.core.hydra_config import HydraConfig
-
-        assert job is not None
-        settings = HydraConfig.get()
-        return job(composed, settings.overrides.task, settings.runtime.choices["hydra/launcher"])
-
-    sys.argv = [sys.argv[0], *words]
+    sys.argv = [sys.argv[0], *asked.for_hydra]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, instead of printing them and exiting with 1
     try:
-        hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(call)()
+        hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(job)()
     except HYDRA_ERRORS as error:  # a job tells its own
-        if isinstance(explained(error), StorageError):
-            raise  # a full disk is no bad input
-        raise ConfigError(f"Hydra cannot do this: {_first_line(error)}", "see --cfg hydra for its keys") from error
+        if isinstance(explained(error), GenbenchError):
+            raise  # ours, or a full disk, which is no bad input
+        requests(asked.overrides, asked.multirun)  # raises what says it better
+        raise ConfigError(f"Hydra cannot do this: {first_line(error)}", "see --cfg hydra for its keys") from error
 
 
 def validate(composed: DictConfig, words: Sequence[str] = ()) -> Config:
@@ -241,7 +279,7 @@ def key_of(word: str) -> str:
     return word.lstrip("+~").split("=")[0].split("@")[-1]
 
 
-def _check_groups(job: list[Override], loader: ConfigLoader) -> None:
+def _check_groups(job: Sequence[Override], loader: ConfigLoader) -> None:
     for override in job:
         group = override.key_or_group
         if group not in GROUPS or override.is_delete():
@@ -255,13 +293,13 @@ def _check_groups(job: list[Override], loader: ConfigLoader) -> None:
             )
 
 
-def _explained(job: list[Override], error: Exception) -> ConfigError:
+def _explained(job: Sequence[Override], error: Exception) -> ConfigError:
     """Hydra's complaint, with the closest key where a key is unknown."""
     groups = [override for override in job if override.key_or_group in GROUPS or "@" in (override.input_line or "")]
     try:
         base = compose("train", overrides=[override.input_line or "" for override in groups])
     except HYDRA_ERRORS:
-        return ConfigError(_first_line(error))
+        return ConfigError(first_line(error))
     keys = _dotted(OmegaConf.to_container(base))
     for override in job:
         key = override.key_or_group
@@ -269,7 +307,7 @@ def _explained(job: list[Override], error: Exception) -> ConfigError:
             continue
         if key not in keys:
             return ConfigError(f"unknown key {key!r}{closest(key, [*keys, *GROUPS])}", "see --cfg job for all keys")
-    return ConfigError(_first_line(error))
+    return ConfigError(first_line(error))
 
 
 def _dotted(node: Any, prefix: str = "") -> list[str]:
@@ -278,5 +316,5 @@ def _dotted(node: Any, prefix: str = "") -> list[str]:
     return [name for key, value in node.items() for name in (prefix + key, *_dotted(value, f"{prefix}{key}."))]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

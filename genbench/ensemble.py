@@ -99,8 +99,7 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
         sweeps.show(directory.path for directory in directories)
     if len(going) < len(directories):
         print(f"  {len(directories) - len(going)} were done before; delete their directories to rerun them")
-    worst = max(outcomes, key=lambda outcome: outcome.exit_code)
-    return Outcome(Path(config.output_root), worst.status, worst.exit_code, f"{len(outcomes)} runs")
+    return Outcome.of_many(outcomes)
 
 
 def build_tasks(found: Sequence[Member], device: torch.device) -> list[Task]:

@@ -6,12 +6,11 @@ import gc
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from genbench import compose, ensemble, preflight, run
+from genbench import ensemble, preflight, run
+from genbench.config import Config
 from genbench.engine.interrupts import Interrupts
 from genbench.errors import GenbenchError, explained
 from genbench.outcome import EXIT_CODES, Outcome
@@ -24,10 +23,13 @@ REDUCE = "reduce trainer.batch_size, the model's sizes, or the number of samples
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-def do(composed: DictConfig, words: Sequence[str] = (), checked: bool = False) -> Outcome:
-    """Train and measure what was composed with the overrides `words`; `checked`: it passed genbench.preflight."""
+def do(configure: Callable[[], Config], words: Sequence[str] = (), checked: bool = False) -> Outcome:
+    """Train and measure what the overrides `words` composed; `checked`: it passed genbench.preflight.
+
+    `configure` returns the configuration, or raises ConfigError.
+    """
     try:
-        return _end(composed, words, checked)
+        return _end(configure, words, checked)
     finally:
         with Interrupts() as interrupts:  # Python ignores what is raised while it collects
             gc.collect()  # a task and its gradients refer to each other; many networks would pile up before that
@@ -35,10 +37,10 @@ def do(composed: DictConfig, words: Sequence[str] = (), checked: bool = False) -
             signal.raise_signal(interrupts.pending)
 
 
-def _end(composed: DictConfig, words: Sequence[str], checked: bool) -> Outcome:
+def _end(configure: Callable[[], Config], words: Sequence[str], checked: bool) -> Outcome:
     directory = Path()
     try:
-        config = run.settled(compose.validate(composed, words))
+        config = run.settled(configure())
         directory = Path(config.output_root)
         if not checked:
             preflight.check_run(config, words)
@@ -50,7 +52,7 @@ def _end(composed: DictConfig, words: Sequence[str], checked: bool) -> Outcome:
         known = explained(error)
         if isinstance(known, GenbenchError):
             print(f"genbench: {known}", file=sys.stderr)
-            return Outcome(directory, "failed", known.exit_code, str(known).splitlines()[0])
+            return Outcome.failed(directory, known)
         if _out_of_memory(error):
             print(f"genbench: {directory}: there is not enough memory\n  {REDUCE}", file=sys.stderr)
             return Outcome(directory, "failed", EXIT_CODES["failed"], "not enough memory")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
-from genbench.errors import GenbenchError
+from genbench.errors import GenbenchError, RunLocked
 
 __all__ = ["EXIT_CODES", "Outcome", "finished_outcome", "of_summary", "table"]
 
@@ -26,6 +26,19 @@ class Outcome:
     exit_code: int
     headline: str = ""
     objective: float = math.nan  # for sweepers that optimize: the first reference's metric, else the first quantity
+
+    @staticmethod
+    def failed(directory: Path, error: GenbenchError) -> Outcome:
+        """Of a job that ended with an error that is no bug."""
+        status = "locked" if isinstance(error, RunLocked) else "failed"
+        return Outcome(directory, status, error.exit_code, str(error).partition("\n")[0])
+
+    @staticmethod
+    def of_many(outcomes: Sequence[Outcome]) -> Outcome:
+        """Of a job that consists of several runs of one output root: that of the worst of them."""
+        worst = max(outcomes, key=lambda outcome: outcome.exit_code)
+        root = worst.directory.parent.parent
+        return Outcome(root, worst.status, worst.exit_code, f"{len(outcomes)} runs")
 
     @property
     def interrupted(self) -> bool:

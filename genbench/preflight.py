@@ -23,7 +23,7 @@ from genbench.engine import device as devices
 from genbench.engine.memory import check_memory
 from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
-from genbench.errors import ConfigError, GenbenchError
+from genbench.errors import ConfigError, DataError, GenbenchError
 from genbench.identity import LONGEST
 from genbench.run import run_directory, settled
 from genbench.tasks import flow_ensemble
@@ -35,24 +35,27 @@ ROOM = 100  # characters, more than those of the longest path within a run direc
 SHOWN = 100  # characters of a path in a message
 
 
-def check(requests: Sequence[Request]) -> None:
+def check(requests: Sequence[Request], elsewhere: bool = False) -> None:
     """Raise ConfigError or DataError unless every job can start; downloads what is missing, and writes nothing else.
 
-    What depends on the machine is left to jobs that another launcher may start on another one.
+    What depends on a machine, its data and devices, is left to jobs that run `elsewhere`.
     """
-    # From the last to the first, which finds its data set still in memory.
-    here = [request for request in reversed(requests) if request.launcher == "basic"]
-    for request in here:
-        writable(request.directory)
     seen: set[str] = set()
-    for request in here:
-        check_run(request.config, request.words, seen)
+    for request in reversed(requests):  # the first job finds its data set still in memory
+        try:
+            check_run(request.config, request.words, seen, elsewhere)
+        except DataError:
+            if not elsewhere:
+                raise
 
 
-def check_run(config: Config, words: Sequence[str] = (), seen: set[str] | None = None) -> None:
+def check_run(
+    config: Config, words: Sequence[str] = (), seen: set[str] | None = None, elsewhere: bool = False
+) -> None:
     """Raise ConfigError or DataError unless this run, or ensemble of runs, can start.
 
-    What is in `seen` was checked before, up to the seed, and is left out; what is checked is added.
+    What is in `seen` was checked before, up to the seed, and is left out; what is checked is added. For a run
+    `elsewhere` its device is not looked for.
     """
     seen = set() if seen is None else seen
     config = settled(config)
@@ -65,6 +68,8 @@ def check_run(config: Config, words: Sequence[str] = (), seen: set[str] | None =
             continue
         if not directory.begun:  # of another run that it began with it has all that it needs
             parents.check(config)
+        if not elsewhere:
+            devices.check_precision(devices.resolve(run.device), run.trainer.precision)
         task = rehearse(run)
         if task is None:
             continue
@@ -82,7 +87,6 @@ def rehearse(config: Config) -> Task | None:
 
     Such a component, of a plug-in, is built when its run starts. Raises ConfigError and DataError.
     """
-    devices.check_precision(devices.resolve(config.device), config.trainer.precision)
     dataset = load(config.dataset, Path(config.data_root)).to(META)
     try:
         with META:

@@ -70,7 +70,7 @@ def test_signals_save_and_say_so(
     assert status(tmp_path) == "done"
 
 
-@pytest.mark.parametrize("place", [(compose, "check"), (run, "ready_task"), (run, "draw_curves"), (jobs, "gc")])
+@pytest.mark.parametrize("place", [(compose, "launch"), (run, "ready_task"), (run, "draw_curves"), (jobs, "gc")])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_outside_training_is_a_line(
     genbench: Run,
@@ -80,7 +80,7 @@ def test_a_signal_outside_training_is_a_line(
     place: tuple[Any, str],
     signum: int,
 ) -> None:
-    if place[1] in ("check", "gc") and signum == signal.SIGTERM:
+    if place[1] in ("launch", "gc") and signum == signal.SIGTERM:
         pytest.skip("no run is going on: SIGTERM ends the process as it does any other")
 
     def interrupted(*_: Any) -> None:

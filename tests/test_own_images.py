@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genbench import arguments, compose
 from genbench.compose import configuration
 from genbench.data.folder import split_of
 from genbench.identity import fingerprint
@@ -62,7 +61,7 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 def test_the_page_has_commands() -> None:
-    models = {compose.check(arguments.parse(shlex.split(words)))[0].config.model["name"] for words in COMMANDS}
+    models = {configuration(*shlex.split(words)).model["name"] for words in COMMANDS}
     assert models == {"dcgan", "sngan-resnet", "realnvp-conv", "conv-vae", "pixelcnn"}
 
 
@@ -70,7 +69,7 @@ def test_the_page_has_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_of_the_page(command: str, genbench: Genbench, tmp_path: Path) -> None:
     words = shlex.split(command)
-    config = compose.check(arguments.parse(words))[0].config
+    config = configuration(*words)
     small = SMALL[config.model["name"]]
     if config.task["name"] == "image-gan":
         small += ("task.batch_norm_batches=2", "task.fid_samples=null", "task.final_samples=null")

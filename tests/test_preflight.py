@@ -197,9 +197,9 @@ def test_a_rehearsal_leaves_random_numbers_alone(data_root: Path) -> None:
 
 def test_another_launchers_jobs_are_left_to_their_machines() -> None:
     config = configuration("experiment=dirac-w1-1", "device=cuda:99")
-    preflight.check([Request(config, (), "slurm", Path())])
+    preflight.check([Request(config)], elsewhere=True)
     with pytest.raises(ConfigError, match="cuda:99"):
-        preflight.check([Request(config, (), "basic", Path())])
+        preflight.check([Request(config)])
 
 
 def test_what_evaluation_needs_is_looked_for_once(
@@ -210,7 +210,7 @@ def test_what_evaluation_needs_is_looked_for_once(
     monkeypatch.setattr(Task, "before_training", lambda task: asked.append(type(task).__name__))
     words = ("experiment=vae-mnist5k", f"data_root={data_root}", f"output_root={tmp_path}", "device=cpu")
     jobs = [configuration(*words, f"seed={seed}", f"optimizer.lr={lr}") for seed in (1, 2) for lr in (1e-3, 1e-4)]
-    preflight.check([Request(job, (), "basic", tmp_path) for job in jobs])
+    preflight.check([Request(job) for job in jobs])
     assert asked == ["Variational"]
 
 

@@ -45,8 +45,7 @@ class Reporter:
         if self._progress:
             self._progress.update(self._bar, completed=step, note=_shown(values))
         else:
-            name = "" if self._runs == 1 else f"{run}  "
-            self._now_and_then(f"{name}step {step}/{self._total}  {_shown(values)}  {rate:.0f} steps/s")
+            self._now_and_then(f"{run}  step {step}/{self._total}  {_shown(values)}  {rate:.0f} steps/s")
 
     def measured(self, run: str, step: int, epoch: float, values: dict[str, float]) -> None:
         """Report an evaluation, at most one line every few seconds; the last one of a single run always."""

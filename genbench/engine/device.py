@@ -41,6 +41,7 @@ __all__ = [
     "tf32",
     "training_layout",
     "upload",
+    "visible_gpus",
     "without_autocast",
 ]
 
@@ -262,6 +263,12 @@ def synchronize(device: torch.device) -> None:
     accelerator = _accelerator(device)
     if accelerator is not None:
         accelerator.synchronize()
+
+
+def visible_gpus() -> list[str]:
+    """CUDA devices of this process, as CUDA_VISIBLE_DEVICES names them."""
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(index) for index in range(count)]
 
 
 def describe(device: torch.device) -> str:

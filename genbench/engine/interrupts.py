@@ -11,8 +11,7 @@ from types import FrameType, TracebackType
 __all__ = ["Interrupted", "Interrupts"]
 
 ALWAYS = ("SIGINT", "SIGTERM")
-# A closed terminal, a time limit, a scheduler's warning; who handles or ignores them already (nohup) goes on to.
-UNLESS_HANDLED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+UNLESS_IGNORED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # a closed terminal (but nohup), a scheduler's warning
 
 
 class Interrupted(BaseException):
@@ -28,7 +27,8 @@ class Interrupts:
     """As a context manager, turns signals into `Interrupted`, raised where it does no harm.
 
     A signal is recorded in `pending`. It raises at the next `check()`, or at once within an `interruptible()` block.
-    A second SIGINT raises KeyboardInterrupt, wherever that is.
+    A second SIGINT raises KeyboardInterrupt, wherever that is. Whoever handled a signal before, such as a scheduler's
+    library that puts the job back into the queue, handles it at the end.
     """
 
     def __init__(self) -> None:
@@ -39,8 +39,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():  # Python installs handlers only there
             known = signal.Signals.__members__  # Windows has few of them
-            for name in (*ALWAYS, *UNLESS_HANDLED):
-                if name in known and (name in ALWAYS or signal.getsignal(known[name]) is signal.SIG_DFL):
+            for name in (*ALWAYS, *UNLESS_IGNORED):
+                # None: a handler that Python did not install, and cannot put back.
+                if name in known and (name in ALWAYS or signal.getsignal(known[name]) not in (signal.SIG_IGN, None)):
                     self._previous[known[name]] = signal.signal(known[name], self._receive)
         return self
 
@@ -49,7 +50,11 @@ class Interrupts:
     ) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]
+        previous = {int(signum): handler for signum, handler in self._previous.items()}
         self._previous.clear()
+        handler = None if self.pending is None else previous.get(self.pending)
+        if self.pending is not None and callable(handler) and handler is not signal.default_int_handler:
+            signal.raise_signal(self.pending)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.pending is not None and signum == signal.SIGINT:

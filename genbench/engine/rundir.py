@@ -80,10 +80,16 @@ class RunDirectory:
     @property
     def status(self) -> str | None:
         """running | done | failed | diverged | interrupted, or None before the first start."""
+        status = self.read_status().get("status")
+        return None if status is None else str(status)
+
+    def read_status(self) -> dict[str, Any]:
+        """What `status.json` says; nothing where there is none, or none that can be read."""
         try:
-            return str(json.loads((self.path / "status.json").read_text(encoding="utf-8"))["status"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
+            found = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def set_status(self, status: str, step: int, **details: Any) -> None:
         row = {

@@ -123,12 +123,8 @@ def test_a_run_asks_for_its_device_in_the_right_order(
         raise ConfigError("so far, so good")
 
     monkeypatch.setattr("genbench.build.build_task", here)
-    from omegaconf import OmegaConf
-
-    from genbench.config import to_dict
-
     config = configuration("experiment=dirac-w1-1", "device=cuda:1", f"output_root={tmp_path}")
-    outcome = jobs.do(OmegaConf.create(to_dict(config)), checked=True)
+    outcome = jobs.do(lambda: config, checked=True)
     assert outcome.headline == "so far, so good"
     assert [call[0] for call in cuda.mock_calls] == ["init", "set_device", "reset_peak_memory_stats"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-from typing import Any
 
 import numpy as np
 import pytest
@@ -158,15 +157,30 @@ def test_a_second_signal_does_not_disturb_what_the_first_one_set_off() -> None:
     assert tidied
 
 
-@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None], ids=["nohup", "a scheduler's"])
-def test_signals_that_others_handle_are_left_to_them(handler: Any) -> None:
-    before = signal.signal(signal.SIGHUP, handler)
+def test_signals_that_are_ignored_stay_ignored() -> None:
+    """By nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interrupts() as interrupts:
             os.kill(os.getpid(), signal.SIGHUP)
             interrupts.check()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_who_handled_a_signal_before_handles_it_at_the_end() -> None:
+    """A scheduler's library, which puts the job back into its queue, when everything is saved."""
+    told: list[str] = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: told.append("the scheduler"))
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            with pytest.raises(Interrupted, match="SIGUSR2"):
+                interrupts.check()
+            told.append("saved")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert told == ["saved", "the scheduler"]
 
 
 def test_a_second_interrupt_ends_the_process_as_python_would() -> None:

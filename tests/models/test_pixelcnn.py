@@ -94,15 +94,19 @@ def test_cached_sampling_of_classes_is_naive_sampling_bit_for_bit(size: tuple[in
     assert torch.equal(model.sample(None, labels[:1], uniforms=uniforms[:1]), images[:1])
 
 
-def test_a_class_adds_its_row_of_v_in_every_gate() -> None:
-    """Eq. 4 of arXiv 1606.05328: for one class, the same network with V h in the biases before the gates."""
+def test_a_constant_map_adds_to_the_biases_of_every_gate() -> None:
+    """Eq. 5 of arXiv 1606.05328 becomes eq. 4: the same network with V s in the biases before the gates."""
     model, x = conditional((4, 5)), torch.rand(2, 1, 4, 5).round()
     ordinary = built("pixelcnn-gated", (4, 5))
+    with torch.no_grad():
+        model.maps.copy_(model.maps[:, :, :1, :1].expand_as(model.maps))
     for k in range(CLASSES):
-        state = {name: value.clone() for name, value in model.state_dict().items() if "of_class" not in name}
+        own = ("maps", "from_map")
+        state = {name: value.clone() for name, value in model.state_dict().items() if not any(o in name for o in own)}
         for name, value in model.state_dict().items():
-            if name.endswith("of_class.weight"):
-                block, (vertical, horizontal) = name.removesuffix("of_class.weight"), value[k].chunk(2)
+            if name.endswith("from_map.weight"):
+                block = name.removesuffix("from_map.weight")
+                vertical, horizontal = (value[:, :, 0, 0] @ model.maps[k, :, 0, 0]).detach().chunk(2)
                 state[f"{block}vertical.bias"] += vertical
                 # The horizontal gate sees the vertical stack before its class is added.
                 across = state[f"{block}across.weight"][:, :, 0, 0]
@@ -112,13 +116,22 @@ def test_a_class_adds_its_row_of_v_in_every_gate() -> None:
         torch.testing.assert_close(found, ordinary(x), rtol=EXACT, atol=EXACT)
 
 
-def test_at_first_all_classes_are_alike() -> None:
+def test_a_map_acts_where_it_is() -> None:
+    """In a network of one layer, the map at a pixel changes the logit of that pixel alone."""
+    model, x = conditional((4, 5), blocks=1), torch.rand(1, 1, 4, 5).round()
+    labels = torch.tensor([1])
+    before = model(x, labels)
+    with torch.no_grad():
+        model.maps[1, :, 2, 3] += 1
+    changed = torch.zeros(4, 5, dtype=torch.bool)
+    changed[2, 3] = True
+    assert torch.equal((model(x, labels) != before)[0, 0], changed)
+
+
+def test_every_map_learns() -> None:
     model = registry.build("model", {"name": "pixelcnn-gated", "conditional": True}, (1, 4, 4), CLASSES)
-    x = torch.rand(1, 1, 4, 4).round().expand(CLASSES, -1, -1, -1)
-    logits = model(x, torch.arange(CLASSES))
-    assert torch.equal(logits[0], logits[1])
-    model.log_prob(x, torch.arange(CLASSES)).sum().backward()
-    assert all((block.of_class.weight.grad.norm(dim=1) > 0).all() for block in model.blocks)
+    model.log_prob(torch.rand(CLASSES, 1, 4, 4).round(), torch.arange(CLASSES)).sum().backward()
+    assert (model.maps.grad.flatten(1).norm(dim=1) > 0).all()
 
 
 # ---------------------------------------------------------------------------------------------- what a pixel sees

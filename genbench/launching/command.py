@@ -1,0 +1,57 @@
+"""A command line, as Hydra calls it: its jobs, and how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from genbench import compose, jobs, sweeps
+from genbench.arguments import Arguments
+from genbench.compose import Request
+from genbench.launching import closing
+from genbench.launching.work import Home
+from genbench.outcome import Outcome
+
+__all__ = ["Command"]
+
+
+class Command:
+    """Called with a composed configuration it does that job. Launchers that are not ours send it to their workers.
+
+    Attributes:
+        home: where it was typed.
+        requests, outcomes: the jobs of a sweep that are over, and how each ended.
+        done_here: how jobs of this process ended, by their words.
+        signal: the one that ended a sweep.
+    """
+
+    def __init__(self, asked: Arguments) -> None:
+        self.home = Home.here(asked.search_path)
+        self.requests: list[Request] = []
+        self.outcomes: list[Outcome] = []
+        self.done_here: dict[tuple[str, ...], Outcome] = {}
+        self.signal: int | None = None
+
+    def __call__(self, composed: DictConfig) -> float:
+        """What a sweeper may optimize."""
+        words = tuple(HydraConfig.get().overrides.task)
+        self.home.enter()
+        outcome = jobs.do(lambda: compose.validate(composed, words), words)
+        self.done_here[words] = outcome
+        if outcome.interrupted:
+            raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop
+        return outcome.objective
+
+    def end(self) -> int:
+        """Say how a sweep ended, and draw what it is for. Returns the exit code of the command."""
+        if self.outcomes:
+            print(closing.told(self.requests, self.outcomes))
+            sweeps.show(outcome.directory for outcome in self.outcomes)
+        codes = [outcome.exit_code for outcome in (*self.outcomes, *self.done_here.values())]
+        return max([*codes, 128 + self.signal if self.signal else 0])
+
+    def add(self, requests: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
+        self.requests += requests
+        self.outcomes += outcomes

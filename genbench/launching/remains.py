@@ -1,0 +1,67 @@
+"""How a job ended, as its run directories tell: for jobs whose process can no longer say it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from genbench import ensemble
+from genbench.compose import Request
+from genbench.engine.rundir import RunDirectory
+from genbench.errors import GenbenchError, RunLocked
+from genbench.outcome import EXIT_CODES, Outcome, finished_outcome
+from genbench.run import run_directory, settled
+
+__all__ = ["directories", "finished", "outcome_of"]
+
+KILLED = 128 + 9  # as a shell says it
+
+
+def directories(request: Request) -> list[RunDirectory]:
+    """Of a job's run, or of all runs of an ensemble. Raises ConfigError and DataError."""
+    config = settled(request.config)
+    if config.ensemble is None:
+        return [RunDirectory(run_directory(config))]
+    return [RunDirectory(run_directory(member.config)) for member in ensemble.members(config, request.words)]
+
+
+def finished(request: Request) -> Outcome | None:
+    """How a job ended that need not be done again; None for any other. Raises ConfigError and DataError."""
+    found = [finished_outcome(directory) for directory in directories(request)]
+    ended = [outcome for outcome in found if outcome is not None]
+    return _together(ended) if len(ended) == len(found) else None
+
+
+def outcome_of(request: Request, told: str = "") -> Outcome:
+    """How a job ended whose process is gone; `told` is what else is known about it."""
+    try:
+        return _together([_of_run(directory, told) for directory in directories(request)])
+    except GenbenchError as error:
+        return Outcome.failed(Path(request.config.output_root), error)
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    """A job's, of those of its runs."""
+    return outcomes[0] if len(outcomes) == 1 else Outcome.of_many(outcomes)
+
+
+def _of_run(directory: RunDirectory, told: str) -> Outcome:
+    ended = finished_outcome(directory)
+    if ended is not None:
+        return ended
+    row = directory.read_status()
+    status, where = row.get("status"), f"at step {row.get('step')}"
+    if status == "failed":
+        return Outcome(directory.path, "failed", EXIT_CODES["failed"], str(row.get("error", "")).partition("\n")[0])
+    if status == "interrupted":
+        name = str(row.get("signal"))
+        number = getattr(signal, name, 0)
+        return Outcome(directory.path, "interrupted", 128 + int(number), f"by {name} {where}")
+    if status == "running":
+        try:
+            with directory:
+                return Outcome(directory.path, "killed", KILLED, told or f"its process is gone, {where}")
+        except RunLocked:
+            return Outcome(directory.path, "running", EXIT_CODES["failed"], where)
+    return Outcome(directory.path, "not started", EXIT_CODES["failed"], told)
