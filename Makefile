@@ -5,13 +5,17 @@ BIN    := $(VENV)/bin
 
 MINUTES ?= 25
 
-.PHONY: run test acceptance lint bench bench-gan bench-vae bench-flows gpu clean
+.PHONY: run test test-launchers acceptance lint bench bench-gan bench-vae bench-flows gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not acceptance"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not acceptance and not launchers"
+
+test-launchers: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev,all]"
+	$(BIN)/python -m pytest -m launchers
 
 acceptance: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "acceptance and not long"

@@ -261,10 +261,19 @@ def launch(asked: Arguments, job: Callable[[DictConfig], float]) -> None:
     try:
         hydra.main(config_path=str(CONFIG_DIRECTORY), config_name="train", version_base="1.3")(job)()
     except HYDRA_ERRORS as error:  # a job tells its own
-        if isinstance(explained(error), GenbenchError):
-            raise  # ours, or a full disk, which is no bad input
+        for cause in _causes(error):
+            if isinstance(explained(cause), GenbenchError):
+                raise cause from None  # ours, or a full disk, which is no bad input
         requests(asked.overrides, asked.multirun)  # raises what says it better
         raise ConfigError(f"Hydra cannot do this: {first_line(error)}", "see --cfg hydra for its keys") from error
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """An error, and those that it was raised from."""
+    cause: BaseException | None = error
+    while isinstance(cause, Exception):
+        yield cause
+        cause = cause.__cause__
 
 
 def validate(composed: DictConfig, words: Sequence[str] = ()) -> Config:

@@ -116,6 +116,7 @@ class Config:
     critic_optimizer: dict[str, Any] | None
     trainer: TrainerConfig
     reference: list[Reference] = field(default_factory=list)
+    objective: Text | None = None  # what hydra/sweeper=optuna optimizes; null: the task's first validation quantity
     ensemble: Ensemble | None = None
     extend: Text | None = None  # a run directory: go on where it ended
     init_from: Text | None = None  # a run directory or packed model: begin with its weights

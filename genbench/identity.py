@@ -29,6 +29,7 @@ NOT_IDENTITY = (
     "data_root",
     "output_root",
     "reference",
+    "objective",
     "ensemble",
     "device",
     "task.inception_weights",

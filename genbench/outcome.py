@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
-from genbench.errors import GenbenchError, RunLocked
+from genbench.errors import ConfigError, GenbenchError, RunLocked
 
 __all__ = ["EXIT_CODES", "Outcome", "finished_outcome", "of_summary", "table"]
 
@@ -25,7 +26,7 @@ class Outcome:
     status: str
     exit_code: int
     headline: str = ""
-    objective: float = math.nan  # for sweepers that optimize: the first reference's metric, else the first quantity
+    objective: float = math.nan  # for sweepers that optimize
 
     @staticmethod
     def failed(directory: Path, error: GenbenchError) -> Outcome:
@@ -78,5 +79,13 @@ def of_summary(run_dir: RunDirectory, status: str, ended: dict[str, Any]) -> Out
     if not shown:
         names = [quantity["name"] for quantity in ended["quantities"]]
         shown = [name for name in names if finals.get(name) is not None][:HEADLINE]
+    if status == "diverged":
+        return Outcome(run_dir.path, status, EXIT_CODES[status], str(run_dir.read_status().get("error", "")))
     headline = "  ".join(f"{name} {finals[name]:.6g}" for name in shown)
-    return Outcome(run_dir.path, status, EXIT_CODES[status], headline, finals[shown[0]] if shown else math.nan)
+    try:
+        objective = finals.get(objective_among([Quantity(**quantity) for quantity in ended["quantities"]]).name)
+    except ConfigError:
+        objective = None
+    return Outcome(
+        run_dir.path, status, EXIT_CODES[status], headline, math.nan if objective is None else float(objective)
+    )

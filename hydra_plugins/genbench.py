@@ -11,7 +11,7 @@ from typing import Any
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
-__all__ = ["Grid", "Here", "Local"]
+__all__ = ["Grid", "Here", "Local", "OnRay", "Slurm", "Tuner"]
 
 
 def _name(kind: Any, name: str) -> Any:
@@ -26,4 +26,5 @@ def _name(kind: Any, name: str) -> Any:
 
 
 Here, Local = _name(Launcher, "Here"), _name(Launcher, "Local")
-Grid = _name(Sweeper, "Grid")
+OnRay, Slurm = _name(Launcher, "OnRay"), _name(Launcher, "Slurm")
+Grid, Tuner = _name(Sweeper, "Grid"), _name(Sweeper, "Tuner")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from genbench.config import Reference
+from genbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,7 @@ __all__ = [
     "Quantity",
     "agree",
     "mean_over",
+    "objective_among",
     "values_of",
     "verdict",
 ]
@@ -76,6 +78,21 @@ class Quantity:
     def arrow(self) -> str:
         """Points to where it is better."""
         return {"higher": "↑", "lower": "↓", "": ""}[self.better]
+
+
+def objective_among(quantities: Sequence[Quantity], name: str | None = None) -> Quantity:
+    """What a sweeper optimizes: the quantity of this name, or the first that is not measured on the test split.
+
+    Whoever tunes on the test split measures nothing with it any more, so that takes its name. Raises ConfigError
+    where there is none, or where neither direction is better.
+    """
+    judged = {quantity.name: quantity for quantity in quantities if quantity.better}
+    if name is None:
+        name = next((each for each in judged if not each.startswith("test/")), None)
+    if name in judged:
+        return judged[name]
+    told = "nothing that is measured during training says what is better" if name is None else f"objective={name}"
+    raise ConfigError(f"{told}: no objective", f"set objective=NAME, one of {', '.join(judged) or 'none'}")
 
 
 @dataclass(frozen=True)

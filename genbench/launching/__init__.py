@@ -7,6 +7,9 @@ them.
 from genbench.launching.command import Command
 from genbench.launching.launcher import Here
 from genbench.launching.local import Local
+from genbench.launching.on_ray import OnRay
+from genbench.launching.slurm import Slurm
 from genbench.launching.sweeper import Grid
+from genbench.launching.tuner import Tuner
 
-__all__ = ["Command", "Grid", "Here", "Local"]
+__all__ = ["Command", "Grid", "Here", "Local", "OnRay", "Slurm", "Tuner"]

@@ -23,7 +23,7 @@ from genbench.registry import Depth, Width, register
 
 __all__ = ["GatedPixelCnn"]
 
-MAP_CHANNELS = 8  # of a class's map
+MAP_CHANNELS = 16  # of a class's map
 MAP_SCALE = 0.1  # standard deviation of its initial values
 
 Terms = tuple[Tensor, ...]

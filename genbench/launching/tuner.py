@@ -1,0 +1,183 @@
+"""A sweeper that chooses values by what earlier ones achieved.
+
+A study of Optuna (Akiba et al. 2019, arXiv 1907.10902), on a metric of validation data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from genbench import compose, preflight
+from genbench.compose import Job, Request
+from genbench.engine.measurement import Quantity, objective_among
+from genbench.engine.rundir import RunDirectory
+from genbench.errors import ConfigError
+from genbench.figures.study import study_history
+from genbench.launching.launcher import required
+from genbench.launching.sweeper import Sweeper
+from genbench.outcome import Outcome
+
+__all__ = ["Tuner"]
+
+SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "qmc": "QMCSampler"}
+AGAIN = "goes on in another trial"
+
+
+class Tuner(Sweeper):
+    """`trials` jobs, `parallel` of them at a time, of values that `sampler` draws with `seed`.
+
+    The objective is a quantity of the task that is measured on validation data, unless `objective=NAME` names another
+    one. The study lies in a file below the runs' root: the same command goes on with it, and with trials that were
+    interrupted. Trials that diverge or fail have no value.
+    """
+
+    def __init__(self, trials: int = 20, parallel: int = 1, sampler: str = "tpe", seed: int = 1) -> None:
+        for name, value in (("trials", trials), ("parallel", parallel)):
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"hydra.sweeper.{name} must be a whole number, at least 1, not {value!r}")
+        if sampler not in SAMPLERS:
+            raise ConfigError(f"unknown hydra.sweeper.sampler {sampler!r}", f"known: {', '.join(SAMPLERS)}")
+        self._trials, self._parallel, self._sampler, self._seed = trials, parallel, sampler, seed
+
+    def sweep(self, arguments: list[str]) -> float | None:
+        """Returns the best value."""
+        optuna = required("optuna", "optuna")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        overrides = compose.parse(arguments)
+        swept = [override for override in overrides if override.is_sweep_override()]
+        if not swept:
+            raise ConfigError("there is nothing to tune", "give ranges: optimizer.lr='tag(log,interval(1e-4,1e-2))'")
+        self._fixed = [override for override in overrides if not override.is_sweep_override()]
+        space = {override.get_key_element(): _distribution(optuna, override) for override in swept}
+        first = self._check(space)
+        self._objective = _objective(first)
+        study = self._study(optuna, arguments, first)
+        while (missing := self._trials - _over(optuna, study)) > 0:
+            asked = [study.ask(space) for _ in range(min(self._parallel, missing))]
+            requests = [self._request(trial.params) for trial in asked]
+            outcomes = self.launch(requests, _over(optuna, study), self._trials)
+            for trial, outcome in zip(asked, outcomes, strict=True):
+                self._tell(optuna, study, trial, outcome)
+            if self.command.signal or any(outcome.interrupted for outcome in outcomes):
+                break
+        return self._close(optuna, study, first)
+
+    def _request(self, values: Mapping[str, Any]) -> Request:
+        words = [f"{key}={value}" for key, value in values.items()]
+        return compose.request(Job([*self._fixed, *compose.parse(words)], words))
+
+    def _check(self, space: Mapping[str, Any]) -> Request:
+        """A job of the study. Raises ConfigError if the ends of a range are no values for it."""
+        ends = {key: _ends(distribution) for key, distribution in space.items()}
+        middle = {key: values[0] for key, values in ends.items()}
+        requests = [self._request({**middle, key: value}) for key, values in ends.items() for value in values]
+        return requests[0]
+
+    def _study(self, optuna: Any, arguments: Sequence[str], first: Request) -> Any:
+        """The one of this command, with what it knows already."""
+        digits = hashlib.sha256(repr(sorted(arguments)).encode()).hexdigest()[:8]
+        self._name = f"{first.config.name}-{digits}"
+        folder = Path(first.config.output_root) / ".studies"
+        preflight.writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        backend = optuna.storages.journal.JournalFileBackend(str(folder / f"{self._name}.log"))
+        study = optuna.create_study(
+            study_name=self._name,
+            storage=optuna.storages.JournalStorage(backend),
+            direction="maximize" if self._objective.better == "higher" else "minimize",
+            load_if_exists=True,
+        )
+        # Other random numbers than those of the trials that there are.
+        study.sampler = getattr(optuna.samplers, SAMPLERS[self._sampler])(seed=self._seed + len(study.trials))
+        unfinished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        for trial in unfinished:
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            study.set_user_attr(f"trial {trial.number}", AGAIN)
+            study.enqueue_trial(trial.params)
+        print(f"study {self._name}: {self._objective.name}, {self._objective.better} is better")
+        if known := _over(optuna, study):
+            print(f"  {known} of {self._trials} trials are over already")
+        return study
+
+    def _tell(self, optuna: Any, study: Any, trial: Any, outcome: Outcome) -> None:
+        if outcome.interrupted or outcome.status in ("not started", "running"):
+            return  # the same command goes on with it
+        value = _value(outcome, self._objective.name)
+        if math.isfinite(value):
+            study.tell(trial, value)
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def _close(self, optuna: Any, study: Any, first: Request) -> float | None:
+        """Draw the study, and tell its best trial."""
+        done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if not done:
+            print(f"study {self._name}: no trial has a value")
+            return None
+        best = study.best_trial
+        words = " ".join(f"{key}={value}" for key, value in best.params.items())
+        print(f"study {self._name}: best of {len(done)} trials is {best.value:.6g}, with {words}")
+        higher = self._objective.better == "higher"
+        columns = {key: [trial.params[key] for trial in done] for key in best.params}
+        logarithmic = {key for key, distribution in best.distributions.items() if getattr(distribution, "log", False)}
+        numbers, values = np.array([trial.number for trial in done]), np.array([trial.value for trial in done])
+        figure = study_history(numbers, values, higher, self._objective.title, columns, logarithmic)
+        path = Path(first.config.output_root) / f"sweep-study-{self._name}.png"
+        task = preflight.rehearse(first.config)
+        figure.savefig(path, metadata={"Family": task.family.title} if task else {})
+        print(f"  picture      {path}")
+        return float(best.value)
+
+
+def _distribution(optuna: Any, override: Override) -> Any:
+    """Values of a key as Optuna draws them. Raises ConfigError for empty ranges."""
+    sweep, kinds = override.value(), optuna.distributions
+    try:
+        if isinstance(sweep, IntervalSweep):
+            whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+            return (kinds.IntDistribution if whole else kinds.FloatDistribution)(
+                sweep.start, sweep.end, log="log" in sweep.tags
+            )
+        if isinstance(sweep, RangeSweep) and all(
+            isinstance(end, int) for end in (sweep.start, sweep.stop, sweep.step)
+        ):
+            values = list(sweep.range())
+            return kinds.IntDistribution(values[0], values[-1], step=int(sweep.step))
+        return kinds.CategoricalDistribution(list(override.sweep_string_iterator()))
+    except (ValueError, IndexError, TypeError) as error:
+        raise ConfigError(f"{override.input_line}: {error}") from error
+
+
+def _ends(distribution: Any) -> list[Any]:
+    return list(distribution.choices) if hasattr(distribution, "choices") else [distribution.low, distribution.high]
+
+
+def _over(optuna: Any, study: Any) -> int:
+    """Trials that count: those that ended, not those that go on in another one."""
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
+    trials = study.get_trials(deepcopy=False, states=states)
+    return sum(study.user_attrs.get(f"trial {trial.number}") != AGAIN for trial in trials)
+
+
+def _objective(request: Request) -> Quantity:
+    """What is optimized. Raises ConfigError where that is not clear."""
+    task = preflight.rehearse(request.config)
+    return objective_among(task.quantities if task else (), request.config.objective)
+
+
+def _value(outcome: Outcome, name: str) -> float:
+    """Of a run's objective; NaN if it has none: it diverged, failed, or did not measure it."""
+    if outcome.status != "done":
+        return math.nan
+    entry = RunDirectory(outcome.directory).read_summary()["metrics"].get(name)
+    if entry is None or entry["final"]["value"] is None:
+        print(f"{outcome.directory} did not measure {name}")
+        return math.nan
+    return float(entry["final"]["value"])

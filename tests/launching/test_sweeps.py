@@ -1,0 +1,291 @@
+"""Sweeps: every job is known, whoever runs it and however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose as hydra_compose
+from omegaconf import OmegaConf
+
+from genbench import compose, jobs
+from genbench.compose import Request, configuration
+from genbench.engine.measurement import Quantity, objective_among
+from genbench.engine.rundir import RunDirectory
+from genbench.errors import ConfigError
+from genbench.launching import remains
+from genbench.launching.work import Home, perform
+
+Run = Callable[..., int]
+
+# Deterministic, so two launchers have equal numbers; one of the three diverges.
+WORDS = ("experiment=dirac-w1-3", "trainer.threads=1", "regularizer.coefficient=0.1,1e12,0.2")
+
+
+def finals(root: Path) -> dict[str, dict[str, Any]]:
+    """Final values of all runs, by their hash."""
+    found = {}
+    for path in root.glob("*/*/summary.json"):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        values = {name: entry["final"]["value"] for name, entry in summary["metrics"].items()}
+        found[path.parent.name.rpartition("-")[2]] = {k: v for k, v in values.items() if not k.startswith("perf/")}
+    return found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("experiment=vae-mnist5k", "seed=3", "optimizer.lr=1e-4", "model.width=9"),
+        ("experiment=vae-mnist5k", "model.activation=relu", "optimizer=sgd", "optimizer.lr=0.1"),
+        ("experiment=cifar10-w1-3", "optimizer.beta1=0.3", "regularizer=none", "trainer.precision=tf32"),
+        ("experiment=dirac-jsd-1", "~optimizer.lr", "reference=[]"),
+        ("experiment=dirac-jsd-1", "name='a name'", "data_root=${output_root}/data", "++seed=7"),
+    ],
+)
+def test_what_is_composed_is_what_hydra_composes(words: Sequence[str]) -> None:
+    """Although jobs that differ in values alone share a composition."""
+    with compose.composer():
+        for each in (words, (*words, "deterministic=true")):
+            found = compose.composed(compose.Job(compose.parse(each)))
+            expected = hydra_compose("train", overrides=list(each), return_hydra_config=True)
+            for config in (found, expected):
+                del config.hydra.overrides, config.hydra.job.override_dirname  # the words
+            assert OmegaConf.to_container(found) == OmegaConf.to_container(expected)
+
+
+def test_a_killed_job_is_named_and_the_others_go_on(
+    genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In processes of their own; the same command goes on with it, and the numbers are those of one process."""
+    words = (*WORDS, "trainer.max_steps=3000")
+    command = [sys.executable, "-m", "genbench.train", "-m", *words, "hydra/launcher=local", "output_root=local"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            found = [RunDirectory(path.parent).read_status() for path in tmp_path.glob("local/*/*0.2*/status.json")]
+            if found and found[0].get("status") == "running" and found[0]["pid"] != process.pid:
+                os.kill(found[0]["pid"], signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        said = process.communicate(timeout=120)[0]
+    assert process.returncode == 137, said
+    table = said[said.index("sweep: ") :]
+    assert "1 of 3 jobs done, in local/dirac-w1-3" in table
+    for value, status, reason in (
+        ("0.1", "done", ""),
+        ("1000000000000.0", "diverged", "step"),
+        ("0.2", "killed", "by SIGKILL"),
+    ):
+        assert re.search(rf"^regularizer.coefficient={value} +{status} .*{reason}", table, re.M), table
+    assert "[3/3] dirac-w1-3" in said or "[3/3]" in said  # lines say whose they are
+    assert genbench("-m", *words, "hydra/launcher=local", "output_root=local") == 3
+    assert genbench("-m", *words, "output_root=here") == 3
+    assert finals(tmp_path / "local") == finals(tmp_path / "here")
+    assert len(finals(tmp_path / "here")) == 3
+
+
+def test_a_signal_ends_a_sweep_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM to the parent alone: its processes save, and nobody is left behind."""
+    monkeypatch.chdir(tmp_path)
+    words = ("experiment=dirac-w1-3", "seed=1,2,3", "trainer.max_steps=1000000", "hydra/launcher=local")
+    command = [sys.executable, "-m", "genbench.train", "-m", *words, "hydra.launcher.processes=2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 120
+        rows: list[dict[str, Any]] = []
+        while time.monotonic() < deadline and len(rows) < 2:
+            rows = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/*/status.json")]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 143, said
+    assert len(re.findall(r"^seed=\d +interrupted", said, re.M)) == 2, said
+    assert re.search(r"^seed=3 +not started", said, re.M)
+    for row in rows:
+        with pytest.raises(ProcessLookupError):
+            os.kill(row["pid"], 0)
+    assert {RunDirectory(path).status for path in tmp_path.glob("outputs/*/*/")} == {"interrupted"}
+
+
+def test_equal_jobs_are_run_once(genbench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("experiment=dirac-w1-3", "trainer.max_steps=2", "optimizer.lr=0.1,0.10")
+    assert genbench("-m", *words) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 jobs done" in said
+    assert "[2/2]" not in said
+    assert len(list(tmp_path.glob("outputs/*/*/"))) == 1
+
+
+def test_ctrl_c_ends_a_sweep_with_its_table(
+    genbench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = jobs.do
+
+    def stopped(configure: Any, words: Sequence[str], checked: bool) -> Any:
+        if "seed=2" in words:
+            monkeypatch.setattr("genbench.run.ready_task", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        return done(configure, words, checked)
+
+    monkeypatch.setattr(jobs, "do", stopped)
+    assert genbench("-m", "experiment=dirac-w1-3", "trainer.max_steps=2", "seed=1,2,3") == 130
+    table = capsys.readouterr().out
+    for row in ("seed=1  done", "seed=2  interrupted", "seed=3  not started"):
+        assert f"\n{row}" in table
+
+
+def test_a_job_understands_words_where_they_were_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_root: Path
+) -> None:
+    """A worker of a cluster may start anywhere, with another environment."""
+    typed, worker, own = tmp_path / "typed", tmp_path / "worker", tmp_path / "own" / "experiment"
+    for directory in (typed, worker, own):
+        directory.mkdir(parents=True)
+    (own / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [dirac-w1-3]\nname: ${oc.env:MY_NAME}\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("MY_NAME", "mine-7")
+    monkeypatch.setenv("GENBENCH_DATA", str(data_root))
+    monkeypatch.setenv("UNRELATED", "1")
+    monkeypatch.chdir(typed)
+    home = Home.here((f"file://{own.parent}",))
+    assert set(home.environment) >= {"MY_NAME", "GENBENCH_DATA"}
+    assert "UNRELATED" not in home.environment
+    request = Request(configuration("experiment=dirac-w1-3", "trainer.max_steps=2"), ("experiment=dirac-w1-3",))
+    monkeypatch.chdir(worker)
+    monkeypatch.delenv("MY_NAME")
+    try:
+        assert perform(request, home).status == "done"
+        assert Path.cwd() == typed
+        assert os.environ["MY_NAME"] == "mine-7"
+        assert configuration("experiment=mine").name == "mine-7"
+    finally:
+        compose.add_search_path()
+    assert list(worker.iterdir()) == []
+    assert [path.name for path in typed.iterdir()] == ["outputs"]
+
+
+def test_a_directory_that_a_worker_does_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = Request(configuration("experiment=dirac-w1-3"))
+    outcome = perform(request, Home(tmp_path / "nowhere"))
+    assert outcome.exit_code == 2
+    assert "a directory that all machines share" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "code"),
+    [
+        ({"status": "running", "step": 4}, "killed", 137),
+        ({"status": "interrupted", "step": 4, "signal": "SIGUSR2"}, "interrupted", 128 + signal.SIGUSR2),
+        ({"status": "failed", "step": 4, "error": "no such luck\n  try again"}, "failed", 1),
+        ({}, "not started", 1),
+    ],
+)
+def test_a_directory_tells_how_its_run_ended(
+    row: dict[str, Any], status: str, code: int, tmp_path: Path, data_root: Path
+) -> None:
+    request = Request(configuration("experiment=dirac-w1-3", f"output_root={tmp_path}", f"data_root={data_root}"))
+    (directory,) = remains.directories(request)
+    if row:
+        directory.path.mkdir(parents=True)
+        (directory.path / "status.json").write_text(json.dumps(row), encoding="utf-8")
+    outcome = remains.outcome_of(request)
+    assert (outcome.status, outcome.exit_code) == (status, code)
+    if status == "failed":
+        assert outcome.headline == "no such luck"
+
+
+BAD = [
+    (["hydra/launcher=local", "hydra.launcher.processes=0"], "hydra.launcher.processes must be"),
+    (["hydra/launcher=local", "hydra.launcher.threads=true"], "hydra.launcher.threads must be"),
+    (["hydra/launcher=slurm"], "there is no sbatch here"),
+    (["hydra/launcher=nothing"], "nothing"),
+    (["hydra/sweeper=optuna"], "there is nothing to tune"),
+    (["hydra/sweeper=optuna", "hydra.sweeper.trials=0"], "hydra.sweeper.trials must be"),
+    (["hydra/sweeper=optuna", "hydra.sweeper.sampler=best"], "unknown hydra.sweeper.sampler 'best'"),
+    (["hydra/sweeper=optuna", "trainer.log_every=int(interval(0,3))"], "trainer.log_every must be"),
+    (["hydra/sweeper=optuna", "optimizer.lr=interval(2,1)"], "optimizer.lr=interval(2,1)"),
+    (["hydra/sweeper=optuna", "optimizer.lr=interval(1,2)", "objective=nothing"], "objective=nothing: no objective"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_told_before_anything_starts(
+    words: list[str],
+    told: str,
+    genbench: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "slurm" in words[0]:
+        pytest.importorskip("submitit")
+        monkeypatch.setenv("PATH", str(tmp_path))
+    sweep = [] if "optuna" in words[0] else ["seed=1,2"]
+    assert genbench("-m", "experiment=dirac-w1-3", "trainer.max_steps=2", *sweep, *words) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("genbench:") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestStudies:
+    """Optuna, with validation metrics as its objective."""
+
+    WORDS = ("experiment=dirac-w1-3", "trainer.max_steps=300", "hydra/sweeper=optuna")
+
+    def test_the_same_command_goes_on_and_a_diverged_trial_has_no_value(
+        self, genbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("optuna")
+        space = ("regularizer.coefficient=1e12,0.3", "optimizer.lr=tag(log,interval(1e-3,1e-1))")
+        words = ("-m", *self.WORDS, *space, "hydra.sweeper.sampler=random")
+        assert genbench(*words, "hydra.sweeper.trials=4") == 3
+        assert genbench(*words, "hydra.sweeper.trials=7", "hydra.sweeper.parallel=3") == 3
+        said = capsys.readouterr().out
+        assert "eval/distance, lower is better" in said
+        assert "4 of 7 trials are over already" in said
+        runs = [RunDirectory(path) for path in tmp_path.glob("outputs/*/*/")]
+        assert len(runs) == 7
+        assert {run.status for run in runs} == {"done", "diverged"}
+        values = [
+            run.read_summary()["metrics"]["eval/distance"]["final"]["value"] for run in runs if run.status == "done"
+        ]
+        assert f"best of {len(values)} trials is {min(values):.6g}, with regularizer.coefficient=0.3" in said
+        assert len(list(tmp_path.glob("outputs/sweep-study-*.png"))) == 1
+
+    def test_an_interrupted_trial_goes_on(
+        self, genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its values are tried again, and its run goes on from its checkpoint."""
+        pytest.importorskip("optuna")
+        words = ("-m", *self.WORDS, "optimizer.lr=interval(0.01,0.02)", "hydra.sweeper.trials=3")
+        done, calls = jobs.do, []
+
+        def stopped(configure: Any, words: Sequence[str], checked: bool) -> Any:
+            calls.append(words)
+            if len(calls) == 2:
+                monkeypatch.setattr("genbench.run.ready_task", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+            return done(configure, words, checked)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(jobs, "do", stopped)
+            assert genbench(*words) == 130
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        assert genbench(*words) == 0
+        assert len(list(tmp_path.glob("outputs/*/*/"))) == 3
+
+    def test_the_objective_is_no_test_metric_unless_asked(self) -> None:
+        test, valid = Quantity("test/nll", "", better="lower"), Quantity("valid/nll", "", better="lower")
+        assert objective_among([test, Quantity("valid/kl", ""), valid]) is valid
+        assert objective_among([test, valid], "test/nll") is test
+        with pytest.raises(ConfigError, match="one of test/nll"):
+            objective_among([test])
