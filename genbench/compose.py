@@ -189,36 +189,49 @@ def _choices(override: Override) -> list[Override]:
 
 def request(job: Job) -> Request:
     """A job, composed and validated. Raises ConfigError."""
-    found = composed(job)
-    words = tuple(found.hydra.overrides.task)
+    base, values, words = _parts(job)
     try:
-        environment = {str(key): str(value) for key, value in found.hydra.job.env_set.items()}
+        environment = {str(key): str(value) for key, value in base.hydra.job.env_set.items()}
     except HYDRA_ERRORS as error:
         raise ConfigError(f"hydra: {first_line(error)}") from error
-    with open_dict(found):
-        del found["hydra"]
-    return Request(validate(found, words), words, tuple(job.swept), environment)
+    found = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
+    OmegaConf.set_struct(found, True)
+    return Request(validate(_with_values(found, values, job), words), words, tuple(job.swept), environment)
 
 
 def composed(job: Job) -> DictConfig:
-    """The configuration of a job, Hydra's own included, as Hydra composes it. Raises ConfigError.
+    """The configuration of a job, Hydra's own included, as Hydra composes it. Raises ConfigError."""
+    base, values, words = _parts(job)
+    found = _with_values(copy.deepcopy(base), values, job)
+    with read_write(found.hydra), open_dict(found.hydra):
+        found.hydra.overrides.task = list(words)
+    return found
+
+
+def _parts(job: Job) -> tuple[DictConfig, list[Override], tuple[str, ...]]:
+    """What the files that a job names compose, the values that it then sets, and its words but for those of Hydra.
 
     Jobs that differ in values alone share what takes long: to find files, and to merge them.
     """
     groups = _groups(tuple(_places))
     values = [override for override in job.overrides if _sets_a_value(override, groups)]
+    files = _words(override for override in job.overrides if override not in values)
     try:
-        files = _words(override for override in job.overrides if override not in values)
-        found = copy.deepcopy(_composed(tuple(files), tuple(_places)))
-        for override in values:
-            OmegaConf.update(found, override.key_or_group, override.value(), merge=True)
+        base = _composed(tuple(files), tuple(_places))
     except ConfigError:
         raise
     except HYDRA_ERRORS as error:
         raise _explained(job.overrides, error) from error
-    with read_write(found.hydra), open_dict(found.hydra):
-        found.hydra.overrides.task = _words(each for each in job.overrides if not each.is_hydra_override())
-    return found
+    return base, values, tuple(_words(each for each in job.overrides if not each.is_hydra_override()))
+
+
+def _with_values(config: DictConfig, values: Sequence[Override], job: Job) -> DictConfig:
+    try:
+        for override in values:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    except HYDRA_ERRORS as error:
+        raise _explained(job.overrides, error) from error
+    return config
 
 
 @lru_cache(REMEMBERED)

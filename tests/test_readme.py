@@ -81,7 +81,8 @@ def test_the_experiment_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("command", [c for c in OTHERS if c.startswith("genbench ") and "--help" not in c])
 def test_training_commands_are_valid(command: str) -> None:
     asked = arguments.parse(shlex.split(command)[1:])
-    compose.requests(asked.overrides, asked.multirun)
+    words = [word for word in asked.overrides if "interval(" not in word]  # Optuna draws them
+    compose.requests(words, asked.multirun)
 
 
 COMMANDS = {
