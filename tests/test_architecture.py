@@ -46,19 +46,8 @@ ALLOWED = {
     "preflight": {"build", "compose", "config", "data", "engine", "ensemble", "errors", "identity", "parents"}
     | {"run", "tasks"},
     "jobs": {"config", "engine", "ensemble", "errors", "outcome", "preflight", "run"},
-    "launching": {
-        "arguments",
-        "compose",
-        "config",
-        "engine",
-        "ensemble",
-        "errors",
-        "jobs",
-        "outcome",
-        "preflight",
-        "run",
-    }
-    | {"sweeps"},
+    "launching": {"arguments", "compose", "config", "engine", "ensemble", "errors", "figures", "jobs", "outcome"}
+    | {"preflight", "run", "sweeps"},
     "loaded": {"build", "config", "data", "engine", "errors", "identity", "registry"},
     "parents": {"config", "engine", "errors", "identity", "loaded"},
     "door": {"data", "engine", "errors", "loaded", "report"},
