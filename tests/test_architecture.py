@@ -53,12 +53,14 @@ ALLOWED = {
     "door": {"data", "engine", "errors", "loaded", "report"},
     "export": {"atomic", "engine", "errors", "identity", "loaded", "metrics"},
     "pack": {"errors", "loaded", "report"},
+    "trackers": {"errors", "report"},
     "evaluate": {"atomic", "config", "engine", "errors", "identity", "loaded", "naming", "provenance"},
     "foreign_images": {"data", "engine", "errors", "metrics", "provenance", "registry", "tasks"},
     "sweeps": {"engine", "errors", "loaded", "registry"},
     "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
     "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
-    | {"config", "evaluate", "export", "foreign_images", "loaded", "output", "pack", "run", "sweeps", "tasks"},
+    | {"config", "evaluate", "export", "foreign_images", "loaded", "output", "pack", "run", "sweeps", "tasks"}
+    | {"trackers"},
     "train": {"arguments", "commands", "compose", "launching", "output"},
 }
 

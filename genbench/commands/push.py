@@ -1,0 +1,65 @@
+"""`genbench-push`: finished runs to a tracker: curves, settings, measurements and pictures.
+
+genbench-push trackio outputs                    all finished runs below a folder, on this machine
+genbench-push mlflow outputs/vae-mnist5k         to where MLFLOW_TRACKING_URI points
+genbench-push wandb outputs --project digits     to Weights & Biases; WANDB_MODE=offline keeps them here
+
+A run that is there already is left out: it is known by the hash of what decides its numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from genbench.errors import ConfigError
+from genbench.output import command
+from genbench.report import reading
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of `genbench-push`."""
+    parser = argparse.ArgumentParser(
+        "genbench-push", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tracker", help="trackio, mlflow or wandb")
+    parser.add_argument("runs", type=Path, nargs="+", help="run directories, or folders of them")
+    parser.add_argument("--project", default="genbench", help="name of the project there")
+    parser.add_argument("--again", action="store_true", help="send runs that are there already, too")
+    options = parser.parse_args(arguments)
+    with command("genbench-push"):
+        _push(options)
+
+
+def _push(options: argparse.Namespace) -> None:
+    from genbench.trackers import record, tracker
+
+    there = tracker(options.tracker, options.project)
+    problems: list[reading.Problem] = []
+    runs = []
+    for path in reading.find(options.runs, problems):
+        try:
+            runs.append(reading.read(path))
+        except reading.Damaged as error:
+            problems.append(reading.Problem(path, str(error)))
+    for problem in problems:
+        print(f"left out: {problem.path}: {problem.reason}")
+    ended = [run for run in runs if run.state == "done"]
+    if not ended:
+        raise ConfigError("there is no finished run", "name run directories, or folders of them, such as outputs")
+    sent = 0
+    for run in ended:
+        whole = record(run)
+        if not options.again and there.holds(whole):
+            print(f"there already: {whole.title}")
+            continue
+        there.push(whole)
+        sent += 1
+        print(f"sent: {whole.title}")
+    print(f"{sent} of {len(ended)} runs sent to {options.tracker}, project {options.project}")
+
+
+if __name__ == "__main__":
+    main()
