@@ -13,6 +13,8 @@ genbench: train and measure classic deep generative models.
   genbench experiment=NAME [KEY=VALUE …]              one run
   genbench -m experiment=NAME seed=1,2,3              a sweep: all combinations of the listed values
   genbench -m 'experiment=glob(dirac-*)'              a sweep over all experiments that match a pattern
+  genbench -m … hydra/launcher=local                  several runs at a time; slurm and ray: on a cluster
+  genbench -m … hydra/sweeper=optuna                  values by what earlier runs achieved
   genbench experiment=NAME --cfg job --resolve        print the composed configuration and exit
   genbench --config-dir DIR experiment=NAME           an experiment of your own, DIR/experiment/NAME.yaml
   genbench-report outputs --out report                compare all runs on one page
