@@ -217,7 +217,7 @@ def _parts(job: Job) -> tuple[DictConfig, list[Override], tuple[str, ...]]:
     values = [override for override in job.overrides if _sets_a_value(override, groups)]
     files = _words(override for override in job.overrides if override not in values)
     try:
-        base = _composed(tuple(files), tuple(_places))
+        base = _composed(tuple(files), tuple(_places), os.getcwd())
     except ConfigError:
         raise
     except HYDRA_ERRORS as error:
@@ -235,8 +235,8 @@ def _with_values(config: DictConfig, values: Sequence[Override], job: Job) -> Di
 
 
 @lru_cache(REMEMBERED)
-def _composed(words: tuple[str, ...], places: tuple[str, ...]) -> DictConfig:
-    """What these words compose, where configuration is looked for in these places too."""
+def _composed(words: tuple[str, ...], places: tuple[str, ...], directory: str) -> DictConfig:
+    """What these words compose in a working directory, where configuration is looked for in these places too."""
     _check_groups(parse(words), GlobalHydra.instance().config_loader())
     return compose("train", overrides=list(words), return_hydra_config=True)
 
