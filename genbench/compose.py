@@ -1,6 +1,6 @@
 """Hydra in, a checked configuration out: plug-ins' configuration, and mistakes told in one message.
 
-The only module that imports Hydra, and nothing of Hydra that is private.
+With `genbench.launching` it alone imports Hydra, and nothing of Hydra that is private.
 """
 
 from __future__ import annotations

@@ -271,12 +271,8 @@ class Table(Sequence[Row]):
 def runs(*roots: str | os.PathLike[str]) -> Table:
     """All runs below `roots` (default: outputs), without loading any model. Raises ConfigError for a missing root."""
     problems: list[reading.Problem] = []
-    rows = []
-    for path in reading.find([Path(root) for root in roots or ("outputs",)], problems):
-        try:
-            rows.append(_row(reading.read(path)))
-        except reading.Damaged as error:
-            problems.append(reading.Problem(path, str(error)))
+    paths = reading.find([Path(root) for root in roots or ("outputs",)], problems)
+    rows = [_row(run) for run in reading.readable(paths, problems)]
     return Table(rows, problems)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import importlib
+from types import ModuleType
 
 __all__ = [
     "ConfigError",
@@ -12,6 +14,7 @@ __all__ = [
     "StorageError",
     "Unsupported",
     "explained",
+    "optional_package",
 ]
 
 
@@ -72,3 +75,11 @@ def explained(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno in StorageError.REMEDIES:
         return StorageError(error)
     return error
+
+
+def optional_package(name: str, extra: str) -> ModuleType:
+    """A package that one of our extras installs. Raises ConfigError that says how to get it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{name} is not installed", f"pip install 'genbench[{extra}]'") from error

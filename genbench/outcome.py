@@ -73,14 +73,14 @@ def finished_outcome(run_dir: RunDirectory) -> Outcome | None:
 
 def of_summary(run_dir: RunDirectory, status: str, ended: dict[str, Any]) -> Outcome:
     """How a run ended, as its whole summary tells."""
+    if status == "diverged":
+        return Outcome(run_dir.path, status, EXIT_CODES[status], str(run_dir.read_status().get("error", "")))
     finals = {name: entry["final"]["value"] for name, entry in ended["metrics"].items()}
     published = [row["metric"] for row in ended["reference"]]
     shown = [name for name in dict.fromkeys(published) if finals.get(name) is not None]
     if not shown:
         names = [quantity["name"] for quantity in ended["quantities"]]
         shown = [name for name in names if finals.get(name) is not None][:HEADLINE]
-    if status == "diverged":
-        return Outcome(run_dir.path, status, EXIT_CODES[status], str(run_dir.read_status().get("error", "")))
     headline = "  ".join(f"{name} {finals[name]:.6g}" for name in shown)
     try:
         objective = finals.get(objective_among([Quantity(**quantity) for quantity in ended["quantities"]]).name)

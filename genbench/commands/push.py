@@ -38,15 +38,9 @@ def _push(options: argparse.Namespace) -> None:
 
     there = tracker(options.tracker, options.project)
     problems: list[reading.Problem] = []
-    runs = []
-    for path in reading.find(options.runs, problems):
-        try:
-            runs.append(reading.read(path))
-        except reading.Damaged as error:
-            problems.append(reading.Problem(path, str(error)))
+    ended = [run for run in reading.readable(reading.find(options.runs, problems), problems) if run.state == "done"]
     for problem in problems:
         print(f"left out: {problem.path}: {problem.reason}")
-    ended = [run for run in runs if run.state == "done"]
     if not ended:
         raise ConfigError("there is no finished run", "name run directories, or folders of them, such as outputs")
     sent = 0

@@ -28,7 +28,7 @@ from genbench.report.groups import Group, Result, group, results
 from genbench.report.page import FamilySection, Report, RunSection
 from genbench.report.pictures import Picture
 from genbench.report.published import missing, published
-from genbench.report.reading import Damaged, Problem, Run, find, read
+from genbench.report.reading import Damaged, Problem, Run, find, read, readable
 
 __all__ = ["main"]
 
@@ -82,13 +82,7 @@ def _report(roots: Sequence[Path], out: Path, title: str) -> None:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         job = bar.add_task("reading runs", total=len(paths))
-        runs: list[Run] = []
-        for path in paths:
-            try:
-                runs.append(read(path))
-            except Damaged as damaged:
-                problems.append(Problem(path, str(damaged)))
-            bar.advance(job)
+        runs = list(readable(bar.track(paths, task_id=job), problems))
         if not runs:
             reasons = "\n".join(f"  {problem.path}: {problem.reason}" for problem in problems)
             raise ConfigError(f"no run can be read\n{reasons}", "train them again, or name others")

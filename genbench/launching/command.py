@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -28,16 +31,25 @@ class Command:
     """
 
     def __init__(self, asked: Arguments) -> None:
-        self.home = Home.here(asked.search_path)
+        self._asked, self._process = asked, os.getpid()
         self.requests: list[Request] = []
         self.outcomes: list[Outcome] = []
         self.done_here: dict[tuple[str, ...], Outcome] = {}
         self.signal: int | None = None
 
+    @cached_property
+    def home(self) -> Home:
+        return Home.here(self._asked.search_path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: with this one's home."""
+        return {**self.__dict__, "home": self.home}
+
     def __call__(self, composed: DictConfig) -> float:
         """What a sweeper may optimize."""
         words = tuple(HydraConfig.get().overrides.task)
-        self.home.enter()
+        if os.getpid() != self._process:
+            self.home.enter()
         outcome = jobs.do(lambda: compose.validate(composed, words), words)
         self.done_here[words] = outcome
         if outcome.interrupted:

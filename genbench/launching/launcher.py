@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.plugins.launcher import Launcher as HydraLauncher
@@ -16,11 +14,10 @@ from omegaconf import DictConfig, open_dict
 
 from genbench import compose, jobs, preflight
 from genbench.compose import Request
-from genbench.errors import ConfigError
 from genbench.launching.command import Command
 from genbench.outcome import Outcome
 
-__all__ = ["Here", "Launcher", "SweepJob", "required"]
+__all__ = ["Here", "Launcher", "SweepJob"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +30,6 @@ class SweepJob:
     @property
     def label(self) -> str:
         return " ".join([self.number, *self.request.swept])
-
-
-def required(package: str, extra: str) -> Any:
-    """An optional package. Raises ConfigError that says how to get it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ConfigError(f"{package} is not installed", f"pip install 'genbench[{extra}]'") from error
 
 
 class Launcher(HydraLauncher):

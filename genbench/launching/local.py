@@ -159,7 +159,7 @@ def _work(request: Request, home: Home, threads: int, gpu: str | None, sender: C
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sender.send(perform(request, home))
+    sender.send(perform(request, home, checked=True))
 
 
 def _end_with_parent() -> None:

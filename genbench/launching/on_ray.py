@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genbench.engine.interrupts import Interrupts
-from genbench.errors import ConfigError
-from genbench.launching.launcher import Launcher, SweepJob, required
+from genbench.errors import ConfigError, optional_package
+from genbench.launching.launcher import Launcher, SweepJob
 from genbench.launching.remains import outcome_of
 from genbench.launching.work import perform
 from genbench.outcome import Outcome
@@ -37,7 +37,7 @@ class OnRay(Launcher):
         self._address, self._cpus, self._gpus, self._init = address, cpus, gpus, dict(init or {})
 
     def run(self, jobs: Sequence[SweepJob]) -> list[Outcome | None]:
-        ray = required("ray", "ray")
+        ray: Any = optional_package("ray", "ray")
         own = OWN_CLUSTER if self._address is None else {}
         try:
             ray.init(address=self._address, **(own | self._init))

@@ -29,8 +29,8 @@ def run_all(
     total = first + len(requests) if total is None else total
     of_run: dict[str, Outcome] = {}
     waiting: dict[str, SweepJob] = {}
-    for number, request in enumerate(requests, first + 1):
-        key = _identity(request)
+    keys = [_identity(request) for request in requests]
+    for number, (key, request) in enumerate(zip(keys, requests, strict=True), first + 1):
         if key in of_run or key in waiting:
             continue
         before = remains.finished(request)
@@ -45,7 +45,7 @@ def run_all(
         ended = launcher.run(jobs) if isinstance(launcher, Launcher) else _through(launcher, jobs, command, first)
         for key, job, outcome in zip(waiting, jobs, ended, strict=True):
             of_run[key] = outcome or remains.outcome_of(job.request)
-    outcomes = [of_run[_identity(request)] for request in requests]
+    outcomes = [of_run[key] for key in keys]
     command.add(requests, outcomes)
     return outcomes
 

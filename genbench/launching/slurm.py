@@ -7,15 +7,15 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from genbench.compose import Request
 from genbench.engine.interrupts import Interrupts
-from genbench.errors import ConfigError
-from genbench.launching.launcher import Launcher, SweepJob, required
+from genbench.errors import ConfigError, optional_package
+from genbench.launching.launcher import Launcher, SweepJob
 from genbench.launching.remains import outcome_of
 from genbench.launching.work import Home, perform
 from genbench.outcome import Outcome
@@ -24,6 +24,7 @@ __all__ = ["Slurm"]
 
 LOOK = 2  # seconds between two looks at the queue
 LONGEST_NAME = 60
+GONE = "Invalid job id"  # squeue of jobs that the controller has forgotten
 
 
 class Slurm(Launcher):
@@ -40,7 +41,7 @@ class Slurm(Launcher):
         self._requeues, self._warning, self._folder, self._keys = requeues, warning, folder, keys
 
     def run(self, jobs: Sequence[SweepJob]) -> list[Outcome | None]:
-        submitit = required("submitit", "slurm")
+        submitit: Any = optional_package("submitit", "slurm")
         if shutil.which("sbatch") is None:
             raise ConfigError(
                 "there is no sbatch here", "submit from a machine of the cluster, or use hydra/launcher=local"
@@ -65,7 +66,7 @@ class Slurm(Launcher):
         gone: set[str] = set()
         with Interrupts() as interrupts:
             while waiting and interrupts.pending is None:
-                queued = _queued(handle.job_id for handle in waiting)
+                queued = _queued([handle.job_id for handle in waiting])
                 for handle, job in list(waiting.items()):
                     # The file of results may appear some time after the job is gone.
                     if handle.paths.result_pickle.exists() or handle.job_id in gone - queued:
@@ -81,15 +82,17 @@ class Slurm(Launcher):
         return [ended.get(job.number) for job in jobs]
 
 
-def _queued(numbers: Iterable[str]) -> set[str]:
+def _queued(numbers: Collection[str]) -> set[str]:
     """Those of these jobs that wait or run. (What becomes of a job is known to sacct too, where accounting is on.)"""
     arrays = ",".join(sorted({number.partition("_")[0] for number in numbers}))
-    found = _said("squeue", "--noheader", "--array", "--format=%i", f"--jobs={arrays}")
-    return set(found.split())
+    found = _call("squeue", "--noheader", "--array", "--format=%i", f"--jobs={arrays}")
+    if found.returncode and GONE not in found.stderr:  # the controller does not answer: nothing is known
+        return set(numbers)
+    return set(found.stdout.split())
 
 
-def _said(*words: str) -> str:
-    return subprocess.run(words, capture_output=True, text=True).stdout
+def _call(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True)
 
 
 def _outcome(handle: Any, job: SweepJob) -> Outcome:
@@ -98,7 +101,7 @@ def _outcome(handle: Any, job: SweepJob) -> Outcome:
         result = handle.result()
         assert isinstance(result, Outcome)
         return result
-    state = re.search(r"JobState=(\w+)", _said("scontrol", "show", "job", handle.job_id))
+    state = re.search(r"JobState=(\w+)", _call("scontrol", "show", "job", handle.job_id).stdout)
     told = [f"Slurm job {handle.job_id}", *([state[1]] if state else []), f"its log is {handle.paths.stderr}"]
     return outcome_of(job.request, ", ".join(told))
 
@@ -128,4 +131,4 @@ def _name_job(name: str) -> None:
     """What squeue shows: an array has one name, until each of its jobs says its own."""
     number = os.environ.get("SLURM_JOB_ID")
     with suppress(OSError):
-        subprocess.run(["scontrol", "update", f"jobid={number}", f"name={name[:LONGEST_NAME]}"], capture_output=True)
+        _call("scontrol", "update", f"jobid={number}", f"name={name[:LONGEST_NAME]}")

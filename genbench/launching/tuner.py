@@ -16,11 +16,10 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from genbench import compose, preflight
 from genbench.compose import Job, Request
-from genbench.engine.measurement import Quantity, objective_among
+from genbench.engine.measurement import objective_among
 from genbench.engine.rundir import RunDirectory
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, optional_package
 from genbench.figures.study import study_history
-from genbench.launching.launcher import required
 from genbench.launching.sweeper import Sweeper
 from genbench.outcome import Outcome
 
@@ -48,7 +47,7 @@ class Tuner(Sweeper):
 
     def sweep(self, arguments: list[str]) -> float | None:
         """Returns the best value."""
-        optuna = required("optuna", "optuna")
+        optuna: Any = optional_package("optuna", "optuna")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         overrides = compose.parse(arguments)
         swept = [override for override in overrides if override.is_sweep_override()]
@@ -57,7 +56,9 @@ class Tuner(Sweeper):
         self._fixed = [override for override in overrides if not override.is_sweep_override()]
         space = {override.get_key_element(): _distribution(optuna, override) for override in swept}
         first = self._check(space)
-        self._objective = _objective(first)
+        task = preflight.rehearse(first.config)
+        self._objective = objective_among(task.quantities if task else (), first.config.objective)
+        self._family = task.family.title if task else ""
         study = self._study(optuna, arguments, first)
         while (missing := self._trials - _over(optuna, study)) > 0:
             asked = [study.ask(space) for _ in range(min(self._parallel, missing))]
@@ -130,8 +131,7 @@ class Tuner(Sweeper):
         numbers, values = np.array([trial.number for trial in done]), np.array([trial.value for trial in done])
         figure = study_history(numbers, values, higher, self._objective.title, columns, logarithmic)
         path = Path(first.config.output_root) / f"sweep-study-{self._name}.png"
-        task = preflight.rehearse(first.config)
-        figure.savefig(path, metadata={"Family": task.family.title} if task else {})
+        figure.savefig(path, metadata={"Family": self._family})
         print(f"  picture      {path}")
         return float(best.value)
 
@@ -164,12 +164,6 @@ def _over(optuna: Any, study: Any) -> int:
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
     trials = study.get_trials(deepcopy=False, states=states)
     return sum(study.user_attrs.get(f"trial {trial.number}") != AGAIN for trial in trials)
-
-
-def _objective(request: Request) -> Quantity:
-    """What is optimized. Raises ConfigError where that is not clear."""
-    task = preflight.rehearse(request.config)
-    return objective_among(task.quantities if task else (), request.config.objective)
 
 
 def _value(outcome: Outcome, name: str) -> float:

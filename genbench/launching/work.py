@@ -51,12 +51,12 @@ class Home:
         compose.add_search_path(self.search_path)
 
 
-def perform(request: Request, home: Home) -> Outcome:
-    """Do a job in a process of its own."""
+def perform(request: Request, home: Home, checked: bool = False) -> Outcome:
+    """Do a job in a process of its own; `checked`: on this machine, before."""
     try:
         home.enter(request.environment)
     except OSError as error:
         told = f"{home.directory} is not there on {socket.gethostname()}: {error.strerror}"
         print(f"genbench: {told}\n  start jobs from a directory that all machines share", file=sys.stderr)
         return Outcome(home.directory, "failed", 2, told)
-    return jobs.do(lambda: request.config, request.words, checked=True)
+    return jobs.do(lambda: request.config, request.words, checked)

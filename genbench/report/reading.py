@@ -18,7 +18,7 @@ from genbench.errors import ConfigError
 from genbench.identity import words
 from genbench.naming import natural
 
-__all__ = ["Damaged", "Point", "Problem", "Run", "find", "read"]
+__all__ = ["Damaged", "Point", "Problem", "Run", "find", "read", "readable"]
 
 STATES = ("running", "done", "failed", "diverged", "interrupted")
 TEXTS, MAPPINGS = ("name", "title", "cover"), ("changes", "settings", "family", "curves", "versions")
@@ -186,6 +186,15 @@ def read(path: Path) -> Run:
         return run
     _check_values(run)
     return replace(run, evaluations=tuple(_evaluations(run)))
+
+
+def readable(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Run]:
+    """The run directories among `paths` that are whole; why others are not is added to `problems`."""
+    for path in paths:
+        try:
+            yield read(path)
+        except Damaged as damaged:
+            problems.append(Problem(path, str(damaged)))
 
 
 def _evaluations(run: Run) -> Iterator[Run]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Protocol
 
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, optional_package
 from genbench.trackers.record import Record, record
 
 __all__ = ["TRACKERS", "Record", "Tracker", "record", "tracker"]
@@ -27,10 +27,7 @@ def tracker(name: str, project: str) -> Tracker:
     """One of TRACKERS. Raises ConfigError for another one, and for one whose package is not installed."""
     if name not in TRACKERS:
         raise ConfigError(f"unknown tracker {name!r}", f"known: {', '.join(TRACKERS)}")
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"{name} is not installed", f"pip install 'genbench[{name}]'") from error
+    optional_package(name, name)
     module = importlib.import_module(f"genbench.trackers.to_{name}")
     found: Tracker = module.make(project)
     return found

@@ -22,7 +22,7 @@ from genbench.compose import Request, configuration
 from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError
-from genbench.launching import remains
+from genbench.launching import remains, slurm
 from genbench.launching.work import Home, perform
 
 Run = Callable[..., int]
@@ -200,6 +200,25 @@ def test_a_directory_tells_how_its_run_ended(
     assert (outcome.status, outcome.exit_code) == (status, code)
     if status == "failed":
         assert outcome.headline == "no such luck"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "told", "queued"),
+    [
+        ("7_0\n7_2\n", 0, "", {"7_0", "7_2"}),
+        ("", 1, "slurm_load_jobs error: Invalid job id specified", set()),
+        ("", 1, "slurm_load_jobs error: Unable to contact slurm controller", {"7_0", "7_1", "7_2"}),
+    ],
+    ids=["two of three", "forgotten", "no answer"],
+)
+def test_a_queue_that_does_not_answer_has_lost_no_job(
+    said: str, code: int, told: str, queued: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "squeue"
+    program.write_text(f"#!/bin/sh\nprintf '{said}'\necho '{told}' >&2\nexit {code}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert slurm._queued(["7_0", "7_1", "7_2"]) == queued
 
 
 BAD = [
