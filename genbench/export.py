@@ -18,7 +18,7 @@ from genbench.atomic import replacing
 from genbench.engine.task import Progress, Samples, unseen
 from genbench.errors import ConfigError
 from genbench.loaded import LoadedRun
-from genbench.metrics.inception import to_bytes
+from genbench.metrics.features import to_bytes
 
 __all__ = ["FORMATS", "Format", "export"]
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from genbench.engine.device import describe, resolve
 from genbench.engine.measurement import Measurement
 from genbench.engine.rundir import SCHEMA, RunDirectory
 from genbench.errors import ConfigError
-from genbench.metrics import fidelity, inception
+from genbench.metrics import inception, transformers
+from genbench.metrics.features import Extractor, Features
+from genbench.metrics.fidelity import RealFeatures
 from genbench.metrics.real_features import real_features
+from genbench.tasks.gan.scored import of_network, scored
 
 __all__ = ["read", "score"]
 
@@ -32,7 +36,13 @@ NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 
 
 def score(
-    images: Path, dataset: str, split: str, out: Path, name: str | None = None, count: int | None = None
+    images: Path,
+    dataset: str,
+    split: str,
+    out: Path,
+    name: str | None = None,
+    count: int | None = None,
+    networks: Sequence[str] = (),
 ) -> Path:
     """FID, KID, precision and recall of images against a split of a data set, as a run directory that reports read.
 
@@ -43,32 +53,38 @@ def score(
         out: the output root.
         name: what the images are called; default: as the folder or file.
         count: how many real images; default: all of the split.
+        networks: in whose features they are compared, too; names of `transformers.LABELS`.
 
     Raises:
-        ConfigError: for images that cannot be read or compared, and an unknown data set or split.
-        DataError: if the data set or Inception's weights are missing.
+        ConfigError: for images that cannot be read or compared, and an unknown data set, split or network.
+        DataError: if the data set or the weights of a network are missing.
     """
     pixels = read(images)
     if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}", f"choose from: {', '.join(SPLITS)}")
+    if unknown := [name for name in networks if name not in transformers.LABELS]:
+        raise ConfigError(f"unknown network {unknown[0]!r}", f"choose from: {', '.join(transformers.LABELS)}")
     root, device = Path(os.environ.get("GENBENCH_DATA", "data")), resolve("auto")
     data = load(_grey(dataset), root)
     real = data.split(split)
     if real.dtype != torch.uint8 or data.binary or real.dim() != 4:
         raise ConfigError(f"{dataset} holds no images of 256 levels", "choose mnist, cifar10 or svhn")
-    network = inception.Inception(inception.find_weights(root, None), device)
-    reference = real_features(network, real, data.name, split, count or len(real), root / ".cache" / "fidelity")
-    features = network.features(pixels.split(500))
-    found = fidelity.scores(features, reference)
+
+    def compared(extractor: Extractor) -> tuple[Features, RealFeatures]:
+        cache = root / ".cache" / "fidelity"
+        reference = real_features(extractor, real, data.name, split, count or len(real), cache)
+        return extractor.features(pixels.split(500)), reference
+
+    others = {name: transformers.Transformer(name, device) for name in networks}
+    metrics = scored("test/", *compared(inception.Inception(inception.find_weights(root, None), device)))
+    for network, extractor in others.items():
+        metrics |= of_network(network, *compared(extractor))
     common = {"dataset": data.name, **data.protocol}
-    metrics = {
-        f"test/{key}": Measurement(value, protocol=common | fidelity.protocol(features, reference, {key}))
-        for key, value in found.items()
-    }
     title = NAME.sub("_", name or images.resolve().stem).strip("_") or "images"
-    key = hashlib.sha256(pixels.numpy().tobytes() + f"{dataset}:{split}:{count}".encode()).hexdigest()[:8]
+    settings = ":".join([dataset, split, str(count), *sorted(others)])
+    key = hashlib.sha256(pixels.numpy().tobytes() + settings.encode()).hexdigest()[:8]
     with RunDirectory(out / title / f"{dataset}-{split}-{key}") as run:
-        _write(run, title, metrics, data.name, describe(device))
+        _write(run, title, metrics, common, describe(device))
     return run.path
 
 
@@ -120,13 +136,17 @@ def _stacked(images: list[np.ndarray], path: Path) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
 
 
-def _write(run: RunDirectory, title: str, metrics: dict[str, Measurement], dataset: str, device: str) -> None:
+def _write(
+    run: RunDirectory, title: str, metrics: dict[str, Measurement], common: dict[str, str], device: str
+) -> None:
     from genbench.tasks.gan.image_gan import ImageGan
 
     where = {"step": 0, "epoch": 0.0, "time": 0.0}
     rows = [where | {"metric": name, "value": found.value} for name, found in metrics.items()]
     entries = {
-        name: {"final": {"value": found.value, "step": 0}} | found.to_summary() | {"protocol": dict(found.protocol)}
+        name: {"final": {"value": found.value, "step": 0}}
+        | found.to_summary()
+        | {"protocol": common | dict(found.protocol)}
         for name, found in metrics.items()
     }
     summary = {
@@ -135,7 +155,7 @@ def _write(run: RunDirectory, title: str, metrics: dict[str, Measurement], datas
         "seed": 0,
         "title": title,
         "changes": {},
-        "settings": {"dataset.name": dataset},
+        "settings": {"dataset.name": common["dataset"]},
         "family": dataclasses.asdict(ImageGan.family),
         "quantities": [dataclasses.asdict(quantity) for quantity in ImageGan.quantities],
         "curves": {},

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 
 from genbench.data import binmnist, cifar10, loading, mnist, plane, svhn
 from genbench.metrics import classifier, inception
+from genbench.metrics.features import Features
 from genbench.tasks import density, energy
 from genbench.tasks.vae import judge
 from genbench.train import main
@@ -144,16 +146,17 @@ def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random projection in Inception's place, and a classifier that hardly trains."""
 
     class Projection:
-        weights_id = "random"
+        weights_id = layer = "random"
+        protocol: ClassVar = {"inception": "random"}
 
         def __init__(self, weights: Path | None, device: torch.device) -> None:
             self.device = device
             generator = torch.Generator().manual_seed(0)
             self.pool, self.logits = (torch.randn(3 * 32 * 32, n, generator=generator).to(device) for n in (8, 5))
 
-        def features(self, batches: Iterable[torch.Tensor]) -> inception.Features:
+        def features(self, batches: Iterable[torch.Tensor]) -> Features:
             pixels = torch.cat([batch.to(self.device).float() / 255 for batch in batches]).flatten(1)
-            return inception.Features(pixels @ self.pool, pixels @ self.logits)
+            return Features(pixels @ self.pool, pixels @ self.logits)
 
     monkeypatch.setattr(inception, "Inception", Projection)
     monkeypatch.setattr(classifier, "IMAGES_SEEN", 500)

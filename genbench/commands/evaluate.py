@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, help="a folder of PNG files, or an .npz of bytes [N, H, W, C]")
     parser.add_argument("--against", help="the data set and its split, such as cifar10:train")
     parser.add_argument("--reference", type=int, help="how many real images (default: all of the split)")
+    parser.add_argument("--networks", default="", help="further feature networks: dinov2-vit-b-14,clip-vit-b-32, …")
     parser.add_argument("--name", help="what the images are called in reports (default: as the folder)")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="for images: runs (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -90,7 +91,8 @@ def _images(options: argparse.Namespace) -> None:
     if not options.against or ":" not in options.against:
         raise ConfigError("--against names a data set and its split", "such as --against cifar10:train")
     name, _, split = options.against.partition(":")
-    print(score(options.images, name, split, options.out, options.name, options.reference))
+    networks = [word for word in options.networks.split(",") if word]
+    print(score(options.images, name, split, options.out, options.name, options.reference, networks))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Distances of generated from real images in Inception's features: FID, KID, precision, recall; Inception Score.
+"""Distances of generated from real images in a network's features: FID, KID, precision, recall; Inception Score.
 
 Network and formulas are torch-fidelity's, so values agree with that library.
 
 - FID: Heusel et al. 2017 (arXiv 1706.08500); KID: Bińkowski et al. 2018 (1801.01401);
-- precision and recall: Kynkäänniemi et al. 2019 (1904.06991), here with Inception's features;
+- precision and recall: Kynkäänniemi et al. 2019 (1904.06991), there with VGG's features;
 - density and coverage: Naeem et al. 2020 (2002.09797), for any features;
 - Inception Score: Salimans et al. 2016 (1606.03498).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genbench.engine.device import double
-from genbench.metrics.inception import NETWORK, RESIZE, ROUNDING, Features
+from genbench.metrics.features import ROUNDING, Features
 
 __all__ = [
-    "FEATURES",
     "SCORES",
     "RealFeatures",
     "Statistics",
@@ -40,7 +39,6 @@ __all__ = [
 ]
 
 SCORES = ("fid", "kid", "precision", "recall", "inception_score")
-FEATURES = 2048  # of Inception: with fewer images, a covariance is singular, and FID biased by much
 SEED = 2020  # torch-fidelity's: for rows, KID's subsets and the order of IS's splits
 POOL_ROWS = 10_000  # most real images to keep features of, and most images of each kind for precision and recall
 KID_SUBSETS = 100
@@ -53,7 +51,7 @@ IS_SPLITS = 10  # of the Inception Score
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean [2048] and covariance [2048, 2048] of `count` feature vectors, float64."""
+    """Mean [D] and covariance [D, D] of `count` feature vectors, float64; D is 2048 of Inception."""
 
     mu: Tensor
     sigma: Tensor
@@ -61,7 +59,7 @@ class Statistics:
 
     @cached_property
     def root(self) -> Tensor:
-        """Σ^½, [2048, 2048]: symmetric, and computed once."""
+        """Σ^½, [D, D]: symmetric, and computed once."""
         values, vectors = torch.linalg.eigh(self.sigma)
         root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
         return root
@@ -166,10 +164,11 @@ class RealFeatures:
 
     Attributes:
         statistics: of all `statistics.count` images.
-        pool: [min(count, 10000), 2048], on the CPU: features of all these images, or of 10,000 drawn by `rows`.
+        pool: [min(count, 10000), D], on the CPU: features of all these images, or of 10,000 drawn by `rows`.
         name, split: of the data set.
         chosen: which images of the split.
-        weights_id: of the Inception network.
+        network: what `Extractor.protocol` says.
+        layer: whose output the features are.
     """
 
     statistics: Statistics
@@ -177,7 +176,8 @@ class RealFeatures:
     name: str
     split: str
     chosen: str
-    weights_id: str
+    network: Mapping[str, str]
+    layer: str
 
 
 def rows(total: int, count: int) -> NDArray[np.int64]:
@@ -214,16 +214,14 @@ def protocol(generated: Features, real: RealFeatures, which: Collection[str] = S
         "n_reference": str(real.statistics.count),
         "reference_split": f"{real.name} {real.split}",
         "reference_rows": real.chosen,
-        "inception": NETWORK,
-        "inception_weights": real.weights_id,
-        "resize": RESIZE,
+        **real.network,
         "rounding": ROUNDING,
     }
     if "kid" in which:
         said["kid"] = f"{KID_SUBSETS} subsets of {_subset_size(n, m)}, out of {n} generated and {m} real images"
     if "precision" in which or "recall" in which:
         size = _pool_size(n, m)
-        said["precision_recall"] = f"{size} images of each, neighbourhood {_neighbourhood(size)}, Inception pool"
+        said["precision_recall"] = f"{size} images of each, neighbourhood {_neighbourhood(size)}, {real.layer}"
     if "inception_score" in which:
         there = generated.logits is not None
         said["inception_score"] = f"{_splits(n)} splits" if there else "unavailable: weights without classifier head"

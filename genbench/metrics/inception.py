@@ -1,37 +1,21 @@
-"""Features of images from torch-fidelity's Inception network."""
+"""torch-fidelity's Inception network, in whose features FID is defined."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from genbench.data.download import digest_of, fetch
-from genbench.engine.device import inference_layout, repeatable
 from genbench.errors import DataError
+from genbench.metrics.features import Frozen, digest_of_tensors, downloaded
 
-__all__ = [
-    "NETWORK",
-    "RESIZE",
-    "ROUNDING",
-    "Extractor",
-    "Features",
-    "Inception",
-    "find_weights",
-    "library_version",
-    "to_bytes",
-]
+__all__ = ["Inception", "find_weights"]
 
 NETWORK = "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)"
 RESIZE = "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)"
-ROUNDING = "clamp to [0, 1], then the byte nearest to 255 x"
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 FEATURES_ONLY = "weights-inception-2015-12-05-features.pth"
 # Published: the first digits of the file's SHA-256, which are part of its name, as torch.hub wants it.
@@ -40,15 +24,6 @@ PUBLISHED = WEIGHTS.removesuffix(".pth").rpartition("-")[2]
 DERIVED = "1ac889ad074041982a0cc8ed59b68746979be977f78d8d5cc853b2dcd54c448c"
 UNKNOWN = "unknown file, SHA-256 "
 CLASSIFIER = "fc."  # prefix of the tensors of its last layer
-BATCH_SIZE = 32  # images per forward pass; only rounding depends on it
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """[N, C, H, W] floats in [0, 1] → uint8: clamped, then the nearest byte, `round(255 x)`, half to even.
-
-    The inverse of bytes / 255, exactly. NaN counts as black.
-    """
-    return (images.float().nan_to_num(nan=0.0).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def find_weights(data_root: Path, chosen: Path | None) -> Path | None:
@@ -67,39 +42,16 @@ def find_weights(data_root: Path, chosen: Path | None) -> Path | None:
     return min(found, key=lambda path: (path.name != WEIGHTS, path.name), default=None)
 
 
-@dataclass(frozen=True)
-class Features:
-    """Inception's features of N images, float32 on its device (50,000 images take 410 MB, with logits 610 MB).
-
-    Attributes:
-        pool: [N, 2048], the last pooling layer.
-        logits: [N, 1008] of the classifier without its bias; None if the weights have no classifier head.
-    """
-
-    pool: Tensor
-    logits: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.pool)
-
-
-class Extractor(Protocol):
-    """Turns images into features, as `Inception` does."""
-
-    weights_id: str
-    device: torch.device
-
-    def features(self, batches: Iterable[Tensor]) -> Features: ...
-
-
-class Inception:
-    """torch-fidelity's `inception-v3-compat` on a device, frozen.
+class Inception(Frozen):
+    """torch-fidelity's `inception-v3-compat`; its `pool` has 2048 features, its `logits` 1008 classes.
 
     Attributes:
         device: where it computes.
         weights_id: the first 12 digits of the SHA-256 of the weights' file, which says if the file is unknown.
         has_classifier: whether there are logits. Files without the classifier head have NaN in its place.
     """
+
+    layer = "Inception pool"
 
     def __init__(self, weights: Path | None, device: torch.device) -> None:
         """`weights` from `find_weights`; None downloads them to torch-fidelity's place.
@@ -129,35 +81,11 @@ class Inception:
                 f"{path} is not a readable file of Inception weights: {reason}\n"
                 f"  delete it, or set task.inception_weights to where {WEIGHTS} lies"
             ) from error
-        self.device = device
-        # Another layout changes features by rounding only (1e-5).
-        self._network = network.to(device, memory_format=inference_layout(device)).eval().requires_grad_(False)
+        super().__init__(network, device)
 
-    def features(self, batches: Iterable[Tensor]) -> Features:
-        """Features of uint8 images [N, 3, H, W] or grey [N, 1, H, W], in batches of any size, on any device.
-
-        Raises ValueError for images of another type or shape, and if there are none.
-        """
-        parts: list[tuple[Tensor, ...]] = []
-        for batch in batches:
-            if batch.dtype != torch.uint8 or batch.dim() != 4 or batch.shape[1] not in (1, 3):
-                raise ValueError(f"expected uint8 images [N, 3 or 1, H, W], got {batch.dtype} {list(batch.shape)}")
-            parts += [self._forward(chunk) for chunk in batch.split(BATCH_SIZE) if len(chunk)]
-        if not parts:
-            raise ValueError("there are no images")
-        return Features(*(torch.cat(layer) for layer in zip(*parts, strict=True)))
-
-    def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        # Scores must not depend on the GPU. The mode is set around this call only, since `batches` may be a generator
-        # that computes in between.
-        with torch.no_grad(), repeatable():
-            layers: tuple[Tensor, ...] = self._network(images.to(self.device).expand(-1, 3, -1, -1))
-        return layers
-
-
-def library_version() -> str:
-    """Of torch-fidelity, whose network computes the features."""
-    return importlib.metadata.version("torch-fidelity")
+    @property
+    def protocol(self) -> dict[str, str]:
+        return {"inception": NETWORK, "inception_weights": self.weights_id, "resize": RESIZE}
 
 
 def _identify(path: Path, content: bytes, state: dict[str, Tensor]) -> str:
@@ -180,27 +108,16 @@ _identified: dict[tuple[str, int, int], str] = {}  # files are hashed once in a 
 
 
 def _digest_of_features(state: dict[str, Tensor]) -> str:
-    """SHA-256 of names, shapes and bytes of all tensors but the classifier's, in order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(name for name in state if not name.startswith(CLASSIFIER)):
-        tensor = state[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+    """Of all tensors but the classifier's."""
+    return digest_of_tensors({name: tensor for name, tensor in state.items() if not name.startswith(CLASSIFIER)})
 
 
 def _download() -> Path:
     """torch-fidelity's place in the cache of torch.hub; a file there that is not the published one is replaced."""
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
-    try:
-        if not path.is_file() or not digest_of(path, "sha256").startswith(PUBLISHED):
-            fetch([URL_INCEPTION_V3], path, "sha256", PUBLISHED)
-    except OSError as error:
-        raise DataError(
-            f"{WEIGHTS} is not at {path} and cannot be downloaded from {error}\n"
-            f"  download it elsewhere and put it into inception/ under data_root (or $GENBENCH_DATA),"
-            f" or set task.inception_weights=PATH"
-        ) from error
-    return path
+    remedy = (
+        "download it elsewhere and put it into inception/ under data_root (or $GENBENCH_DATA),"
+        " or set task.inception_weights=PATH"
+    )
+    return downloaded(URL_INCEPTION_V3, WEIGHTS, PUBLISHED, remedy)

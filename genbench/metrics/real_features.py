@@ -15,8 +15,8 @@ from genbench.data.dataset import Dataset
 from genbench.data.files import store
 from genbench.engine.device import float64_device
 from genbench.errors import ConfigError
+from genbench.metrics.features import Extractor, library_version
 from genbench.metrics.fidelity import POOL_ROWS, SEED, RealFeatures, Statistics, drawn, rows, statistics
-from genbench.metrics.inception import Extractor, library_version
 
 __all__ = ["check_reference", "real_features"]
 
@@ -36,7 +36,7 @@ def check_reference(dataset: Dataset, count: int | None) -> None:
 
 
 def real_features(
-    inception: Extractor, images: Tensor, name: str, split: str, count: int, cache_dir: Path | None
+    extractor: Extractor, images: Tensor, name: str, split: str, count: int, cache_dir: Path | None
 ) -> RealFeatures:
     """Statistics and features of `count` of the uint8 images [N, 3 or 1, H, W], the rows drawn by `rows`.
 
@@ -57,18 +57,19 @@ def real_features(
         "split": split,
         "rows": chosen,
         "pool_rows": POOL_ROWS,
-        "weights": inception.weights_id,
+        "weights": extractor.weights_id,
         "library": library_version(),
         "shape": list(used.shape),
         "images": hashlib.sha256(used.cpu().contiguous().numpy().data).hexdigest(),
     }
     key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache_dir / f"{name}-{split}-{count}-{key[:12]}.npz" if cache_dir else None
-    if (found := _restore(path, key, count, float64_device(inception.device))) is None:
-        pool = inception.features([used]).pool
+    if (found := _restore(path, key, count, float64_device(extractor.device))) is None:
+        pool = extractor.features([used]).pool
         found = statistics(pool), drawn(pool, min(count, POOL_ROWS)).cpu()
         _store(path, key, *found)
-    return RealFeatures(*found, name=name, split=split, chosen=chosen, weights_id=inception.weights_id)
+    said = dict(extractor.protocol)
+    return RealFeatures(*found, name=name, split=split, chosen=chosen, network=said, layer=extractor.layer)
 
 
 def _restore(path: Path | None, key: str, count: int, device: torch.device) -> tuple[Statistics, Tensor] | None:

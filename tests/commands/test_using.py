@@ -17,7 +17,7 @@ from shared import judged_less, smaller
 import genbench as package
 from genbench.commands import evaluate, figures, pack, report
 from genbench.engine.task import Samples
-from genbench.metrics.inception import to_bytes
+from genbench.metrics.features import to_bytes
 
 Run = Callable[..., int]
 FEW = ("trainer.max_steps=3", "trainer.log_every=1")

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from genbench.errors import ConfigError, DataError
-from genbench.metrics import fidelity, inception
+from genbench.metrics import features, fidelity, inception
+from genbench.metrics.features import Features
 from genbench.metrics.fidelity import Statistics
-from genbench.metrics.inception import Features, Inception
+from genbench.metrics.inception import Inception
 from genbench.metrics.real_features import real_features
 
 DATA = Path(os.environ.get("GENBENCH_DATA", "data")).absolute()
@@ -45,10 +46,15 @@ class Fake:
     """Pixels as features; remembers how often it looked."""
 
     weights_id = "fake"
+    layer = "pixels"
     device = CPU
 
     def __init__(self) -> None:
         self.calls = 0
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        return {"inception": "pixels", "inception_weights": self.weights_id}
 
     def features(self, batches: Iterable[Tensor]) -> Features:
         self.calls += 1
@@ -60,12 +66,12 @@ class Fake:
 
 def test_every_byte_survives_the_way_to_floats_and_back() -> None:
     every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    assert torch.equal(inception.to_bytes(every.float() / 255), every)
+    assert torch.equal(features.to_bytes(every.float() / 255), every)
 
 
 def test_floats_become_the_nearest_byte() -> None:
     x = torch.tensor([-1.0, 0.4 / 255, 0.6 / 255, 127.4 / 255, 127.6 / 255, 1.5, float("inf"), float("nan")])
-    found = inception.to_bytes(x.view(1, 1, 2, 4))
+    found = features.to_bytes(x.view(1, 1, 2, 4))
     assert found.dtype == torch.uint8
     assert found.flatten().tolist() == [0, 0, 1, 127, 128, 255, 255, 0]
 
@@ -288,12 +294,11 @@ def test_protocol() -> None:
         "n_reference": "50",
         "reference_split": "set test",
         "reference_rows": "RandomState(2020).choice(60, 50, replace=False)",
-        "inception": "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)",
+        "inception": "pixels",
         "inception_weights": "fake",
-        "resize": "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)",
         "rounding": "clamp to [0, 1], then the byte nearest to 255 x",
         "kid": "100 subsets of 50, out of 1200 generated and 50 real images",
-        "precision_recall": "50 images of each, neighbourhood 3, Inception pool",
+        "precision_recall": "50 images of each, neighbourhood 3, pixels",
         "inception_score": "10 splits",
     }
     large = replace(real, pool=noise(3000, 2))
@@ -338,7 +343,7 @@ def test_a_reference_is_computed_once(tmp_path: Path) -> None:
     assert torch.equal(first.pool, second.pool)
     assert torch.equal(first.statistics.mu, second.statistics.mu)
     assert torch.equal(first.statistics.sigma, second.statistics.sigma)
-    names = ("name", "split", "chosen", "weights_id")
+    names = ("name", "split", "chosen", "network", "layer")
     assert [getattr(first, name) for name in names] == [getattr(second, name) for name in names]
     assert len(list((tmp_path / "new" / "fidelity").iterdir())) == 1
 
@@ -459,6 +464,12 @@ def test_features_of_a_network_with_a_classifier(
     network = Inception(untrained, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert network.has_classifier
+    assert network.layer == "Inception pool"
+    assert network.protocol == {
+        "inception": "torch-fidelity inception-v3-compat (TensorFlow 2015-12-05)",
+        "inception_weights": network.weights_id,
+        "resize": "bilinear to 299x299, TensorFlow 1 style (corners not aligned, no antialiasing)",
+    }
     assert network.weights_id == f"unknown file, SHA-256 {hashlib.sha256(untrained.read_bytes()).hexdigest()[:12]}"
     found = network.features([pictures(2), pictures(0), pictures(1, seed=1)])
     assert capfd.readouterr() == ("", "")
@@ -475,7 +486,7 @@ def test_grey_images_have_three_equal_channels(untrained: Path, monkeypatch: pyt
     network = Inception(untrained, CPU)
     grey = pictures(3, channels=1)
     found = network.features([grey])
-    monkeypatch.setattr(inception, "BATCH_SIZE", 2)  # and however they are chunked
+    monkeypatch.setattr(features, "BATCH_SIZE", 2)  # and however they are chunked
     torch.testing.assert_close(network.features([grey.repeat(1, 3, 1, 1)]).pool, found.pool)
 
 
@@ -568,7 +579,7 @@ def test_a_broken_download_is_replaced(there: str, tmp_path: Path, monkeypatch: 
         fetched.append(urls)
         target.write_bytes(content)
 
-    monkeypatch.setattr(inception, "fetch", fetch)
+    monkeypatch.setattr(features, "fetch", fetch)
     assert inception._download().read_bytes() == content
     assert len(fetched) == (0 if there == "the file" else 1)
 

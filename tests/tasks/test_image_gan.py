@@ -14,7 +14,7 @@ from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.engine.measurement import values_of
 from genbench.errors import ConfigError, DataError
-from genbench.metrics import fidelity, inception
+from genbench.metrics import fidelity, inception, transformers
 from genbench.metrics.classifier import RECOGNIZED
 from genbench.tasks.gan.image_gan import ImageGan
 from genbench.tasks.gan.latent_figures import walk
@@ -89,14 +89,50 @@ def test_scores_and_their_protocols(data_root: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")
-def test_an_fid_of_fewer_images_than_features_says_so(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_final_scores_in_the_features_of_another_network(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(name: str, device: torch.device) -> Any:
+        network = inception.Inception(None, device)
+        network.pool, network.weights_id, network.layer = network.pool[:, :3] * 2, "other", name
+        network.protocol = {"network": name}
+        return network
+
+    monkeypatch.setattr(transformers, "Transformer", other)
+    words = ("experiment=cifar10-w1-3", "model.width=2", *FEW, "task.networks=[clip-vit-b-32]")
+    task = build(data_root, *words)
+    assert not [name for name in task.evaluate("valid") if "clip" in name]
+    found = task.evaluate("test")
+    assert set(found) == {f"test/{name}" for name in fidelity.SCORES} | {
+        f"test/{name}_clip_vit_b_32" for name in ("fd", "kd", "precision", "recall")
+    }
+    images, real = torch.cat(list(task._bytes(24))), task.dataset.train[torch.from_numpy(fidelity.rows(100, 20))]
+    seen = [network_pixels(task, each) for each in (images, real)]
+    expected = fidelity.frechet_distance(*map(fidelity.statistics, seen))
+    assert found["test/fd_clip_vit_b_32"].value == pytest.approx(expected, rel=1e-6)
+    assert found["test/fd_clip_vit_b_32"].protocol["network"] == "clip-vit-b-32"
+    assert "network" not in found["test/fid"].protocol
+
+
+def network_pixels(task: Any, images: torch.Tensor) -> torch.Tensor:
+    return 2 * task._inception.features([images]).pool[:, :3]
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_networks_need_final_images(data_root: Path) -> None:
+    words = ("experiment=cifar10-w1-3", "task.networks=[clip-vit-b-32]", "task.final_samples=null")
+    with pytest.raises(ConfigError, match=r"task\.networks judge the final images"):
+        build(data_root, *words)
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_an_fid_of_fewer_images_than_features_says_so(data_root: Path) -> None:
     task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
     values = values_of(task.evaluate("valid") | task.evaluate("test"))
+    assert task.notes(values) == []  # of the 8 features of this Inception
+    task._inception.pool, task._inception.weights_id = torch.rand(3 * 32 * 32, 40), "of 40 features"
+    task._references.clear()
     during, end = task.notes(values)
-    assert during.startswith("eval/fid is of 16 images, fewer than Inception has features (2048)")
+    assert during.startswith("eval/fid is of 16 images, fewer than Inception has features (40)")
     assert end.startswith("test/fid is of 20 images")  # the fewer of 24 generated and 20 real ones
-    monkeypatch.setattr("genbench.tasks.gan.image_gan.FEATURES", 16)
-    assert task.notes(values) == []
     few = build(
         data_root, "experiment=cifar10-w1-3", "model.width=2", "task.fid_samples=null", "task.final_samples=null"
     )

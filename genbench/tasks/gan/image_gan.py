@@ -19,9 +19,10 @@ from genbench.errors import ConfigError, DataError
 from genbench.figures.classes import class_bars
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
-from genbench.metrics import fidelity, inception
+from genbench.metrics import inception, transformers
 from genbench.metrics.classifier import Classifier
-from genbench.metrics.fidelity import FEATURES, RealFeatures
+from genbench.metrics.features import Extractor, Features, to_bytes
+from genbench.metrics.fidelity import RealFeatures
 from genbench.metrics.real_features import check_reference, real_features
 from genbench.metrics.recognition import Recognition
 from genbench.registry import OneOf, Range, Text, register
@@ -30,6 +31,7 @@ from genbench.tasks.classes import CLASS_ACCURACY, CLASSIFIED
 from genbench.tasks.gan import latent_figures
 from genbench.tasks.gan.adversarial import Adversarial
 from genbench.tasks.gan.recognized import RECOGNITION, compared, recognized
+from genbench.tasks.gan.scored import OF_NETWORKS, of_network, scored
 from genbench.tasks.pictures import StagedSamples
 
 if TYPE_CHECKING:
@@ -52,10 +54,12 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     images, count the classes among them, and compare more of them with real images as it sees them; of a
     class-conditional generator it also says how many are of the class asked for.
     `inception_weights` is the file of the FID network; null: under data_root/inception, else torch-fidelity's
-    download.
+    download. The final scores are also computed in the features of `networks`, names of `transformers.LABELS`.
     """
 
-    evaluation_options = frozenset({"final_samples", "fid_reference", "fid_split", "classes", "inception_weights"})
+    evaluation_options = frozenset(
+        {"final_samples", "fid_reference", "fid_split", "classes", "inception_weights", "networks"}
+    )
     quantities = (
         Quantity("test/fid", "final FID", better="lower", decimals=2),
         Quantity("eval/fid", "FID during training", better="lower", decimals=2),
@@ -64,6 +68,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         Quantity("test/kid", "KID", better="lower", decimals=5),
         Quantity("test/10k_train_fid", "FID of 10,000 images, training split", better="lower", decimals=2),
         Quantity("test/10k_test_fid", "FID of 10,000 images, test split", better="lower", decimals=2),
+        *OF_NETWORKS,
         *RECOGNITION,
         CLASS_ACCURACY,
     )
@@ -79,6 +84,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         final_samples: Images | None = None,
         classes: bool = False,
         inception_weights: Text | None = None,
+        networks: list[Annotated[str, OneOf(*transformers.LABELS)]] = [],  # noqa: B006 - never written
         **settings: Any,
     ) -> None:
         require(parts.model, "model", "image-gan", "latent_dim")
@@ -87,6 +93,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             raise ConfigError(
                 f"{parts.dataset.name} has no labels to train a classifier on", "set task.classes=false"
             )
+        if networks and not final_samples:
+            raise ConfigError("task.networks judge the final images, and there are none", "set task.final_samples")
         if fid_samples or final_samples:
             check_reference(parts.dataset, fid_reference)
         super().__init__(parts, **settings)
@@ -97,16 +105,17 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         self.curves = {**self.curves, f"{divergence_name(self.loss.symbol)} beside FID / 100": both}
         if fid_samples:
             self.curves = {**self.curves, "FID": ["eval/fid"]}
-        self._count_classes = classes
+        self._names, self._count_classes = networks, classes
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
-        self._references: dict[str, RealFeatures] = {}
+        self._references: dict[tuple[Extractor, str], RealFeatures] = {}
         # The same at every stage.
         self._latents, *self._labels = *self.noise(grid, parts.seed), *self.labels(grid, parts.seed)
 
     def before_training(self) -> None:
         if self.fid_samples or self.final_samples:
             self._inception  # noqa: B018 - loads it
+            self._networks  # noqa: B018
 
     @cached_property
     def _inception(self) -> inception.Inception:
@@ -115,6 +124,10 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             return inception.Inception(weights, self.parts.device)
         except DataError as error:
             raise DataError(f"{error}\n  or train without: task.fid_samples=null task.final_samples=null") from error
+
+    @cached_property
+    def _networks(self) -> dict[str, transformers.Transformer]:
+        return {name: transformers.Transformer(name, self.parts.device) for name in self._names}
 
     @cached_property
     def _recognition(self) -> Recognition:
@@ -165,48 +178,36 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     def _fidelity(self, count: int) -> dict[str, Measurement]:
         """FID, and the Inception Score where the weights have a classifier."""
         features = self._inception.features(self._bytes(count))
-        values = self._score("eval/", "train", features, ("fid", "inception_score"))
+        values = scored("eval/", features, self._reference("train"), ("fid", "inception_score"))
         return values | {"eval/fid_in_hundreds": Measurement(values["eval/fid"].value / 100)}
 
     def _final_fidelity(self, count: int) -> dict[str, Measurement]:
-        """Every score of `count` images against the training set, and FID of 10,000 against both splits."""
+        """Every score of `count` images against `fid_split`, and FID of 10,000 against both splits."""
         features = self._inception.features(self._bytes(count))
-        values = self._score("test/", self.fid_split, features, fidelity.SCORES)
+        values = scored("test/", features, self._reference(self.fid_split))
         if count >= TEN_THOUSAND:
-            few = inception.Features(features.pool[:TEN_THOUSAND])
-            values |= self._score("test/10k_train_", "train", few, ("fid",))
-            values |= self._score("test/10k_test_", "test", few, ("fid",))
+            few = Features(features.pool[:TEN_THOUSAND])
+            values |= scored("test/10k_train_", few, self._reference("train"), ("fid",))
+            values |= scored("test/10k_test_", few, self._reference("test"), ("fid",))
+        for name, network in self._networks.items():
+            values |= of_network(name, network.features(self._bytes(count)), self._reference(self.fid_split, network))
         return values
 
-    def _score(
-        self, prefix: str, split: str, features: inception.Features, which: tuple[str, ...]
-    ) -> dict[str, Measurement]:
-        reference = self._reference(split)
-        found = fidelity.scores(features, reference, which)
-        return {
-            f"{prefix}{name}": Measurement(value, protocol=fidelity.protocol(features, reference, {name}))
-            for name, value in found.items()
-        }
-
-    def _reference(self, split: str) -> RealFeatures:
-        """`fid_reference` images of the training set, or as many of another split as there are."""
-        if split not in self._references:
+    def _reference(self, split: str, extractor: Extractor | None = None) -> RealFeatures:
+        """`fid_reference` images of the training set, or as many of another split as there are, by default as
+        Inception sees them."""
+        key = (extractor or self._inception, split)
+        if key not in self._references:
             images = self.dataset.split(split)
             count = self.fid_reference or len(images)
+            count = count if split == "train" else min(count, len(images))
             cache = self.parts.data_root / ".cache" / "fidelity"
-            self._references[split] = real_features(
-                self._inception,
-                images,
-                self.dataset.name,
-                split,
-                count if split == "train" else min(count, len(images)),
-                cache,
-            )
-        return self._references[split]
+            self._references[key] = real_features(key[0], images, self.dataset.name, split, count, cache)
+        return self._references[key]
 
     def _bytes(self, count: int) -> Iterator[Tensor]:
         """Freshly generated images as bytes, the same ones at every call with the same networks."""
-        yield from map(inception.to_bytes, self.chunks(count, self.scoring_seed))
+        yield from map(to_bytes, self.chunks(count, self.scoring_seed))
 
     def _recognized(self) -> dict[str, Measurement]:
         """Of the grid: classes and recognized images. Of many images: their distances from the data."""
@@ -226,10 +227,11 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         notes = []
         for name, count in (("eval/fid", self.fid_samples), ("test/fid", self.final_samples)):
             if count is not None and name in final:
-                fewest = min(count, self._reference("train").statistics.count)
-                if fewest < FEATURES:
+                statistics = self._reference("train").statistics
+                fewest, features = min(count, statistics.count), len(statistics.mu)
+                if fewest < features:
                     notes.append(
-                        f"{name} is of {fewest} images, fewer than Inception has features ({FEATURES}): it is far too"
+                        f"{name} is of {fewest} images, fewer than Inception has features ({features}): it is far too"
                         " high, and comparable only with FIDs of equally many"
                     )
         return notes
