@@ -29,15 +29,23 @@ PARTS = ".parts"
 
 
 def export(
-    run: LoadedRun, task: Samples, count: int, seed: int | None, form: Format, out: Path, progress: Progress = unseen
+    run: LoadedRun,
+    task: Samples,
+    count: int,
+    seed: int | None,
+    form: Format,
+    out: Path,
+    progress: Progress = unseen,
+    label: int | None = None,
 ) -> Path:
     """Write exactly `count` samples into the directory `out`, and go on where an earlier call was interrupted.
 
     Images are bytes, the same ones that scores are computed from: PNG files 000000.png, …, or `samples.npz` with
     `images` [N, H, W, C], or `samples.pt`, a tensor [N, C, H, W]. Points are float32 [N, D], as `points` or a tensor.
-    `manifest.json` says what they are. The default seed is that of the images whose scores the run reports.
+    `manifest.json` says what they are. The default seed is that of the images whose scores the run reports. A
+    class-conditional model draws them of one class, if `label` says so.
 
-    Raises ConfigError if `out` holds something else, and for points as PNG files.
+    Raises ConfigError if `out` holds something else, for points as PNG files, and for a class that is not known.
     """
     images = len(task.parts.dataset.shape) == 3
     if form == "png" and not images:
@@ -55,9 +63,12 @@ def export(
         "shape": list(task.parts.dataset.shape),
         "values": "bytes, round(255 x)" if images else "float32",
     }
+    if label is not None:
+        task.labels(1, seed, label)  # an unknown class leaves nothing behind
+        settings["label"] = label
     done = _begin(out, settings)
     writer = _write_pngs if form == "png" else _write_part
-    for number, chunk in enumerate(task.chunks(count, seed, progress, skip=done), start=done):
+    for number, chunk in enumerate(task.chunks(count, seed, progress, done, label), start=done):
         writer(out, number * task.chunk, to_bytes(chunk) if images else chunk.float())
         _note(out, settings, number + 1)
     if form != "png":

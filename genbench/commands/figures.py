@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     sample.add_argument("run", type=Path, help="a run directory, or a packed model")
     sample.add_argument("--count", type=_at_least_one, default=100, help="how many (default: %(default)s)")
     sample.add_argument("--seed", type=_seed, help="random seed (default: 1; of files that of the run's scores)")
+    sample.add_argument("--label", type=int, help="of one class, if the model is class-conditional")
     sample.add_argument(
         "--format", choices=(*FORMATS, *PICTURES[1:]), help="samples as files, or the picture's format"
     )
@@ -110,20 +111,22 @@ def _sample(options: argparse.Namespace) -> None:
     task: Any = run.task(with_data=False)
     if not isinstance(task, Samples):
         raise Unsupported(f"{name} draws no samples\n  choose a model of images, or a flow")
+    of_class = "" if options.label is None else f"-class{options.label}"
     if options.format in FORMATS:
         run.done()
     with Progress(console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task("sampling", total=1.0)
         told = partial(_tell, bar, job)
         if options.format in FORMATS:
-            out = options.out or run.directory.samples / f"{options.count}-{options.format}"
-            print(export(run, task, options.count, options.seed, options.format, out, told))
+            out = options.out or run.directory.samples / f"{options.count}{of_class}-{options.format}"
+            print(export(run, task, options.count, options.seed, options.format, out, told, options.label))
             return
         seed = 1 if options.seed is None else options.seed
-        samples = task.sample(options.count, seed, told)
-    path = options.out or run.directory.samples / f"new-seed{seed}.{options.format or 'png'}"
+        samples = task.sample(options.count, seed, told, options.label)
+    path = options.out or run.directory.samples / f"new-seed{seed}{of_class}.{options.format or 'png'}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    title = f"{name}: {options.count} samples, seed {seed}"
+    shown = "" if options.label is None else f" of class {options.label}"
+    title = f"{name}: {options.count} samples{shown}, seed {seed}"
     columns = math.ceil(math.sqrt(options.count))
     if isinstance(task, PlaneTask):
         figure = task.picture_of(samples, title)

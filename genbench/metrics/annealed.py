@@ -66,6 +66,7 @@ def annealed_log_likelihood(
     chains: int,
     memory_mib: float = 256,
     start: Start = "encoder",
+    *labels: Tensor,
 ) -> Annealed:
     """log p(x) ≈ log 1/C Σ_c w_c,   log w = Σ_t (β_t − β_{t−1}) log w(ε_{t−1}),   of `chains` C per image
 
@@ -77,11 +78,12 @@ def annealed_log_likelihood(
     falls with the number of chains.
 
     The noise of an image is its own, so the value does not depend on how many images are taken at a time (about as
-    many as fit into `memory_mib`, at least one) but for rounding, which chains amplify.
+    many as fit into `memory_mib`, at least one) but for rounding, which chains amplify. A class-conditional model is
+    given `labels` [N], and the estimates are of log p(x|y).
     """
     parts = [
-        _forward(_Weights(model, to_float(chunk), chains, start), noise, temperatures)[0]
-        for chunk, noise in _chunks(model, images, to_float, chains, memory_mib, start)
+        _forward(weights, noise, temperatures)[0]
+        for weights, noise in _chunks(model, images, to_float, chains, memory_mib, start, *labels)
     ]
     return Annealed(*(torch.cat(rows) for rows in zip(*parts, strict=True)))
 
@@ -94,6 +96,7 @@ def bidirectional_log_likelihood(
     chains: int,
     memory_mib: float = 256,
     start: Start = "encoder",
+    *labels: Tensor,
 ) -> Bracket:
     """Lower and upper bounds of log p(x) for images [N, C, H, W] that the model made from `latents` [N, L], which are
     thereby exact samples of p(z|x): bidirectional Monte Carlo.
@@ -103,13 +106,12 @@ def bidirectional_log_likelihood(
     """
     lower, upper = [], []
     taken = 0
-    for x, noise in _chunks(model, images, lambda x: x, chains, memory_mib, start):
-        weights = _Weights(model, x, chains, start)
+    for weights, noise in _chunks(model, images, lambda x: x, chains, memory_mib, start, *labels):
         found, steps = _forward(weights, noise, temperatures)
         lower.append(found)
-        exact = weights.noise_of(latents[taken : taken + len(x)])
+        exact = weights.noise_of(latents[taken : taken + weights.images])
         upper.append(_reverse(weights, noise, exact, steps))
-        taken += len(x)
+        taken += weights.images
     return Bracket(*(Annealed(*(torch.cat(rows) for rows in zip(*parts, strict=True))) for parts in (lower, upper)))
 
 
@@ -139,10 +141,11 @@ class _State(NamedTuple):
 class _Weights:
     """log w(ε) for `chains` rows of each of B images, [B, C, H, W]."""
 
-    def __init__(self, model: LatentVariableModel, x: Tensor, chains: int, start: Start) -> None:
+    def __init__(self, model: LatentVariableModel, x: Tensor, chains: int, start: Start, *labels: Tensor) -> None:
         self.model, self.start, self.images, self.chains = model, start, len(x), chains
+        self.labels = [each.repeat_interleave(chains, 0) for each in labels]
         with torch.no_grad():
-            self.code = model.encode(x).repeat(chains)
+            self.code = model.encode(x, *labels).repeat(chains)
             from_pixels = model.from_pixels(x)
         self.x = x.repeat_interleave(chains, 0)
         self.from_pixels = None if from_pixels is None else from_pixels.repeat_interleave(chains, 0)
@@ -151,12 +154,12 @@ class _Weights:
     def log_weight(self, noise: Tensor) -> Tensor:
         """[R, L] → [R]."""
         if self.start == "prior":
-            return self.model.log_likelihood(noise, self.x, self.from_pixels)
+            return self.model.log_likelihood(noise, self.x, self.from_pixels, *self.labels)
         sample = self.model.posterior(self.code, self.code.mu + self.sigma * noise)
         zeros = torch.zeros_like(sample.z)
         log_q: Tensor = self.model.posterior.log_prob(self.code, sample)
         log_ratio = log_likelihood_normal(zeros, zeros, sample.z) - log_q
-        return self.model.log_likelihood(sample.z, self.x, self.from_pixels) + log_ratio
+        return self.model.log_likelihood(sample.z, self.x, self.from_pixels, *self.labels) + log_ratio
 
     def at(self, noise: Tensor) -> _State:
         with torch.enable_grad():
@@ -271,22 +274,24 @@ def _chunks(
     chains: int,
     memory_mib: float,
     start: Start,
-) -> Iterator[tuple[Tensor, _Noise]]:
+    *labels: Tensor,
+) -> Iterator[tuple[_Weights, _Noise]]:
     """As many images at a time as memory holds, with their noise."""
     floats = memory_mib * 2**20 / 4
-    row = _floats_of_a_row(model, to_float(images[:1]), start)
+    row = _floats_of_a_row(model, to_float(images[:1]), start, *(each[:1] for each in labels))
     count = max(1, int(min(floats / (row * chains), floats / model.image_floats)))
     seeds: list[int] = torch.randint(2**62, (len(images),)).tolist()
     for first in range(0, len(images), count):
-        x = to_float(images[first : first + count])
-        yield x, _Noise(seeds[first : first + count], chains, x)
+        stored, *own = (each[first : first + count] for each in (images, *labels))
+        x = to_float(stored)
+        yield _Weights(model, x, chains, start, *own), _Noise(seeds[first : first + count], chains, x)
 
 
-def _floats_of_a_row(model: LatentVariableModel, x: Tensor, start: Start) -> float:
+def _floats_of_a_row(model: LatentVariableModel, x: Tensor, start: Start, *labels: Tensor) -> float:
     """Numbers that a chain needs at a time: what the gradient of log w keeps for a row more, and temporaries."""
     kept = []
     for rows in (1, 2):
-        weights = _Weights(model, x, rows, start)
+        weights = _Weights(model, x, rows, start, *labels)
         seen: list[int] = []
 
         def keep(tensor: Tensor, seen: list[int] = seen) -> Tensor:

@@ -66,6 +66,20 @@ def test_every_format_holds_the_same_bytes(genbench: Run, call: Any, experiment:
     assert sorted(path.name for path in Path("npz").iterdir()) == ["manifest.json", "samples.npz"]
 
 
+def test_samples_of_one_class(genbench: Run, call: Any) -> None:
+    run = train(genbench, "vae-mnist5k-conditional")
+    words = ("sample", run, "--count", 6, "--seed", 5)
+    assert call(figures, *words, "--label", 3, "--format", "pt")[0] == 0
+    expected = to_bytes(package.load(run).sample(6, seed=5, label=3))
+    assert torch.equal(torch.load(run / "samples" / "6-class3-pt" / "samples.pt", weights_only=True), expected)
+    assert json.loads((run / "samples" / "6-class3-pt" / "manifest.json").read_text())["label"] == 3
+    assert call(figures, *words, "--label", 3)[0] == 0
+    assert (run / "samples" / "new-seed5-class3.png").is_file()
+    for form in (("--format", "png"), ()):
+        code, _, said = call(figures, *words, "--label", 10, *form, "--out", "nowhere")
+        assert (code, "this model knows 0 to 9" in said, Path("nowhere").exists()) == (2, True, False)
+
+
 @pytest.mark.parametrize("form", ["png", "npz"])
 def test_an_export_goes_on(genbench: Run, call: Any, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """After an interruption in its third chunk, without drawing the first two again."""
@@ -98,6 +112,8 @@ def test_an_export_goes_on(genbench: Run, call: Any, monkeypatch: pytest.MonkeyP
     assert call(figures, *words, "--out", "parts")[0] == 0  # nothing is left to do
     code, _, said = call(figures, *words, "--seed", 9, "--out", "parts")
     assert (code, "parts holds other samples" in said) == (2, True)
+    code, _, said = call(figures, *words, "--label", 1, "--out", "of-one-class")
+    assert (code, "knows no classes" in said, Path("of-one-class").exists()) == (2, True, False)
 
 
 @pytest.mark.usefixtures("tiny_planes")

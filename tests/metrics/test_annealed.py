@@ -22,7 +22,7 @@ class LinearGaussian:
     """x = W z + s e with z, e ~ N(0, I): log p(x) = log N(x; 0, W Wᵀ + s² I), and the posterior is normal.
 
     The columns of W are orthogonal, so that the encoder can give the posterior; or one that is off by `shift`
-    standard deviations and has `width` times its own.
+    standard deviations and has `width` times its own. Images of class y are brighter by y.
     """
 
     posterior = NormalPosterior()
@@ -33,7 +33,8 @@ class LinearGaussian:
         self.weight = torch.linalg.qr(random).Q * torch.linspace(0.5, 2, latents, dtype=torch.float64)
         self.noise, self.shift, self.width = noise, shift, width
 
-    def encode(self, x: Tensor) -> Code:
+    def encode(self, x: Tensor, *labels: Tensor) -> Code:
+        x = darker(x, *labels)
         variance = 1 / (1 + self.weight.square().sum(0) / self.noise**2)
         mean = variance * (x.flatten(1) @ self.weight) / self.noise**2
         logvar = (variance * self.width**2).log().expand_as(mean)
@@ -42,9 +43,9 @@ class LinearGaussian:
     def from_pixels(self, x: Tensor) -> Tensor | None:
         return None
 
-    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None) -> Tensor:
+    def log_likelihood(self, z: Tensor, x: Tensor, from_pixels: Tensor | None, *labels: Tensor) -> Tensor:
         normal = torch.distributions.Normal(z @ self.weight.T, self.noise)
-        return normal.log_prob(x.flatten(1)).sum(1)
+        return normal.log_prob(darker(x, *labels).flatten(1)).sum(1)
 
     def evidence(self, x: Tensor) -> Tensor:
         covariance = self.weight @ self.weight.T + self.noise**2 * torch.eye(8, dtype=torch.float64)
@@ -56,6 +57,12 @@ class LinearGaussian:
         z = torch.randn(count, self.weight.shape[1], dtype=torch.float64)
         x = z @ self.weight.T + self.noise * torch.randn(count, 8, dtype=torch.float64)
         return x.view(count, 1, 2, 4), z
+
+
+def darker(x: Tensor, *labels: Tensor) -> Tensor:
+    for each in labels:
+        x = x - each.view(-1, 1, 1, 1)
+    return x
 
 
 def off(found: Tensor, truth: Tensor) -> tuple[float, float]:
@@ -106,6 +113,26 @@ def test_a_lower_bound_of_few_temperatures_is_below_and_an_upper_one_above() -> 
     assert low < -5 * low_error
     assert high > 5 * high_error
     assert bracket.lower.variance.isnan().all()  # of one chain
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("memory_mib", [1e-9, 256])  # an image at a time, and all of them
+def test_given_a_class_it_is_that_of_the_image(start: str, memory_mib: float) -> None:
+    torch.manual_seed(0)
+    model = LinearGaussian(shift=0.5)
+    z, labels = torch.randn(30, 4, dtype=torch.float64), torch.arange(30) % 3
+    x = (z @ model.weight.T + model.noise * torch.randn(30, 8, dtype=torch.float64)).view(30, 1, 2, 4)
+    bright = x + labels.view(-1, 1, 1, 1)
+    state = torch.get_rng_state()
+    plain = annealed_log_likelihood(model, x, Tensor.double, 10, 4, memory_mib, start)
+    torch.set_rng_state(state)
+    found = annealed_log_likelihood(model, bright, Tensor.double, 10, 4, memory_mib, start, labels)
+    torch.testing.assert_close(found.value, plain.value, rtol=1e-8, atol=1e-8)
+    torch.set_rng_state(state)
+    expected = bidirectional_log_likelihood(model, x, z, 10, 4, memory_mib, start)
+    torch.set_rng_state(state)
+    bracket = bidirectional_log_likelihood(model, bright, z, 10, 4, memory_mib, start, labels)
+    torch.testing.assert_close(bracket.gap, expected.gap, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("temperatures", [1, 2, 30])

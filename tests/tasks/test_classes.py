@@ -21,6 +21,7 @@ from genbench.tasks.autoregressive import Autoregressive
 from genbench.tasks.classes import CLASS_ACCURACY
 
 CPU = torch.device("cpu")
+ANNEALED = ("task.annealed_images=5", "task.annealing_steps=2", "task.annealing_chains=8")
 GAN, VAE, PIXELCNN = "mnist5k-gan-conditional", "vae-mnist5k-conditional", "pixelcnn-gated-mnist5k-conditional"
 EXPERIMENTS = (GAN, VAE, PIXELCNN)
 CLASSES, ROWS = 5, 60
@@ -93,7 +94,7 @@ def test_the_players_see_labels_with_their_images(critic_steps: int, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("experiment", "words"), [(VAE, ()), (VAE, ("loss.samples=3", "loss.kl=mc")), (PIXELCNN, ())]
+    ("experiment", "words"), [(VAE, ()), (VAE, ("loss.samples=3", "loss.kl=mc")), (VAE, ANNEALED), (PIXELCNN, ())]
 )
 def test_a_likelihood_is_given_the_images_own_labels(
     experiment: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -136,5 +136,6 @@ class Variational(VaeUse):
         quantiles = torch.tensor(manifold_quantiles(MANIFOLD_SIDE), dtype=torch.float32, device=self.device)
         z2, z1 = torch.meshgrid(quantiles, quantiles, indexing="ij")
         z = torch.stack([z1, z2], dim=-1).view(-1, 2)
-        labels = (each[:1].expand(len(z)) for each in self.classes.of("valid"))
-        return latent_manifold(self._decode(z, *labels), MANIFOLD_SIDE, title)
+        first = [each[:1] for each in self.classes.of("valid")]
+        title = f"{title}{''.join(f', class {int(label)}' for label in first)}"
+        return latent_manifold(self._decode(z, *(label.expand(len(z)) for label in first)), MANIFOLD_SIDE, title)

@@ -116,10 +116,11 @@ class VaeJudging(VaeLearning):
             values["test/bits_per_dim"] = found.scaled(-1 / math.log(2) / math.prod(self.dataset.shape))
         if self.annealed_images is not None:
             few = slice(self.annealed_images)
-            values |= self._annealed(images[few], LogLikelihood(*(rows[few] for rows in likelihood)))
+            sampled = LogLikelihood(*(rows[few] for rows in likelihood))
+            values |= self._annealed(sampled, images[few], *(each[few] for each in labels))
         return values
 
-    def _annealed(self, images: Tensor, sampled: LogLikelihood) -> dict[str, Measurement]:
+    def _annealed(self, sampled: LogLikelihood, images: Tensor, *labels: Tensor) -> dict[str, Measurement]:
         """By annealing, and how far it lies above the importance-sampled values of the same images."""
         protocol = {
             "annealed_images": str(len(images)),
@@ -134,6 +135,8 @@ class VaeJudging(VaeLearning):
                 self.annealing_steps,
                 self.annealing_chains,
                 self.memory_mib,
+                "encoder",
+                *labels,
             )
         gain = mean_over(
             found.value - sampled.value,

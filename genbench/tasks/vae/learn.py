@@ -56,7 +56,7 @@ class VaeLearning(SampledTask):
         self.protocol = self.classes.protocol
         self._classified = self.classes.classified(classes)
         self._check(pixelcnn_from_step, compile)
-        _check_annealed(annealed_images, importance_images, bool(parts.classes))
+        _check_annealed(annealed_images, importance_images)
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.device, self.seed = parts.device, parts.seed
         self.importance_samples, self.importance_images = importance_samples, importance_images
@@ -171,13 +171,8 @@ class VaeLearning(SampledTask):
         self._step = state["step"]
 
 
-def _check_annealed(annealed: int | None, importance: int | None, conditional: bool) -> None:
+def _check_annealed(annealed: int | None, importance: int | None) -> None:
     """Raise ConfigError where importance sampling leaves out images that annealing is to be compared with it on."""
-    if annealed is not None and conditional:
-        raise ConfigError(
-            "annealed importance sampling here is of log p(x), and this model knows p(x|y) only",
-            "set task.annealed_images=null",
-        )
     if annealed is not None and importance is not None and annealed > importance:
         raise ConfigError(
             f"task.annealed_images={annealed}, and only {importance} images have an importance-sampled log p(x) to"
