@@ -89,6 +89,11 @@ class Reference:
         return self.source if self.at == "final" else f"{self.source}, {self.at}"
 
 
+Tracked = Annotated[
+    str, Matching(r"(mlflow|trackio|wandb)(/[\w.-]+)?", "trackio, mlflow or wandb, or trackio/PROJECT")
+]
+
+
 @dataclass
 class Ensemble:
     """Runs that are trained together, as one batched model."""
@@ -118,6 +123,7 @@ class Config:
     reference: list[Reference] = field(default_factory=list)
     objective: Text | None = None  # what hydra/sweeper=optuna optimizes; null: the task's first validation quantity
     ensemble: Ensemble | None = None
+    tracker: Tracked | None = None  # trackio, mlflow or wandb, or trackio/PROJECT: the run is sent while it trains
     extend: Text | None = None  # a run directory: go on where it ended
     init_from: Text | None = None  # a run directory or packed model: begin with its weights
 

@@ -30,6 +30,7 @@ NOT_IDENTITY = (
     "output_root",
     "reference",
     "objective",
+    "tracker",
     "ensemble",
     "device",
     "task.inception_weights",

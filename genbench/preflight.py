@@ -27,6 +27,7 @@ from genbench.errors import ConfigError, DataError, GenbenchError
 from genbench.identity import LONGEST
 from genbench.run import run_directory, settled
 from genbench.tasks import flow_ensemble
+from genbench.trackers import live
 
 __all__ = ["check", "check_run", "rehearse", "writable"]
 
@@ -69,6 +70,8 @@ def check_run(
         if not directory.begun:  # of another run that it began with it has all that it needs
             parents.check(config)
         if not elsewhere:
+            if run.tracker:
+                live.check(run.tracker)
             devices.check_precision(devices.resolve(run.device), run.trainer.precision)
         task = rehearse(run)
         if task is None:

@@ -40,11 +40,11 @@ ALLOWED = {
     "build": {"errors", "config", "data", "engine", "registry", "tasks"},
     "run": GROUND
     | {"build", "compose", "config", "data", "engine", "figures", "identity", "outcome", "parents"}
-    | {"provenance", "summary"},
+    | {"provenance", "summary", "trackers"},
     "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "outcome", "run", "sweeps", "tasks"}
     | {"build"},
     "preflight": {"build", "compose", "config", "data", "engine", "ensemble", "errors", "identity", "parents"}
-    | {"run", "tasks"},
+    | {"run", "tasks", "trackers"},
     "jobs": {"config", "engine", "ensemble", "errors", "outcome", "preflight", "run"},
     "launching": {"arguments", "compose", "config", "engine", "ensemble", "errors", "figures", "jobs", "outcome"}
     | {"preflight", "run", "sweeps"},
@@ -53,7 +53,7 @@ ALLOWED = {
     "door": {"data", "engine", "errors", "loaded", "report"},
     "export": {"atomic", "engine", "errors", "identity", "loaded", "metrics"},
     "pack": {"errors", "loaded", "report"},
-    "trackers": {"errors", "report"},
+    "trackers": {"atomic", "errors", "report"},
     "evaluate": {"atomic", "config", "engine", "errors", "identity", "loaded", "naming", "provenance"},
     "foreign_images": {"data", "engine", "errors", "metrics", "provenance", "registry", "tasks"},
     "sweeps": {"engine", "errors", "loaded", "registry"},

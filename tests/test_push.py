@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from genbench import trackers
 from genbench.commands import push
 from genbench.report import reading
-from genbench.trackers import record
+from genbench.trackers import Heading, Point, Record, live, record
 
 Run = Callable[..., int]
 WORDS = ("experiment=dirac-w1-3", "trainer.max_steps=120", "trainer.log_every=10")
@@ -71,8 +74,168 @@ def test_what_cannot_be_sent_is_told(
     assert (code, "pip install 'genbench[mlflow]'" in told) == (2, True)
 
 
+class FakeTracker:
+    """Remembers what it is sent; fails at the call of that number."""
+
+    def __init__(self, fails_at: int = 0) -> None:
+        self.calls: list[str] = []
+        self.points: list[tuple[int, dict[str, float]]] = []
+        self.finals: list[Record] = []
+        self._fails_at = fails_at
+
+    def _called(self, what: str) -> None:
+        self.calls.append(what)
+        if len(self.calls) == self._fails_at:
+            raise RuntimeError("no connection\nand more")
+
+    def holds(self, record: Record) -> bool:
+        return bool(self.calls)
+
+    def begin(self, heading: Heading, again: bool) -> FakeTracker:
+        self._called("again" if again else "begin")
+        self.heading = heading
+        return self
+
+    def log(self, points: Sequence[Point]) -> None:
+        self._called("log")
+        self.points += [(step, dict(values)) for step, values in points]
+
+    def finish(self, record: Record) -> None:
+        self._called("finish")
+        self.finals.append(record)
+
+    def leave(self) -> None:
+        self._called("leave")
+
+
+FOLLOWED = ("experiment=dirac-w1-3", "trainer.max_steps=40", "trainer.evaluate_every=10", "tracker=trackio")
+
+
+@pytest.fixture
+def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeTracker], None]:
+    """Put a fake tracker in the place of all of them."""
+
+    def replaced(fake: FakeTracker) -> None:
+        for module in (live, trackers):
+            monkeypatch.setattr(module, "tracker", lambda name, project: fake)
+
+    monkeypatch.setattr(live, "check", lambda word: None)
+    return replaced
+
+
+def test_a_run_is_followed(genbench: Run, follow: Any) -> None:
+    fake = FakeTracker()
+    follow(fake)
+    assert genbench(*FOLLOWED) == 0
+    (run,) = Path("outputs").glob("*/*/")
+    assert fake.calls == ["begin", *["log"] * 5, "finish"]  # four evaluations, and the test
+    assert fake.heading.run_id == run.name[-8:]
+    for metric in ("eval/distance", "train/w1", "eval/multiplier_error"):
+        assert [(step, row[metric]) for step, row in fake.points if metric in row] == logged(run, metric)
+    (found,) = fake.finals
+    assert found == record(reading.read(run))
+    # Where it is sent decides nothing.
+    assert genbench(*(word for word in FOLLOWED if "tracker" not in word)) == 0
+    assert len(list(Path("outputs").glob("*/*/"))) == 1
+
+
+def test_an_interrupted_run_is_followed_on(genbench: Run, follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeTracker()
+    follow(fake)
+    update = live.Live.update
+
+    def then_stopped(self: live.Live) -> None:
+        update(self)
+        if fake.calls.count("log") == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live.Live, "update", then_stopped)
+        assert genbench(*FOLLOWED) == 128 + signal.SIGTERM
+    assert fake.calls == ["begin", "log", "log", "leave"]
+    assert genbench(*FOLLOWED) == 0
+    assert fake.calls[4:] == ["again", "log", "log", "log", "finish"]
+    (run,) = Path("outputs").glob("*/*/")
+    assert [(step, row["eval/distance"]) for step, row in fake.points if "eval/distance" in row] == logged(
+        run, "eval/distance"
+    )
+
+
+@pytest.mark.parametrize("call_number", [1, 3, 7])
+def test_a_tracker_that_fails_fails_no_run(
+    genbench: Run, follow: Any, capsys: pytest.CaptureFixture[str], call_number: int
+) -> None:
+    fake = FakeTracker(fails_at=call_number)
+    follow(fake)
+    assert genbench(*FOLLOWED) == 0
+    told = capsys.readouterr().err
+    assert told.count("genbench: trackio/genbench: no connection\n") == 1
+    assert "and more" not in told
+    assert len(fake.calls) == call_number  # it is left alone
+    # The rest is sent when it can be had again, each row once.
+    assert ("1 of 1 runs sent" in call(capsys, "trackio", "outputs")[1]) is (call_number > 1)
+    if call_number > 1:
+        (run,) = Path("outputs").glob("*/*/")
+        found = [(step, row["eval/distance"]) for step, row in fake.points if "eval/distance" in row]
+        assert found == logged(run, "eval/distance")
+        assert len(fake.finals) == 1
+        assert "0 of 1 runs sent" in call(capsys, "trackio", "outputs")[1]
+
+
+@pytest.mark.parametrize("word", ["tensorflow", "trackio/", "trackio/a b"])
+def test_an_unknown_tracker_is_refused(genbench: Run, capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert genbench(*FOLLOWED[:-1], f"tracker='{word}'") == 2
+    assert "tracker must be trackio, mlflow or wandb, or trackio/PROJECT" in capsys.readouterr().err
+    assert not Path("outputs").exists()
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_the_run(
+    genbench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    assert genbench(*FOLLOWED) == 2
+    assert "pip install 'genbench[trackio]'" in capsys.readouterr().err
+    assert not Path("outputs").exists()
+
+
 @pytest.mark.launchers
 class TestRealTrackers:
+    @pytest.mark.parametrize("name", ["trackio", "mlflow", "wandb"])
+    def test_follow_a_run(
+        self,
+        genbench: Run,
+        name: str,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        tool = pytest.importorskip(name)
+        monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        if name == "mlflow":
+            tool.set_tracking_uri(f"sqlite:///{tmp_path}/runs.db")
+        if name == "wandb":
+            tool.teardown()  # it remembers the directory of the test before
+        assert genbench(*FOLLOWED[:-1], f"tracker={name}/{tmp_path.name}") == 0
+        assert "goes on without it" not in capsys.readouterr().err
+        (run,) = Path("outputs").glob("*/*/")
+        expected = logged(run, "eval/distance")
+        if name == "trackio":
+            (there,) = tool.Api().runs(tmp_path.name)
+            rows = tool.SQLiteStorage.get_logs(tmp_path.name, there.name)
+            assert [(row["step"], row["eval/distance"]) for row in rows if "eval/distance" in row] == expected
+        elif name == "mlflow":
+            client = tool.MlflowClient()
+            experiment = client.get_experiment_by_name(f"{tmp_path.name}/dirac-w1-3").experiment_id
+            (there,) = client.search_runs([experiment])
+            history = client.get_metric_history(there.info.run_id, "eval/distance")
+            assert sorted((point.step, point.value) for point in history) == expected
+            assert (there.info.status, there.data.tags["genbench.status"]) == ("FINISHED", "done")
+        else:
+            (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+            assert folder.name.endswith(run.name[-8:])
+        assert "0 of 1 runs sent" in call(capsys, name, "outputs", "--project", tmp_path.name)[1]
+
     def test_mlflow(
         self, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -104,7 +267,7 @@ class TestRealTrackers:
     def test_wandb_offline(
         self, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        pytest.importorskip("wandb")
+        pytest.importorskip("wandb").teardown()  # it remembers the directory of the test before
         monkeypatch.setenv("WANDB_MODE", "offline")
         assert "1 of 1 runs sent" in call(capsys, "wandb", "outputs")[1]
         assert "0 of 1 runs sent" in call(capsys, "wandb", "outputs")[1]

@@ -4,7 +4,8 @@ genbench-push trackio outputs                    all finished runs below a folde
 genbench-push mlflow outputs/vae-mnist5k         to where MLFLOW_TRACKING_URI points
 genbench-push wandb outputs --project digits     to Weights & Biases; WANDB_MODE=offline keeps them here
 
-A run that is there already is left out: it is known by the hash of what decides its numbers.
+A run that is there already is left out: it is known by the hash of what decides its numbers. Of one that tracker=…
+began to send while it trained, the rest is sent.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from genbench.errors import ConfigError
 from genbench.output import command
 from genbench.report import reading
+from genbench.trackers.live import PROJECT, Live
 
 __all__ = ["main"]
 
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("tracker", help="trackio, mlflow or wandb")
     parser.add_argument("runs", type=Path, nargs="+", help="run directories, or folders of them")
-    parser.add_argument("--project", default="genbench", help="name of the project there")
+    parser.add_argument("--project", default=PROJECT, help="name of the project there")
     parser.add_argument("--again", action="store_true", help="send runs that are there already, too")
     options = parser.parse_args(arguments)
     with command("genbench-push"):
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    from genbench.trackers import record, tracker
+    from genbench.trackers import push, record, tracker
 
     there = tracker(options.tracker, options.project)
     problems: list[reading.Problem] = []
@@ -46,10 +48,16 @@ def _push(options: argparse.Namespace) -> None:
     sent = 0
     for run in ended:
         whole = record(run)
+        begun = Live(f"{options.tracker}/{options.project}", run.path)
+        if begun.left:
+            begun.finish()
+            sent += 1
+            print(f"sent the rest: {whole.title}")
+            continue
         if not options.again and there.holds(whole):
             print(f"there already: {whole.title}")
             continue
-        there.push(whole)
+        push(there, whole)
         sent += 1
         print(f"sent: {whole.title}")
     print(f"{sent} of {len(ended)} runs sent to {options.tracker}, project {options.project}")

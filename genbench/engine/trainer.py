@@ -66,7 +66,7 @@ class Trainer:
 
     `fit` is all of it. Where runs are trained together (genbench.engine.lockstep), somebody else takes the steps and
     calls the pieces of `fit`; `companions` runs then share the seconds that pass. A run with a `parent` begins with
-    that one, unless it has a checkpoint of its own.
+    that one, unless it has a checkpoint of its own. `evaluated` is called after each evaluation.
 
     What the task measures and draws between steps has its own random numbers, from `seed`, and is what a signal may
     interrupt: neither it nor a signal changes what is trained.
@@ -84,10 +84,11 @@ class Trainer:
         origin: checkpoint.Origin,
         companions: int = 1,
         parent: resume.Parent | None = None,
+        evaluated: Callable[[], None] = lambda: None,
     ) -> None:
         self.task, self.batches, self.run, self.logbook = task, batches, run, logbook
         self.config, self.device, self._companions = config, device, companions
-        self._seed, self._origin, self._parent = seed, origin, parent
+        self._seed, self._origin, self._parent, self._evaluated = seed, origin, parent, evaluated
         self.progress = Progress()
         limits = (config.max_steps, config.epochs and config.epochs * batches.steps_per_epoch)
         self.total_steps = min(limit for limit in limits if limit)
@@ -213,6 +214,8 @@ class Trainer:
         self._write(values)
         self._done[split] = self.progress.step
         self._reporter.measured(self.logbook.title, self.progress.step, self.epoch, values)
+        with self._interrupts.interruptible():
+            self._evaluated()
 
     def _write(self, values: dict[str, float]) -> None:
         self.logbook.scalars(values, self.progress.step, self.epoch, self.progress.seconds)

@@ -1,16 +1,31 @@
-"""Where finished runs are sent: one module for each tracker, imported when it is asked for."""
+"""Where runs are sent, while they train or when they have ended: one module for each tracker, imported when it is
+asked for."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Protocol
 
 from genbench.errors import ConfigError, optional_package
-from genbench.trackers.record import Record, record
+from genbench.trackers.record import Heading, Point, Record, heading, record
 
-__all__ = ["TRACKERS", "Record", "Tracker", "record", "tracker"]
+__all__ = ["TRACKERS", "Heading", "Record", "Stream", "Tracker", "heading", "push", "record", "tracker"]
 
 TRACKERS = ("mlflow", "trackio", "wandb")
+
+
+class Stream(Protocol):
+    """A run that is being sent."""
+
+    def log(self, points: Sequence[Point]) -> None:
+        """What was logged at some steps, which do not fall."""
+
+    def finish(self, record: Record) -> None:
+        """Everything that is known at the end only, but for `record.points`; nothing comes after it."""
+
+    def leave(self) -> None:
+        """The run was interrupted, to go on another time. What was logged so far arrives."""
 
 
 class Tracker(Protocol):
@@ -19,8 +34,8 @@ class Tracker(Protocol):
     def holds(self, record: Record) -> bool:
         """Whether this run is there already, as far as can be known from here."""
 
-    def push(self, record: Record) -> None:
-        """Send it whole."""
+    def begin(self, heading: Heading, again: bool) -> Stream:
+        """Begin to send a run, or go on with one that was left."""
 
 
 def tracker(name: str, project: str) -> Tracker:
@@ -31,3 +46,10 @@ def tracker(name: str, project: str) -> Tracker:
     module = importlib.import_module(f"genbench.trackers.to_{name}")
     found: Tracker = module.make(project)
     return found
+
+
+def push(there: Tracker, whole: Record) -> None:
+    """Send a run that has ended."""
+    stream = there.begin(whole, again=False)
+    stream.log(list(whole.points.items()))
+    stream.finish(whole)

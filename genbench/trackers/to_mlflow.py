@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 from genbench.errors import GenbenchError
-from genbench.trackers.record import Record
+from genbench.trackers.record import Heading, Point, Record
 
 __all__ = ["make"]
 
@@ -24,40 +26,63 @@ class _Mlflow:
     def __init__(self, project: str) -> None:
         self._project, self._client = project, mlflow.MlflowClient()
 
-    def _experiment(self, record: Record) -> str:
-        name = f"{self._project}/{record.experiment}"
+    def holds(self, record: Record) -> bool:
+        return bool(self._runs(record, "FINISHED"))
+
+    def begin(self, heading: Heading, again: bool) -> _Stream:
+        with _told():
+            if again and (left := self._runs(heading, "RUNNING")):
+                return _Stream(self._client, left[0].info.run_id)
+            tags = {ID: heading.run_id, **{f"genbench.{key}": value for key, value in heading.tags.items()}}
+            run = self._client.create_run(self._experiment(heading), run_name=heading.title, tags=tags).info.run_id
+            parameters = [Param(key, str(value)[:LONGEST]) for key, value in heading.settings.items()]
+            for batch in _batches(parameters, PARAMETERS):
+                self._client.log_batch(run, params=batch)
+            return _Stream(self._client, run)
+
+    def _experiment(self, heading: Heading) -> str:
+        name = f"{self._project}/{heading.experiment}"
         found = self._client.get_experiment_by_name(name)
         return str(found.experiment_id if found else self._client.create_experiment(name))
 
-    def holds(self, record: Record) -> bool:
-        wanted = f"tags.`{ID}` = '{record.run_id}' and attributes.status = 'FINISHED'"
-        return bool(self._client.search_runs([self._experiment(record)], wanted, max_results=1))
+    def _runs(self, heading: Heading, status: str) -> list[Any]:
+        """The newest one with this status, if there is one."""
+        wanted = f"tags.`{ID}` = '{heading.run_id}' and attributes.status = '{status}'"
+        return list(self._client.search_runs([self._experiment(heading)], wanted, max_results=1))
 
-    def push(self, record: Record) -> None:
-        try:
-            self._push(record)
-        except MlflowException as error:
-            raise GenbenchError(f"MLflow: {error.message}") from error
 
-    def _push(self, record: Record) -> None:
-        tags = {ID: record.run_id, **{f"genbench.{key}": value for key, value in record.tags.items()}}
-        run = self._client.create_run(self._experiment(record), run_name=record.title, tags=tags).info.run_id
+class _Stream:
+    def __init__(self, client: mlflow.MlflowClient, run: str) -> None:
+        self._client, self._run = client, run
+
+    def log(self, points: Sequence[Point]) -> None:
         now = int(1000 * time.time())
-        metrics = [
-            Metric(name, value, now, step) for step, row in record.points.items() for name, value in row.items()
-        ]
+        metrics = [Metric(name, value, now, step) for step, values in points for name, value in values.items()]
+        with _told():
+            for batch in _batches(metrics, METRICS):
+                self._client.log_batch(self._run, metrics=batch)
+
+    def leave(self) -> None:
+        """It stays RUNNING."""
+
+    def finish(self, record: Record) -> None:
         last = max(record.points, default=0)
-        metrics += [Metric(f"final/{name}", value, now, last) for name, value in record.finals.items()]
-        parameters = [Param(key, str(value)[:LONGEST]) for key, value in record.settings.items()]
-        for batch in _batches(metrics, METRICS):
-            self._client.log_batch(run, metrics=batch)
-        for batch in _batches(parameters, PARAMETERS):
-            self._client.log_batch(run, params=batch, tags=[RunTag(ID, record.run_id)])
-        for path in record.files:
-            self._client.log_artifact(run, str(path))
-        for path in record.pictures:
-            self._client.log_artifact(run, str(path), "figures")
-        self._client.set_terminated(run, "FINISHED")  # a push that broke off does not count
+        self.log([(last, {f"final/{name}": value for name, value in record.finals.items()})])
+        with _told():
+            self._client.set_tag(self._run, "genbench.status", record.status)
+            for path in record.files:
+                self._client.log_artifact(self._run, str(path))
+            for path in record.pictures:
+                self._client.log_artifact(self._run, str(path), "figures")
+            self._client.set_terminated(self._run, "FINISHED")  # a run that broke off does not count
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        raise GenbenchError(f"MLflow: {error.message}") from error
 
 
 def _batches(rows: list[Any], size: int) -> list[list[Any]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import trackio
 
-from genbench.trackers.record import Record
+from genbench.trackers.record import Heading, Point, Record
 
 __all__ = ["make"]
 
@@ -19,29 +22,43 @@ class _Trackio:
         except ValueError:  # there is no such project yet
             return False
 
-    def push(self, record: Record) -> None:
-        run = trackio.init(
-            self._project,
-            _name(record),
-            group=record.experiment,
-            config={**record.settings, **record.tags},
-            resume="allow",
-            embed=False,
-            auto_log_gpu=False,
-            auto_log_cpu=False,
+    def begin(self, heading: Heading, again: bool) -> _Stream:
+        return _Stream(
+            trackio.init(
+                self._project,
+                _name(heading),
+                group=heading.experiment,
+                config={**heading.settings, **heading.tags},
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
         )
-        for step, row in record.points.items():
-            run.log(dict(row), step=step)
+
+
+class _Stream:
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def log(self, points: Sequence[Point]) -> None:
+        for step, values in points:
+            self._run.log(dict(values), step=step)
+
+    def finish(self, record: Record) -> None:
         last = max(record.points, default=0)
-        run.log({f"final/{name}": value for name, value in record.finals.items()}, step=last)
+        self._run.log({f"final/{name}": value for name, value in record.finals.items()}, step=last)
         pictures = {f"figures/{path.stem}": trackio.Image(path, caption=path.stem) for path in record.pictures}
         if pictures:
-            run.log(pictures, step=last)
-        run.finish()
+            self._run.log(pictures, step=last)
+        self.leave()
+
+    def leave(self) -> None:
+        self._run.finish()
 
 
-def _name(record: Record) -> str:
-    return f"{record.title} {record.run_id}"
+def _name(heading: Heading) -> str:
+    return f"{heading.title} {heading.run_id}"
 
 
 def make(project: str) -> _Trackio:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import wandb
 
 from genbench.errors import ConfigError, GenbenchError
-from genbench.trackers.record import Record
+from genbench.trackers.record import Heading, Point, Record
 
 __all__ = ["make"]
 
@@ -28,28 +30,44 @@ class _Wandb:
             return False
         return True
 
-    def push(self, record: Record) -> None:
+    def begin(self, heading: Heading, again: bool) -> _Stream:
         try:
-            run = wandb.init(
-                project=self._project,
-                id=record.run_id,
-                name=record.title,
-                group=record.experiment,
-                config={**record.settings, **record.tags},
-                settings=wandb.Settings(x_disable_stats=True, disable_git=True, save_code=False, silent=True),
+            return _Stream(
+                wandb.init(
+                    project=self._project,
+                    id=heading.run_id,
+                    name=heading.title,
+                    group=heading.experiment,
+                    config={**heading.settings, **heading.tags},
+                    resume="allow" if again else None,
+                    reinit="create_new",  # runs that are trained together are followed together
+                    settings=wandb.Settings(x_disable_stats=True, disable_git=True, save_code=False, silent=True),
+                )
             )
         except (wandb.errors.Error, OSError) as error:
             raise GenbenchError(f"Weights & Biases: {error}") from error
-        for step, row in record.points.items():
-            run.log(dict(row), step=step)
-        run.summary.update({f"final/{name}": value for name, value in record.finals.items()})
+
+
+class _Stream:
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def log(self, points: Sequence[Point]) -> None:
+        for step, values in points:
+            self._run.log(dict(values), step=step)
+
+    def finish(self, record: Record) -> None:
+        self._run.summary.update({f"final/{name}": value for name, value in record.finals.items()})
         last = max(record.points, default=0)
-        run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in record.pictures}, step=last)
+        self._run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in record.pictures}, step=last)
         files = wandb.Artifact(f"run-{record.run_id}", "run")
         for path in record.files:
             files.add_file(str(path))
-        run.log_artifact(files)
-        run.finish()
+        self._run.log_artifact(files)
+        self.leave()
+
+    def leave(self) -> None:
+        self._run.finish()
 
 
 def make(project: str) -> _Wandb:
