@@ -46,7 +46,18 @@ ALLOWED = {
     "preflight": {"build", "compose", "config", "data", "engine", "ensemble", "errors", "identity", "parents"}
     | {"run", "tasks", "trackers"},
     "jobs": {"config", "engine", "ensemble", "errors", "outcome", "preflight", "run"},
-    "launching": {"arguments", "compose", "config", "engine", "ensemble", "errors", "figures", "jobs", "outcome"}
+    "launching": {
+        "arguments",
+        "atomic",
+        "compose",
+        "config",
+        "engine",
+        "ensemble",
+        "errors",
+        "figures",
+        "jobs",
+        "outcome",
+    }
     | {"preflight", "run", "sweeps"},
     "loaded": {"build", "config", "data", "engine", "errors", "identity", "registry"},
     "parents": {"config", "engine", "errors", "identity", "loaded"},

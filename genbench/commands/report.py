@@ -23,12 +23,14 @@ from genbench.errors import ConfigError
 from genbench.identity import differences
 from genbench.output import command
 from genbench.report import details, pictures, tables
+from genbench.report.cells import Table
 from genbench.report.files import check_target, write
 from genbench.report.groups import Group, Result, group, results
 from genbench.report.page import FamilySection, Report, RunSection
 from genbench.report.pictures import Picture
 from genbench.report.published import missing, published
 from genbench.report.reading import Damaged, Problem, Run, find, read, readable
+from genbench.report.studies import study_tables
 
 __all__ = ["main"]
 
@@ -113,6 +115,7 @@ def _compose(
     problems: list[Problem],
 ) -> Report:
     sweeps = pictures.sweep_pictures(runs, problems)
+    studies = study_tables(runs, problems)
     keys: set[str] = set()
     sections = [
         _family_section(
@@ -120,6 +123,7 @@ def _compose(
             name,
             [row for row in rows if row[0].family.title == name],
             sweeps.get(name, []),
+            studies.get(name, []),
         )
         for name in dict.fromkeys(one.family.title for one, _, _ in rows)
     ]
@@ -159,13 +163,17 @@ def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[P
 
 
 def _family_section(
-    key: str, name: str, rows: Sequence[tuple[Group, list[Result], RunSection]], sweeps: list[Picture]
+    key: str,
+    name: str,
+    rows: Sequence[tuple[Group, list[Result], RunSection]],
+    sweeps: list[Picture],
+    studies: list[Table],
 ) -> FamilySection:
     found = [row for _, results_, _ in rows for row in results_]
     return FamilySection(
         key,
         name,
-        tables.quantity_tables(found),
+        [*tables.quantity_tables(found), *studies],
         list(pictures.compared_curves(found)),
         sweeps,
         [section for _, _, section in rows],

@@ -5,6 +5,7 @@ A study of Optuna (Akiba et al. 2019, arXiv 1907.10902), on a metric of validati
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,10 @@ import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from genbench import compose, preflight
+from genbench.atomic import replacing
 from genbench.compose import Job, Request
 from genbench.engine.measurement import objective_among
-from genbench.engine.rundir import RunDirectory
+from genbench.engine.rundir import RunDirectory, to_json
 from genbench.errors import ConfigError, optional_package
 from genbench.figures.study import study_history
 from genbench.launching.sweeper import Sweeper
@@ -110,6 +112,8 @@ class Tuner(Sweeper):
     def _tell(self, optuna: Any, study: Any, trial: Any, outcome: Outcome) -> None:
         if outcome.interrupted or outcome.status in ("not started", "running"):
             return  # the same command goes on with it
+        trial.set_user_attr("run", outcome.directory.name)
+        trial.set_user_attr("status", outcome.status)
         value = _value(outcome, self._objective.name)
         if math.isfinite(value):
             study.tell(trial, value)
@@ -117,7 +121,9 @@ class Tuner(Sweeper):
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def _close(self, optuna: Any, study: Any, first: Request) -> float | None:
-        """Draw the study, and tell its best trial."""
+        """Draw the study, write it down for reports, and tell its best trial."""
+        root = Path(first.config.output_root)
+        self._write(optuna, study, root / f"sweep-study-{self._name}.json")
         done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         if not done:
             print(f"study {self._name}: no trial has a value")
@@ -130,10 +136,27 @@ class Tuner(Sweeper):
         logarithmic = {key for key, distribution in best.distributions.items() if getattr(distribution, "log", False)}
         numbers, values = np.array([trial.number for trial in done]), np.array([trial.value for trial in done])
         figure = study_history(numbers, values, higher, self._objective.title, columns, logarithmic)
-        path = Path(first.config.output_root) / f"sweep-study-{self._name}.png"
+        path = root / f"sweep-study-{self._name}.png"
         figure.savefig(path, metadata={"Family": self._family})
         print(f"  picture      {path}")
         return float(best.value)
+
+    def _write(self, optuna: Any, study: Any, path: Path) -> None:
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
+        trials = [
+            {
+                "trial": trial.number,
+                "value": trial.value,
+                "status": trial.user_attrs.get("status", "failed"),
+                "values": trial.params,
+                "run": trial.user_attrs.get("run", ""),
+            }
+            for trial in study.get_trials(deepcopy=False, states=states)
+            if study.user_attrs.get(f"trial {trial.number}") != AGAIN
+        ]
+        found = {"family": self._family, "objective": dataclasses.asdict(self._objective), "trials": trials}
+        with replacing(path) as file:
+            file.write(to_json(found).encode())
 
 
 def _distribution(optuna: Any, override: Override) -> Any:

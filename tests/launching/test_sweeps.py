@@ -24,6 +24,9 @@ from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError
 from genbench.launching import remains, slurm
 from genbench.launching.work import Home, perform
+from genbench.report import reading
+from genbench.report.cells import number
+from genbench.report.studies import study_tables
 
 Run = Callable[..., int]
 
@@ -279,6 +282,14 @@ class TestStudies:
         ]
         assert f"best of {len(values)} trials is {min(values):.6g}, with regularizer.coefficient=0.3" in said
         assert len(list(tmp_path.glob("outputs/sweep-study-*.png"))) == 1
+        problems: list[reading.Problem] = []
+        reported = reading.find([tmp_path / "outputs"], problems)
+        (table,) = study_tables(list(reading.readable(reported, problems)), problems)["Dirac-GANs"]
+        assert not problems
+        shown = [row[1].lines[0] for row in table.rows]
+        assert shown[: len(values)] == [number(value) for value in sorted(values)]
+        assert set(shown[len(values) :]) == {"diverged"}
+        assert {row[-1].lines[0] for row in table.rows} == {run.path.name for run in runs}
 
     def test_an_interrupted_trial_goes_on(
         self, genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
