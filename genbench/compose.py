@@ -63,6 +63,7 @@ CONFIG_DIRECTORY = next(
 )
 
 GROUPS = ("experiment", "task", "model", "loss", "regularizer", "dataset", "optimizer", "trainer")
+HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, OSError, AssertionError, TypeError, ValueError)
 """What Hydra raises for bad input; the last ones for `hydra` keys of senseless values."""
@@ -304,7 +305,7 @@ def key_of(word: str) -> str:
 def _check_groups(job: Sequence[Override], loader: ConfigLoader) -> None:
     for override in job:
         group = override.key_or_group
-        if group not in GROUPS or override.is_delete():
+        if group not in (*GROUPS, *HYDRA_GROUPS) or override.is_delete():
             continue
         options = loader.get_group_options(group, ObjectType.CONFIG)
         choice = override.value()

@@ -228,7 +228,14 @@ BAD = [
     (["hydra/launcher=local", "hydra.launcher.processes=0"], "hydra.launcher.processes must be"),
     (["hydra/launcher=local", "hydra.launcher.threads=true"], "hydra.launcher.threads must be"),
     (["hydra/launcher=slurm"], "there is no sbatch here"),
-    (["hydra/launcher=nothing"], "nothing"),
+    (
+        ["hydra/launcher=slrum"],
+        "unknown hydra/launcher 'slrum'; did you mean 'slurm'?\n  known: basic, here, local, ray",
+    ),
+    (
+        ["hydra/sweeper=optnua"],
+        "unknown hydra/sweeper 'optnua'; did you mean 'optuna'?\n  known: basic, grid, optuna",
+    ),
     (["hydra/sweeper=optuna"], "there is nothing to tune"),
     (["hydra/sweeper=optuna", "hydra.sweeper.trials=0"], "hydra.sweeper.trials must be"),
     (["hydra/sweeper=optuna", "hydra.sweeper.sampler=best"], "unknown hydra.sweeper.sampler 'best'"),
