@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from genbench.errors import ConfigError
 from genbench.identity import differences
 from genbench.output import command
-from genbench.report import details, pictures, tables
+from genbench.report import details, leading, pictures, tables
 from genbench.report.cells import Table
 from genbench.report.files import check_target, write
 from genbench.report.groups import Group, Result, group, results
@@ -33,6 +33,9 @@ from genbench.report.reading import Damaged, Problem, Run, find, read, readable
 from genbench.report.studies import study_tables
 
 __all__ = ["main"]
+
+Row = tuple[Group, list[Result], RunSection | None]
+"""A group, what it measured, and its section, if it has one."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,15 +93,19 @@ def _report(roots: Sequence[Path], out: Path, title: str) -> None:
             raise ConfigError(f"no run can be read\n{reasons}", "train them again, or name others")
         groups, doubled = group(runs)
         problems += doubled
-        drawing = bar.add_task("drawing runs", total=len(groups))
-        rows: list[tuple[Group, list[Result], RunSection]] = []
+        measured = [(one, *results(one)) for one in groups]
+        shown = leading.leading([(one, found) for one, found, _ in measured])
+        drawing = bar.add_task("drawing runs", total=sum(shown))
+        rows: list[Row] = []
         keys: set[str] = set()
-        for one in groups:
-            found, mixed = results(one)
+        for (one, found, mixed), has_section in zip(measured, shown, strict=True):
             problems += mixed
-            key = _anchor(f"{one.experiment} {one.first.path.name}", keys)
-            rows.append((one, found, _run_section(key, one, found, problems)))
-            bar.advance(drawing)
+            section = None
+            if has_section:
+                key = _anchor(f"{one.experiment} {one.first.path.name}", keys)
+                section = _run_section(key, one, found, problems)
+                bar.advance(drawing)
+            rows.append((one, found, section))
         everything = [row for _, found, _ in rows for row in found]
         report = _compose(title, paths, runs, rows, problems)
         write(out, report, everything, runs, problems)
@@ -111,7 +118,7 @@ def _compose(
     title: str,
     paths: Sequence[Path],
     runs: Sequence[Run],
-    rows: Sequence[tuple[Group, list[Result], RunSection]],
+    rows: Sequence[Row],
     problems: list[Problem],
 ) -> Report:
     sweeps = pictures.sweep_pictures(runs, problems)
@@ -136,9 +143,9 @@ def _compose(
     }
     return Report(
         title,
-        _lead(runs, paths),
-        tables.my_runs_table([(one, found, section.key) for one, found, section in rows]),
-        [section for _, _, section in rows],
+        _lead(runs, paths) + leading.told([(one, section is not None) for one, _, section in rows]),
+        tables.my_runs_table([(one, found, section.key if section else "") for one, found, section in rows]),
+        [section for _, _, section in rows if section],
         families,
         tables.across_tables([(one, found) for one, found, _ in rows]),
         tables.published_table(missing(published(), compared)),
@@ -163,11 +170,7 @@ def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[P
 
 
 def _family_section(
-    key: str,
-    name: str,
-    rows: Sequence[tuple[Group, list[Result], RunSection]],
-    sweeps: list[Picture],
-    studies: list[Table],
+    key: str, name: str, rows: Sequence[Row], sweeps: list[Picture], studies: list[Table]
 ) -> FamilySection:
     found = [row for _, results_, _ in rows for row in results_]
     return FamilySection(
@@ -176,7 +179,7 @@ def _family_section(
         [*tables.quantity_tables(found), *studies],
         list(pictures.compared_curves(found)),
         sweeps,
-        [section for _, _, section in rows],
+        [section for _, _, section in rows if section],
         tables.cost_table([one for one, _, _ in rows]),
     )
 

@@ -102,13 +102,13 @@ class Result:
 def group(runs: Sequence[Run]) -> tuple[list[Group], list[Problem]]:
     """All groups, sorted by name, and runs left out because the same is there twice."""
     groups: dict[str, Group] = {}
+    ended: dict[tuple[str, int, str], Run] = {}
     problems: list[Problem] = []
     for run in sorted(runs, key=lambda run: (natural(run.name), natural(run.words), run.seed)):
         key = json.dumps([run.name, without(run.summary["settings"], NOT_SETTINGS)], sort_keys=True)
         found = groups.setdefault(key, Group(run.name, run.words, run.family))
-        ended = (other for other in found.runs if run.state in FINISHED and other.state == run.state)
-        twin = next((other for other in ended if other.seed == run.seed), None)
-        if twin:
+        twin = ended.setdefault((key, run.seed, run.state), run) if run.state in FINISHED else run
+        if twin is not run:
             problems.append(Problem(run.path, f"same configuration and seed as {twin.path}: counted once"))
         else:
             (found.done if run.state == "done" else found.others).append(run)

@@ -17,6 +17,7 @@ from PIL import Image
 from genbench.engine.task import STAGE_TITLES
 from genbench.figures.curves import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
 from genbench.report.groups import Group, Result
+from genbench.report.leading import best
 from genbench.report.reading import Problem, Run
 from genbench.report.statistics import FEWEST, confidence_interval
 
@@ -125,7 +126,8 @@ def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
         if row.quantity.better and any(len(run.curves.get(row.quantity.name, [])) > 1 for run in row.runs):
             key = json.dumps([row.group.family.title, row.quantity.name, sorted(row.protocol.items())])
             charts.setdefault(key, []).append(row)
-    for rows in charts.values():
+    for found in charts.values():
+        rows = best(found)
         quantity = rows[0].quantity
         size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
         for start in range(0, len(rows) if len(rows) > 1 else 0, size):
@@ -135,9 +137,9 @@ def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
             data = rows[0].protocol.get("dataset", "")
             figure = overlaid_curves([band for band in bands if band], quantity.title, _published(part), data)
             name = f"{rows[0].group.family.title}-{quantity.name}-{next(number)}"
-            yield _drawn(
-                name, f"{quantity.title} over training: {', '.join(row.group.title for row in part)}", figure
-            )
+            of_all = f" (the best {len(rows)} of {len(found):,})" if len(rows) < len(found) else ""
+            titles = ", ".join(row.group.title for row in part)
+            yield _drawn(name, f"{quantity.title} over training{of_all}: {titles}", figure)
 
 
 def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, overload
 
 from genbench.config import Reference
 from genbench.engine.measurement import Better, Family, Quantity
@@ -18,7 +20,7 @@ from genbench.errors import ConfigError
 from genbench.identity import words
 from genbench.naming import natural
 
-__all__ = ["Damaged", "Point", "Problem", "Run", "find", "read", "readable"]
+__all__ = ["Curve", "Damaged", "Point", "Problem", "Run", "find", "read", "readable"]
 
 STATES = ("running", "done", "failed", "diverged", "interrupted")
 TEXTS, MAPPINGS = ("name", "title", "cover"), ("changes", "settings", "family", "curves", "versions")
@@ -47,6 +49,34 @@ class Point(NamedTuple):
     value: float
 
 
+class Curve(Sequence[Point]):
+    """The logged values of a metric, by step: 16 bytes each, as a report holds those of many runs."""
+
+    def __init__(self) -> None:
+        self._steps, self._values = array("q"), array("d")
+
+    def append(self, point: Point) -> None:
+        self._steps.append(point.step)
+        self._values.append(point.value)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @overload
+    def __getitem__(self, index: int) -> Point: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Point]: ...
+
+    def __getitem__(self, index: int | slice) -> Point | list[Point]:
+        if isinstance(index, slice):
+            return list(map(Point, self._steps[index], self._values[index]))
+        return Point(self._steps[index], self._values[index])
+
+    def __iter__(self) -> Iterator[Point]:
+        return map(Point, self._steps, self._values)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run directory, read whole."""
@@ -58,7 +88,7 @@ class Run:
     summary: Mapping[str, Any]
     """`summary.json`; only that of a finished run has measurements."""
 
-    curves: Mapping[str, list[Point]] = field(repr=False)
+    curves: Mapping[str, Curve] = field(repr=False)
 
     evaluations: tuple[Run, ...] = ()
     """The same run as measured again later, each with what came out under another protocol, and without curves."""
@@ -214,7 +244,7 @@ def _evaluations(run: Run) -> Iterator[Run]:
 def _mapping(path: Path, *keys: str) -> dict[str, Any]:
     """A JSON file that holds at least `keys`."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except FileNotFoundError:
         raise Damaged(f"{path.name} is missing") from None
     except (OSError, ValueError) as error:
@@ -225,7 +255,12 @@ def _mapping(path: Path, *keys: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _curves(path: Path, status: str) -> dict[str, list[Point]]:
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose words are in memory once, however many runs say the same."""
+    return {sys.intern(key): sys.intern(value) if isinstance(value, str) else value for key, value in pairs}
+
+
+def _curves(path: Path, status: str) -> dict[str, Curve]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -238,15 +273,15 @@ def _curves(path: Path, status: str) -> dict[str, list[Point]]:
         text = text[: text.rfind("\n") + 1]  # its last row may be on its way to the disk
     elif text and not text.endswith("\n"):
         raise Damaged("metrics.jsonl ends in the middle of a line")
-    curves: dict[str, list[Point]] = {}
+    curves: dict[str, Curve] = {}
     step = 0
     for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
             previous, step = step, int(row["step"])
             value = math.nan if row["value"] is None else float(row["value"])
-            curves.setdefault(str(row["metric"]), []).append(Point(step, value))
-        except (ValueError, KeyError, TypeError):
+            curves.setdefault(sys.intern(str(row["metric"])), Curve()).append(Point(step, value))
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise Damaged(f"metrics.jsonl, line {number} is not a row of step, epoch, time, metric, value") from None
         if step < previous:
             raise Damaged(f"metrics.jsonl, line {number} goes back from step {previous} to step {step}")

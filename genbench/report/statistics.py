@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ RESAMPLES = 9999
 FEWEST = 3  # values that an interval needs
 ENOUGH = 10  # values from which on the bootstrap is used
 CHUNK = 500  # means whose resamples are in memory at once
+ENTRIES = 2**23  # of the weights that are in memory at once: all of them up to 838 values
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,29 @@ def confidence_interval(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray
         return mean - half, mean + half
     tail = float(ndtr(-t * np.sqrt(n / (n - 1))))
     ends = [
-        np.quantile(columns.T @ _weights(n), [tail, 1 - tail], axis=-1)
+        np.quantile(_resampled(columns), [tail, 1 - tail], axis=-1)
         for columns in np.split(array.reshape(n, -1), range(CHUNK, array[0].size, CHUNK), axis=1)
     ]
     low, high = np.concatenate(ends, axis=-1).reshape(2, *array.shape[1:])
     return low, high
 
 
-@cache
-def _weights(n: int) -> NDArray[np.float64]:
-    """[n, RESAMPLES]: how often each value was drawn, over n."""
-    rows = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
-    return np.stack([(rows == k).sum(axis=1) for k in range(n)]) / n
+def _resampled(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[n, k] values as [k, RESAMPLES] means of resamples."""
+    n = len(columns)
+    size = ENTRIES // n or 1
+    parts = [columns.T @ (counts / n) for counts in np.split(_counts(n), range(size, RESAMPLES, size), axis=1)]
+    return np.concatenate(parts, axis=1)
+
+
+@lru_cache(2)
+def _counts(n: int) -> NDArray[np.uint8]:
+    """[n, RESAMPLES]: how often each value was drawn."""
+    draw = np.random.default_rng(0)
+    counts = np.empty((n, RESAMPLES), dtype=np.uint8)  # one of n values is never drawn 256 times in n draws
+    size = ENTRIES // n or 1
+    for begin in range(0, RESAMPLES, size):
+        rows = draw.integers(0, n, (min(size, RESAMPLES - begin), n))
+        rows += n * np.arange(len(rows))[:, None]
+        counts[:, begin : begin + size] = np.bincount(rows.ravel(), minlength=rows.size).reshape(rows.shape).T
+    return counts

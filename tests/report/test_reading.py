@@ -32,7 +32,7 @@ def test_a_run_is_read_with_all_its_values(make_run: MakeRun) -> None:
     reference = Reference("test/height", 100.0, "someone", protocol={"wind": "none"})
     run = read(make_run("red-kite", 3, LOGGED, changed={"model.layers": 2}, references=[reference]))
     assert (run.name, run.seed, run.state, run.words) == ("red-kite", 3, "done", "layers=2")
-    assert run.curves["valid/tilt"] == [(10, 0.5), (20, 0.25)]
+    assert list(run.curves["valid/tilt"]) == run.curves["valid/tilt"][:] == [(10, 0.5), (20, 0.25)]
     assert math.isnan(run.curves["train/tilt"][0].value)
     assert run.last_line == "step 20: train/tilt 0.125, valid/tilt 0.25, test/height 101"
     assert (run.family, tuple(run.quantities), run.references) == (KITES, QUANTITIES, [reference])

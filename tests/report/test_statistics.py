@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
+from genbench.report import statistics
 from genbench.report.statistics import confidence_interval, estimate
 
 Interval = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -95,6 +96,19 @@ def test_points_of_a_curve_are_resampled_together(n: int) -> None:
     for index in ((0, 0), (1, 200), (2, 400)):
         alone = confidence_interval(curves[(slice(None), *index)])
         np.testing.assert_allclose((low[index], high[index]), alone)
+
+
+def test_resamples_of_many_values_are_taken_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every one is drawn, and none twice: the means are those of all rows that one generator draws at once."""
+    values = np.random.default_rng(3).gamma(2.0, size=(21, 2))
+    rows = np.random.default_rng(0).integers(0, 21, (statistics.RESAMPLES, 21))
+    t = scipy.stats.t.ppf(0.975, 20)
+    tail = scipy.stats.norm.cdf(-t * math.sqrt(21 / 20))
+    expected = np.quantile(values[rows].mean(axis=1), [tail, 1 - tail], axis=0)
+    monkeypatch.setattr(statistics, "ENTRIES", 21 * 100 + 5)
+    statistics._counts.cache_clear()
+    np.testing.assert_allclose(confidence_interval(values), expected, rtol=1e-12)
+    statistics._counts.cache_clear()
 
 
 @pytest.mark.parametrize("n", [3, 10])
