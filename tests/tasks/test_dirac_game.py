@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ import torch
 
 from genbench.build import build_task
 from genbench.compose import configuration
+from genbench.config import to_dict
 from genbench.engine.batches import Batches
 from genbench.engine.measurement import values_of
 from genbench.metrics import dirac as theory
+from genbench.tasks.gan import dirac
 from genbench.tasks.gan.dirac import DiracGame
 
 
@@ -182,3 +186,22 @@ def test_the_engine_feeds_every_critic_step() -> None:
         task.training_step(*batches.next())
     expected = by_hand(task.trajectory[0, :3], "w1", 0.01, 50, 3, simultaneous=False)
     np.testing.assert_allclose(task.trajectory[:, :3], expected, atol=2e-6)
+
+
+def test_a_page_of_many_games_holds_the_first_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is loaded for the others: thousands of pairs would fill the memory with one picture."""
+    monkeypatch.setattr(dirac, "ROWS", 2)
+    played = {ema: game("experiment=dirac-w1-1", f"task.ema={ema or 'null'}") for ema in (None, 0.5)}
+    for task in played.values():
+        play(task, 1)
+    loaded = []
+
+    def finished(seed: int, ema: float | None) -> Any:
+        config = to_dict(configuration("experiment=dirac-w1-1", f"seed={seed}", f"task.ema={ema or 'null'}"))
+        return SimpleNamespace(config=config, task=lambda: loaded.append(seed) or played[ema])
+
+    runs = [finished(seed, ema) for seed in (1, 2, 3, 4) for ema in (None, 0.5)]
+    figures = DiracGame.sweep_figures(runs)
+    assert loaded == [1, 1, 2, 2]
+    assert figures["dirac-w1"].get_suptitle() == "Dirac-GAN, W1, 2 of 4 pairs"
+    assert DiracGame.sweep_figures(runs[:4])["dirac-w1"].get_suptitle() == "Dirac-GAN, W1"

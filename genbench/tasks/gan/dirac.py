@@ -24,7 +24,7 @@ from genbench.losses.w1 import Wasserstein1
 from genbench.metrics import dirac as theory
 from genbench.metrics.dirac_run import SETTLED, judge_average, judge_limit_cycle
 from genbench.naming import natural
-from genbench.registry import register
+from genbench.registry import lookup, register
 from genbench.regularizers.base import Regularizer
 from genbench.regularizers.gp import GradientPenalty
 from genbench.regularizers.none import NoRegularizer
@@ -43,6 +43,7 @@ BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
 CLOSED_FORM = "closed form"
+ROWS = 20  # pairs of games on a page: its pixels take 70 MB
 BLOCK = 1024  # points of the trajectory that are recorded in one tensor
 
 
@@ -244,16 +245,17 @@ class DiracGame(Adversarial):
             task = {key: value for key, value in run.config["task"].items() if key != "ema"}
             averaged = run.config["task"]["ema"] is not None
             pairs.setdefault(json.dumps([rest, task], sort_keys=True), {}).setdefault(averaged, run)
-        pages: dict[str, list[Pair]] = {}
+        complete: dict[str, list[dict[bool, FinishedRun]]] = {}
         for pair in pairs.values():
             if len(pair) == 2:
-                left, right, regularizer = pair[False].task(), pair[True].task(), pair[False].config["regularizer"]
-                coefficient = regularizer.get("coefficient")
-                kind = "no regularizer" if coefficient is None else f"{regularizer['name'].upper()} {coefficient:g}"
-                symbol = left.loss.symbol
-                row = Pair(f"{symbol.upper()}, {kind}", left.shown, right.shown, symbol.upper(), left.equilibrium)
-                pages.setdefault(symbol, []).append(row)
-        return {f"dirac-{symbol}": pairs_page(rows, f"Dirac-GAN, {symbol.upper()}") for symbol, rows in pages.items()}
+                loss: Any = lookup("loss", pair[False].config["loss"]["name"])
+                complete.setdefault(loss.symbol, []).append(pair)
+        figures = {}
+        for symbol, found in complete.items():
+            of_all = f", {ROWS} of {len(found):,} pairs" if len(found) > ROWS else ""
+            title = f"Dirac-GAN, {symbol.upper()}{of_all}"
+            figures[f"dirac-{symbol}"] = pairs_page([_row(pair) for pair in found[:ROWS]], title)
+        return figures
 
     def draw(self, title: str) -> Figure:
         return draw_trajectory(
@@ -270,3 +272,12 @@ class DiracGame(Adversarial):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._start_recording(state["trajectory"].to(self.parts.device))
+
+
+def _row(pair: Mapping[bool, FinishedRun]) -> Pair:
+    """A game without and with the generator's average."""
+    left, right, regularizer = pair[False].task(), pair[True].task(), pair[False].config["regularizer"]
+    coefficient = regularizer.get("coefficient")
+    kind = "no regularizer" if coefficient is None else f"{regularizer['name'].upper()} {coefficient:g}"
+    symbol = left.loss.symbol.upper()
+    return Pair(f"{symbol}, {kind}", left.shown, right.shown, symbol, left.equilibrium)
