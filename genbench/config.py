@@ -6,11 +6,13 @@ signature of its constructor (see `genbench.registry`), so it is written once, b
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import inspect
+import pickle
 import types
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -39,6 +41,9 @@ COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "c
 
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
+
+ANNOTATION = "annotation"  # of a constructor's parameter, in the metadata of a schema's field
+REMEMBERED = 256  # parts of configurations that were checked: jobs of a sweep have most of them in common
 
 # A run's name is a directory's, on any file system, and stands in commands and titles.
 Name = Annotated[
@@ -151,12 +156,8 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     values["reference"] = [_typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(references)]
     if values.get("ensemble") is not None:
         values["ensemble"] = _typed(Ensemble, values["ensemble"], "ensemble")
-    scalars = [
-        f for f in dataclasses.fields(Config) if f.name not in (*COMPONENTS, "trainer", "reference", "ensemble")
-    ]
-    hints = get_type_hints(Config, include_extras=True)
-    schema = dataclasses.make_dataclass("Config", [(f.name, _strip(hints[f.name])) for f in scalars])
-    checked = _typed(schema, {f.name: values.get(f.name) for f in scalars}, "", hints)
+    schema = _scalars()
+    checked = _typed(schema, {f.name: values.get(f.name) for f in dataclasses.fields(schema)}, "")
     return Config(**(values | vars(checked)))
 
 
@@ -204,33 +205,55 @@ def _component(key: str, node: Any, overridden: Collection[str]) -> dict[str, An
     name = node.get("name") if isinstance(node, dict) else None
     if not isinstance(name, str):
         raise ConfigError(f"{key}.name is missing", f"known: {', '.join(registry.known(group))}")
-    parameters = registry.parameters(registry.lookup(group, name))
+    component = registry.lookup(group, name)
     given = {str(k): v for k, v in node.items() if k != "name"}
     if key in overridden:
+        parameters = registry.parameters(component)
         given = {k: v for k, v in given.items() if k in parameters or f"{key}.{k}" in overridden}
-    hints = {parameter.name: parameter.annotation for parameter in parameters.values()}
-    typed = _typed(_schema(name, parameters.values()), given, key, hints)
-    return {"name": name, **dataclasses.asdict(typed)}
+    return {"name": name, **dataclasses.asdict(_typed(_schema(component, name), given, key))}
 
 
-def _schema(name: str, parameters: Iterable[inspect.Parameter]) -> type:
+@cache
+def _schema(component: Callable[..., Any], name: str) -> type:
     """A dataclass with a constructor's parameters as its fields."""
     fields = []
-    for parameter in parameters:
-        default = parameter.default
+    for parameter in registry.parameters(component).values():
+        default, written = parameter.default, {ANNOTATION: parameter.annotation}
         if isinstance(default, (list, tuple)):
-            default_field: Any = dataclasses.field(default_factory=lambda value=default: list(value))  # type: ignore[misc]
+            made: Any = dataclasses.field(default_factory=lambda value=default: list(value), metadata=written)  # type: ignore[misc]
         elif default is parameter.empty:
-            default_field = dataclasses.field()
+            made = dataclasses.field(metadata=written)
         else:
-            default_field = dataclasses.field(default=default)
-        fields.append((parameter.name, _strip(parameter.annotation), default_field))
+            made = dataclasses.field(default=default, metadata=written)
+        fields.append((parameter.name, _strip(parameter.annotation), made))
     return dataclasses.make_dataclass(name, fields, kw_only=True)
 
 
-def _typed(schema: type, values: Any, prefix: str, hints: dict[str, Any] | None = None) -> Any:
+@cache
+def _scalars() -> type:
+    """A dataclass of what is no component and has no schema of its own."""
+    hints = get_type_hints(Config, include_extras=True)
+    names = [name for name in hints if name not in (*COMPONENTS, "trainer", "reference", "ensemble")]
+    fields = [(name, _strip(hints[name]), dataclasses.field(metadata={ANNOTATION: hints[name]})) for name in names]
+    return dataclasses.make_dataclass("Config", fields)
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    """The fields' annotations with their marks."""
+    resolved = get_type_hints(schema, include_extras=True)
+    return {f.name: f.metadata.get(ANNOTATION, resolved[f.name]) for f in dataclasses.fields(schema)}
+
+
+def _typed(schema: type, values: Any, prefix: str) -> Any:
     """`values` as an instance of the dataclass `schema`, types and ranges checked."""
-    hints = hints or get_type_hints(schema, include_extras=True)
+    return copy.deepcopy(_checked(schema, pickle.dumps(values), prefix))  # nobody changes what is remembered
+
+
+@lru_cache(REMEMBERED)
+def _checked(schema: type, pickled: bytes, prefix: str) -> Any:
+    """As `_typed`; of values as bytes, which tell 1 from 1.0 and true."""
+    values, hints = pickle.loads(pickled), _hints(schema)
     dotted = f"{prefix}." if prefix else ""
     if not isinstance(values := {} if values is None else values, dict):
         raise ConfigError(f"{prefix} must be a mapping of keys to values, not {_shown(values)}")

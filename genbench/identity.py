@@ -49,7 +49,8 @@ LONGEST = 80  # characters of a directory's name
 
 def without(flat: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     """{dotted key: value} less `keys` and all below them."""
-    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{k}.") for k in keys)}
+    beginnings = tuple(f"{key}." for key in keys)
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(beginnings)}
 
 
 PARENTS = ("extend", "init_from")

@@ -28,11 +28,13 @@ def do(configure: Callable[[], Config], words: Sequence[str] = (), checked: bool
 
     `configure` returns the configuration, or raises ConfigError.
     """
+    gc.freeze()  # half a second of a collection goes to what the job did not make: modules of PyTorch and others
     try:
         return _end(configure, words, checked)
     finally:
         with Interrupts() as interrupts:  # Python ignores what is raised while it collects
             gc.collect()  # a task and its gradients refer to each other; many networks would pile up before that
+            gc.unfreeze()
         if interrupts.pending is not None:
             signal.raise_signal(interrupts.pending)
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, TypeVar, get_args
 
 from genbench.errors import ConfigError
@@ -236,7 +236,8 @@ def lookup(group: str, name: str) -> Callable[..., Any]:
     return _components[group, name]
 
 
-def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@cache
+def parameters(component: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The keyword-only parameters of a component, annotations resolved: its configuration schema.
 
     A class that takes `**settings` hands them on to its base class, whose parameters follow its own.
@@ -250,7 +251,7 @@ def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         found |= {p.name: p for p in own if p.kind is p.KEYWORD_ONLY and p.name not in found}
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             break
-    return found
+    return MappingProxyType(found)
 
 
 def contents(component: Callable[..., Any]) -> dict[str, Contents]:

@@ -101,6 +101,7 @@ def test_a_new_option_leaves_fingerprints_as_they_were(monkeypatch: pytest.Monke
         return found
 
     monkeypatch.setattr(registry, "parameters", more)
+    monkeypatch.setattr(schema, "_schema", schema._schema.__wrapped__)  # as other code would have it
     longer = dataclasses.make_dataclass("Longer", [("fresh", int, 5)], bases=(schema.TrainerConfig,))
     for module in (schema, identity):
         monkeypatch.setattr(module, "TrainerConfig", longer)
@@ -163,3 +164,17 @@ def test_a_published_value_is_finite() -> None:
 def test_whether_is_no_number() -> None:
     with pytest.raises(ConfigError, match=r"trainer\.drop_last must be true or false, not 2"):
         configuration("experiment=dirac-w1-1", "trainer.drop_last=2")
+
+
+def test_what_was_read_once_is_read_again_as_it_was_written() -> None:
+    """Configurations share nothing, and equal values of other types are other values."""
+    words = (EXPERIMENT, "model.latent_dim=1")
+    first, before = configuration(*words), to_dict(configuration(*words))
+    first.model["latent_dim"], first.trainer.batch_size = 7, 7
+    first.reference.clear()
+    assert to_dict(configuration(*words)) == before
+    with pytest.raises(ConfigError, match="latent_dim"):
+        configuration(EXPERIMENT, "model.latent_dim=1.0")
+    with pytest.raises(ConfigError, match="latent_dim"):
+        configuration(EXPERIMENT, "model.latent_dim=true")
+    assert to_dict(configuration(*words)) == before

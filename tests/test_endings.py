@@ -20,6 +20,7 @@ import pytest
 from genbench import compose, jobs, run, sweeps
 from genbench.commands import figures, report
 from genbench.engine.trainer import Trainer
+from genbench.errors import ConfigError
 from genbench.output import command
 
 Run = Callable[..., int]
@@ -194,3 +195,18 @@ def test_finished_jobs_let_go_of_their_networks(genbench: Run, monkeypatch: pyte
     finally:
         gc.enable()
     assert len(networks) == 3
+
+
+def test_a_job_looks_for_garbage_among_what_it_made_alone() -> None:
+    """A collection of all that PyTorch has made takes longer than a small job."""
+    there: list[int] = []
+
+    def configure() -> Any:
+        there.append(len(gc.get_objects()))  # without those that are set aside
+        raise ConfigError("enough")
+
+    before = len(gc.get_objects())
+    assert jobs.do(configure).status == "failed"
+    assert there[0] < 0.1 * before
+    assert gc.get_freeze_count() == 0
+    assert len(gc.get_objects()) > 0.5 * before
