@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import argparse
 import math
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import flows, gan, gpu, likelihoods
+from benchmarks import flows, gan, gpu, likelihoods, scale
+from genbench import run
 from genbench.bijections.planar import Planar
+from genbench.compose import configuration
 from genbench.config import Config
+from genbench.engine.rundir import RunDirectory
+from genbench.engine.trainer import Trainer
 from genbench.errors import ConfigError
 from genbench.metrics.importance import importance_sampled_log_likelihood
 from genbench.models.pixelcnn import PixelCnn
 from genbench.models.vae import MlpVae
+from genbench.report.reading import read
 
 CPU = torch.device("cpu")
 BATCH, WIDTH = 4, 4
@@ -238,3 +245,41 @@ def test_the_table_of_likelihoods(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     printed = capsys.readouterr().out
     assert "log p(x), K = 5, 64 images" in printed
     assert "49 samples" in printed and "training, batch 100" in printed
+
+
+@pytest.fixture(scope="module")
+def game(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps of it, without pictures."""
+    root = tmp_path_factory.mktemp("game")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_draw", lambda self, stage: None)
+        patch.setattr(run, "draw_curves", lambda task, logbook: None)
+        return run.run(configuration(*scale.GAME, "trainer.max_steps=2", f"output_root={root}")).directory
+
+
+def test_a_repeated_run_is_a_whole_run_of_its_own(game: Path, tmp_path: Path) -> None:
+    """As a report and a sweep see it: a sweep would not train it again."""
+    found = [scale.repeat(game, job, tmp_path) for job in islice(scale.jobs("settings"), 11)]
+    assert len(set(found)) == 11
+    seen = [read(path) for path in found]
+    assert [(each.seed, each.words) for each in seen[:2]] == [(2, "max_steps=20"), (3, "max_steps=20")]
+    assert (seen[10].seed, seen[10].words) == (2, "lr=0.1001, max_steps=20")
+    for job, path in zip(scale.jobs("settings"), found, strict=False):
+        assert run.run_directory(configuration(*job, f"output_root={tmp_path}")) == path
+        assert RunDirectory(path).status == "done"
+
+
+def test_the_cost_of_a_process_is_its_own(tmp_path: Path) -> None:
+    used = scale.cost(["-c", "x = bytearray(200 * 2**20); print(len(x))"], tmp_path)
+    assert (used.printed, 200 <= used.memory < 300) == (f"{200 * 2**20}\n", True)
+    assert used.cpu_seconds > 0
+    assert scale.cost(["-c", ""], tmp_path).memory < 100  # not that of this process
+    with pytest.raises(subprocess.CalledProcessError):
+        scale.cost(["-c", "raise SystemExit(3)"], tmp_path)
+
+
+def test_files_of_a_run_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a").write_bytes(b"12345")
+    (tmp_path / "b").write_bytes(b"67")
+    assert scale.size(tmp_path) == scale.Size(files=2, inodes=4, bytes=7)
