@@ -109,13 +109,15 @@ def add_search_path(own: Sequence[str] = ()) -> None:
     """Let Hydra find the `conf/` directories of plug-in packages, and the user's own places."""
     from importlib.metadata import entry_points
 
+    before = list(_places)
     _places[:] = own
     if entry_points(group="genbench.plugins"):  # without plug-ins there is no reason to import PyTorch yet
         from genbench.registry import plugin_config_directories
 
         _places.extend(f"file://{directory}" for directory in plugin_config_directories())
     Plugins.instance().register(_OtherDirectories)
-    experiment.cache_clear()
+    if _places != before:
+        experiment.cache_clear()
 
 
 @cache

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
+import torch._dynamo  # torch.compile, whose import is seconds long, is part of every optimizer
+import yaml
+from hydra._internal.hydra import Hydra
+from matplotlib.figure import Figure
 
-from genbench.data import binmnist, cifar10, loading, mnist, plane, svhn
+from genbench.data import binmnist, cifar10, loading, mnist, mnist5k, plane, svhn
 from genbench.metrics import classifier, inception
 from genbench.metrics.features import Features
 from genbench.tasks import density, energy
@@ -23,6 +29,20 @@ from genbench.train import main
 
 # Many independent tests each; any other file's tests share what they set up, so one process runs them all.
 SPREAD = ("test_experiments", "test_image_gan", "test_adversarial", "test_command_line", "test_simulated_device")
+
+# Files and folders of tests that look at pictures, or that are there to draw all of them; for the others a picture is
+# there, and blank.
+DRAWN = {
+    *("figures", "report", "test_autoregressive", "test_divergence", "test_experiments", "test_figures"),
+    *("test_flows", "test_image_flow", "test_image_gan", "test_plugins", "test_simulated_device"),
+    *("test_tensorboard", "test_using", "test_variational"),
+}
+
+SAVEFIG = Figure.savefig
+BLANK = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636801000082008177cd72b60000000049454e44ae426082"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +61,73 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+def pytest_collection_finish() -> None:
+    """Every run ends with a collection of garbage, which need not look through PyTorch, too."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_outlives_a_power_cut() -> Iterator[None]:
+    """Runs wait for the disk dozens of times, milliseconds each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_yaml() -> Iterator[None]:
+    """Hydra reads two dozen files for every configuration, with a parser in Python; libyaml's reads them alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(yaml, "CSafeLoader"):
+            patch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_composition_less() -> Iterator[None]:
+    """Hydra composes everything, a fifth of a second long, only to look for `hydra.mode`, before it does so again."""
+    find = Hydra.get_mode
+
+    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        return find(hydra, config_name, overrides) if any("hydra" in word for word in overrides) else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", mode)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _blank_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A third of a short run's time would be spent on pictures that nobody looks at."""
+    if request.path.stem in DRAWN or request.path.parent.name in DRAWN:
+        yield
+        return
+
+    def blank(figure: Figure, file: Any, **options: Any) -> None:
+        if options.get("format") == "png":
+            file.write(BLANK)
+        else:
+            SAVEFIG(figure, file, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _digits_read_once() -> Iterator[None]:
+    """From a text file, a quarter of a second long, for every run."""
+    read = functools.cache(mnist5k._read)
+
+    def copied(source: Path, binarized: bool) -> dict[str, Any]:
+        return {name: array.copy() for name, array in read(source, binarized).items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist5k, "_read", copied)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """One for each of the processes that share the tests."""
@@ -53,10 +140,12 @@ def _no_data_of_another_test() -> None:
     loading.forget()
 
 
-@pytest.fixture(autouse=True)
-def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _few_samples() -> Iterator[None]:
     """Bounds of a VAE are means over thousands of samples; those of the tests may be as noisy as they like."""
-    monkeypatch.setattr(judge, "PAIRS", {"valid": 20, "test": 40})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "PAIRS", {"valid": 20, "test": 40})
+        yield
 
 
 @pytest.fixture

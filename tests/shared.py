@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import yaml
 
-from genbench.compose import CONFIG_DIRECTORY, configuration
+from genbench.compose import CONFIG_DIRECTORY, experiment
+from genbench.config import Config
 
-__all__ = ["ENSEMBLES", "EXPERIMENTS", "assert_same", "serving", "smaller"]
+__all__ = ["ENSEMBLES", "EXPERIMENTS", "assert_same", "serving", "shipped", "smaller"]
 
 _WRITTEN = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIRECTORY / "experiment").glob("*.yaml")}
 ENSEMBLES = sorted(name for name, written in _WRITTEN.items() if "ensemble" in written)
@@ -37,16 +38,23 @@ SMALL = {
 FEW = ("task.fid_samples=16", "task.fid_reference=16", "task.final_samples=16")
 
 
+def shipped(name: str) -> Config:
+    """An experiment as it is shipped, to be read only: many tests have the same one."""
+    found = experiment(name)
+    assert found is not None, name
+    return found
+
+
 def judged_less(experiment: str) -> list[str]:
     """Words that make the final evaluation of an experiment short, for tests of something else."""
-    task = configuration(f"experiment={experiment}").task
+    task = shipped(experiment).task
     words = {"image-gan": "task.classes=false", "variational": "task.importance_images=20"}
     return [words[task["name"]]] if task["name"] in words else []
 
 
 def smaller(experiment: str) -> list[str]:
     """Words that make an experiment small."""
-    config = configuration(f"experiment={experiment}")
+    config = shipped(experiment)
     components = {"model": config.model, "task": config.task}
     words = [word for group, sizes in SMALL.items() for word in sizes.get(components[group]["name"], ())]
     return words + (list(FEW) if config.task.get("fid_samples") else [])

@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 from omegaconf import OmegaConf
+from shared import shipped
 
 from genbench import config as schema
 from genbench import identity, registry
@@ -84,7 +85,7 @@ def test_what_decides_the_numbers_is_another_run(word: str) -> None:
 
 def test_every_experiments_fingerprint_stays() -> None:
     """Runs of today are found by tomorrow's code: a change here orphans them, and needs a reason."""
-    found = {name: fingerprint(configuration(f"experiment={name}")) for name in PINNED}
+    found = {name: fingerprint(shipped(name)) for name in PINNED}
     assert found == PINNED
 
 
@@ -136,7 +137,7 @@ def _parts(hint: object) -> set[object]:
 
 
 def refused(group: str, name: str, key: str, value: object) -> str:
-    base = to_dict(configuration("experiment=dirac-w1-1"))
+    base = to_dict(shipped("dirac-w1-1"))
     with pytest.raises(ConfigError) as refusal:
         schema.read(OmegaConf.create(base | {group: {"name": name, key: value}}))
     return str(refusal.value)

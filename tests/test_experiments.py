@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from shared import EXPERIMENTS, smaller
+from shared import EXPERIMENTS, shipped, smaller
 
 from genbench import registry
-from genbench.compose import CONFIG_DIRECTORY, configuration
+from genbench.compose import CONFIG_DIRECTORY
 from genbench.engine.trainer import Trainer
 
 CHOICES = sorted(path for group in registry.PACKAGES for path in (CONFIG_DIRECTORY / group).glob("*.yaml"))
@@ -87,7 +87,7 @@ def test_two_steps(
     assert (summary["status"], summary["step"]) == ("done", 2)
     assert list((run / "figures").glob("*.png"))
     metrics = summary["metrics"]
-    for reference in configuration(f"experiment={experiment}").reference:
+    for reference in shipped(experiment).reference:
         assert metrics[reference.metric][reference.at]["value"] is not None
     assert summary["family"]["title"]
     names = [quantity["name"] for quantity in summary["quantities"]]
@@ -103,7 +103,7 @@ def test_two_steps(
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_published_value_is_of_a_data_set(experiment: str) -> None:
     """Or it would be compared with what was measured on another one: dataset=svhn, dataset=images."""
-    assert all("dataset" in reference.protocol for reference in configuration(f"experiment={experiment}").reference)
+    assert all("dataset" in reference.protocol for reference in shipped(experiment).reference)
 
 
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: f"{path.parent.name}={path.stem}")
