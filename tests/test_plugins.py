@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-import genbench
+from processes import Forked, python
 
 PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
 FILES = re.findall(r"^`(my_bench/[^`]+)`:?\n\n```\w*\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
@@ -34,18 +30,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def run(
-    plugin: Path, directory: Path, *words: str, module: str = "genbench.train"
-) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(plugin), str(Path(genbench.__file__).parent.parent)])
-    environment = os.environ | {"PYTHONPATH": path, "GENBENCH_DATA": str(directory / "data")}
-    return subprocess.run(
-        [sys.executable, "-m", module, *words],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
+def run(plugin: Path, directory: Path, *words: str, module: str = "genbench.train") -> Forked:
+    """In a process of its own, or the plug-in would be there for all tests that follow."""
+    process = Forked(
+        python("-m", module, *words, path=[plugin]), directory, {"GENBENCH_DATA": str(directory / "data")}
     )
+    process.wait()
+    return process
 
 
 def test_the_page_shows_a_whole_package() -> None:

@@ -6,11 +6,11 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import Forked, python
 
 from genbench import arguments, compose
 from genbench.commands import evaluate, figures, pack, report
@@ -29,6 +29,7 @@ def commands(document: Path) -> list[str]:
     ]
 
 
+SHORT = ("trainer.max_steps=2", "task.importance_images=20")
 README = commands(ROOT / "README.md")
 OTHERS = [command for document in DOCUMENTS for command in commands(document)]
 
@@ -56,15 +57,14 @@ def test_the_commands_of_the_readme_run(
     for command in README:
         program, *words = shlex.split(command)
         if program == "genbench":
-            assert genbench(*words, *([] if "--help" in words else ["trainer.max_steps=2"])) == 0
+            assert genbench(*words, *([] if "--help" in words else SHORT)) == 0
         elif program == "genbench-report":
             report.main(words)
             assert "vae-mnist5k" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
         elif program == "python":
-            subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, capture_output=True)
+            assert Forked(python(*words), tmp_path).wait() == 0
         elif program == "tensorboard":
-            inspect = [sys.executable, "-m", "tensorboard.main", "--inspect", *words]
-            assert subprocess.run(inspect, cwd=tmp_path, capture_output=True).returncode == 0
+            assert Forked(python("-m", "tensorboard.main", "--inspect", *words), tmp_path).wait() == 0
     assert len(list((tmp_path / "outputs" / "vae-mnist5k").iterdir())) == 4
 
 
