@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,23 @@ NAMES = ("flow-arcs-samples-k2", "flow-sine-samples-k8", "flow-arcs-density-k2",
 SHORT = ("trainer.max_steps=40", "trainer.evaluate_every=20", "trainer.log_every=10", "device=cpu")
 SUITE = ("experiment=flow-toy-suite", f"ensemble.experiments=[{','.join(NAMES)}]", "ensemble.replicas=2", *SHORT)
 
+TWO = "ensemble.experiments=[flow-arcs-samples-k2,flow-arcs-density-k2]"
+
 pytestmark = pytest.mark.usefixtures("tiny_planes")
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the ensemble lies that several tests compare with."""
+    return tmp_path_factory.mktemp("templates")
+
+
+@pytest.fixture
+def whole(genbench: Callable[..., int], undrawn: None, templates: Path) -> Path:
+    """An ensemble that nothing disturbed."""
+    if not (templates / "whole").exists():
+        assert genbench(*SUITE, f"output_root={templates / 'whole'}") == 0
+    return templates / "whole"
 
 
 @pytest.fixture
@@ -107,9 +124,9 @@ def test_its_runs_are_what_they_would_be_alone(genbench: Callable[..., int], tmp
 
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_done_is_left_alone(
-    genbench: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    genbench: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: Path
 ) -> None:
-    assert genbench(*SUITE) == 0
+    shutil.copytree(whole, tmp_path / "outputs")
     runs = directories(tmp_path / "outputs")
     again = runs.pop(("flow-sine-density-k8", 2))
     before, expected = {run: (run / "summary.json").stat().st_mtime_ns for run in runs.values()}, logged(again)
@@ -127,11 +144,14 @@ def test_what_is_done_is_left_alone(
 
 @pytest.mark.usefixtures("undrawn")
 def test_stopped_and_resumed_together_and_one_of_them_alone(
-    genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    genbench: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    whole: Path,
 ) -> None:
     """A signal leaves all of them to go on from where they were: one goes on alone, the others catch up with one
     that had got further alone, and every number is that of an undisturbed ensemble."""
-    assert genbench(*SUITE, "output_root=whole") == 0
     with monkeypatch.context() as patch:
         stop_at(10, patch)
         assert genbench(*SUITE) == 143
@@ -156,17 +176,16 @@ def test_stopped_and_resumed_together_and_one_of_them_alone(
     monkeypatch.setattr(FlowEnsemble, "__init__", watched)
     assert genbench(*SUITE) == 0
     assert joined == [6, 7]  # one is done, one is ahead
-    for key, expected in directories(tmp_path / "whole").items():
+    for key, expected in directories(whole).items():
         assert status(runs[key])["status"] == "done"
         assert_close(logged(runs[key]), logged(expected), 1e-5)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_signal_within_a_stretch_of_steps(
-    genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
     """Resumed in the same company, not a bit is different."""
-    assert genbench(*SUITE, "output_root=whole") == 0
     step, count = FlowEnsemble.training_step, 0
 
     def stopped(together: FlowEnsemble, batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -183,16 +202,19 @@ def test_a_signal_within_a_stretch_of_steps(
         assert status(run)["step"] == 17
     assert genbench(*SUITE) == 0
     runs = directories(tmp_path / "outputs")
-    for key, expected in directories(tmp_path / "whole").items():
+    for key, expected in directories(whole).items():
         assert logged(runs[key]) == logged(expected)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_one_that_diverges(
-    genbench: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    genbench: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    whole: Path,
 ) -> None:
     """It ends, the others do not mind."""
-    assert genbench(*SUITE, "output_root=whole") == 0
     evaluate = Density.evaluate
 
     def broken(task: Density, split: str) -> Any:
@@ -206,7 +228,7 @@ def test_one_that_diverges(
     assert genbench(*SUITE) == 3
     assert "7 of 8 runs done" in capsys.readouterr().out
     runs = directories(tmp_path / "outputs")
-    for key, expected in directories(tmp_path / "whole").items():
+    for key, expected in directories(whole).items():
         row = status(runs[key])
         if key == ("flow-sine-samples-k8", 2):
             assert (row["status"], row["step"], row["error"]) == ("diverged", 20, "valid/nll is nan at step 20")
@@ -250,10 +272,10 @@ def test_a_seconds_share(genbench: Callable[..., int], tmp_path: Path) -> None:
         (("ensemble.experiments=[flow-arcs-samples-k2,dirac-w1-1]",), "differ in trainer."),
         (("ensemble.replicas=0",), "ensemble.replicas must be ≥ 1"),
         (("ensemble.replicas=2", "seed=4294967295"), "the last seed would be above"),
-        (("loss=nll",), "task=energy cannot use this loss"),
-        (("optimizer.max_norm=1",), "set optimizer.max_norm=null"),
-        (("model.direction=base to data",), "goes through inverses"),
-        (("dataset.target=checkerboard",), "no finite energy"),
+        ((TWO, "loss=nll"), "task=energy cannot use this loss"),
+        ((TWO, "optimizer.max_norm=1"), "set optimizer.max_norm=null"),
+        ((TWO, "model.direction=base to data"), "goes through inverses"),
+        ((TWO, "dataset.target=checkerboard"), "no finite energy"),
     ],
 )
 def test_bad_input(
