@@ -21,6 +21,7 @@ from hydra._internal.hydra import Hydra
 from matplotlib.figure import Figure
 
 from genbench.data import binmnist, cifar10, loading, mnist, mnist5k, plane, svhn
+from genbench.figures import grids, style
 from genbench.metrics import classifier, inception
 from genbench.metrics.features import Features
 from genbench.tasks import density, energy
@@ -113,6 +114,13 @@ def _blank_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", blank)
         yield
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures with all that is in them, of few pixels."""
+    for module in (style, grids):
+        monkeypatch.setattr(module, "DPI", 50)
 
 
 @pytest.fixture(autouse=True, scope="session")

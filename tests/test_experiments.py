@@ -68,7 +68,7 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return seeds
 
 
-@pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments")
+@pytest.mark.usefixtures("tiny_binmnist", "tiny_images", "tiny_planes", "tiny_instruments", "coarse")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_two_steps(
     genbench: Callable[..., int], tmp_path: Path, hooks: Counter[str], seeded: set[int], experiment: str

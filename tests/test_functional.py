@@ -5,8 +5,6 @@ from __future__ import annotations
 import doctest
 import itertools
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -382,12 +380,3 @@ def test_examples_in_the_docstrings() -> None:
     failed, attempted = doctest.testmod(functional)
     assert attempted > 0
     assert failed == 0
-
-
-def test_importing_it_needs_torch_alone() -> None:
-    program = (
-        "import sys, genbench.functional; "
-        "print([m for m in ('hydra', 'omegaconf', 'tensorboard', 'matplotlib', 'torchvision') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,9 @@ def test_the_wheel_works_from_any_directory(wheel: Path, tmp_path: Path) -> None
     assert Path(origin.stdout.decode().strip()) == site / "genbench" / "conf"
 
 
-def test_the_checkout_works_from_any_directory(tmp_path: Path) -> None:
+def test_the_checkout_works_from_any_directory(genbench: Callable[..., int], tmp_path: Path) -> None:
     assert compose.CONFIG_DIRECTORY == ROOT / "conf"
-    result = run(tmp_path, "experiment=dirac-w1-3", "trainer.max_steps=2")
-    assert result.returncode == 0, result.stderr
+    assert genbench("experiment=dirac-w1-3", "trainer.max_steps=2") == 0
     assert list(tmp_path.glob("outputs/dirac-w1-3/*/summary.json"))
 
 

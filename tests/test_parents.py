@@ -20,7 +20,7 @@ FEW = ("trainer.batch_size=400", "trainer.log_every=3", "trainer.evaluate_every=
 # Small, and judged seldom and by few images: how good they are is no question here.
 KINDS = {
     "vae-mnist5k": ("model.width=20",),
-    "mnist5k-gan": ("task.grid=9",),
+    "mnist5k-gan": ("task.grid=9", "trainer.batch_size=100"),
     "realnvp-mnist5k": ("model.couplings=2", "task.importance_samples=1"),
     "dirac-jsd-8": (),
 }

@@ -195,7 +195,7 @@ def test_there_is_a_run_for_every_task() -> None:
     assert sorted(RUNS) == registry.known("task")
 
 
-@pytest.mark.usefixtures(*TINY, "watched", "small_digits")
+@pytest.mark.usefixtures(*TINY, "watched", "small_digits", "coarse")
 @pytest.mark.parametrize("task", [*RUNS, *CONDITIONAL])
 def test_a_run_gives_the_numbers_of_the_cpu(
     task: str,
@@ -236,7 +236,7 @@ def test_a_run_gives_the_numbers_of_the_cpu(
 ENSEMBLE = ("experiment=flow-toy-suite", "ensemble.experiments=[flow-arcs-samples-k2,flow-arcs-density-k2]")
 
 
-@pytest.mark.usefixtures("tiny_planes", "watched")
+@pytest.mark.usefixtures("tiny_planes", "watched", "coarse")
 @pytest.mark.parametrize("captures", [False, True])
 def test_an_ensemble_gives_the_numbers_of_the_cpu(
     genbench: Callable[..., int], tmp_path: Path, captures: bool

@@ -20,6 +20,7 @@ from genbench.engine.task import Samples
 from genbench.metrics.features import to_bytes
 
 Run = Callable[..., int]
+Train = Callable[..., Path]
 FEW = ("trainer.max_steps=3", "trainer.log_every=1")
 
 
@@ -40,10 +41,26 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
     return run
 
 
-def train(genbench: Run, experiment: str, *words: str) -> Path:
-    assert genbench(f"experiment={experiment}", *FEW, *smaller(experiment), *judged_less(experiment), *words) == 0
-    (run,) = Path("outputs", experiment).glob("*seed=*")
-    return run
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that several tests begin with."""
+    return tmp_path_factory.mktemp("templates")
+
+
+@pytest.fixture
+def train(genbench: Run, templates: Path) -> Train:
+    """`train(experiment, *words)` leaves a run in `outputs`, as it is trained or as a copy of an earlier test's."""
+
+    def trained(experiment: str, *words: str) -> Path:
+        root = templates / "-".join([experiment, *words]).replace("=", "-")
+        small = (*FEW, *smaller(experiment), *judged_less(experiment))
+        if not root.exists():
+            assert genbench(f"experiment={experiment}", *small, *words, f"output_root={root}") == 0
+        shutil.copytree(root, "outputs")
+        (run,) = Path("outputs", experiment).glob("*seed=*")
+        return run
+
+    return trained
 
 
 # --- samples as files ----------------------------------------------------------------------------------------
@@ -51,8 +68,8 @@ def train(genbench: Run, experiment: str, *words: str) -> Path:
 
 @pytest.mark.usefixtures("tiny_instruments")
 @pytest.mark.parametrize("experiment", ["mnist5k-gan", "pixelcnn-mnist5k", "realnvp-mnist5k"])
-def test_every_format_holds_the_same_bytes(genbench: Run, call: Any, experiment: str) -> None:
-    run = train(genbench, experiment)
+def test_every_format_holds_the_same_bytes(train: Train, call: Any, experiment: str) -> None:
+    run = train(experiment)
     for form in ("png", "npz", "pt"):
         assert call(figures, "sample", run, "--count", 7, "--seed", 5, "--format", form, "--out", form)[0] == 0
     expected = to_bytes(package.load(run).sample(7, seed=5))
@@ -81,9 +98,9 @@ def test_samples_of_one_class(genbench: Run, call: Any) -> None:
 
 
 @pytest.mark.parametrize("form", ["png", "npz"])
-def test_an_export_goes_on(genbench: Run, call: Any, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+def test_an_export_goes_on(train: Train, call: Any, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """After an interruption in its third chunk, without drawing the first two again."""
-    run = train(genbench, "mnist5k-gan", "trainer.batch_size=4")
+    run = train("mnist5k-gan", "trainer.batch_size=4")
     words = ("sample", run, "--count", 11, "--format", form)
     assert call(figures, *words, "--out", "whole")[0] == 0
     drawn: list[int] = []
@@ -117,8 +134,8 @@ def test_an_export_goes_on(genbench: Run, call: Any, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("tiny_planes")
-def test_points_of_a_flow(genbench: Run, call: Any) -> None:
-    run = train(genbench, "flow-arcs-samples-k8")
+def test_points_of_a_flow(train: Train, call: Any) -> None:
+    run = train("flow-arcs-samples-k8")
     assert call(figures, "sample", run, "--count", 9, "--format", "npz", "--out", "points")[0] == 0
     with np.load("points/samples.npz") as stored:
         assert stored["points"].shape == (9, 2)
@@ -133,8 +150,8 @@ def test_points_of_a_flow(genbench: Run, call: Any) -> None:
 # --- another protocol ----------------------------------------------------------------------------------------
 
 
-def test_a_run_measured_again_stands_in_the_report_beside_itself(genbench: Run, call: Any) -> None:
-    run = train(genbench, "vae-mnist5k")
+def test_a_run_measured_again_stands_in_the_report_beside_itself(train: Train, call: Any) -> None:
+    run = train("vae-mnist5k")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     code, shown, _ = call(evaluate, run, "task.importance_samples=7")
     assert code == 0
@@ -155,8 +172,8 @@ def test_a_run_measured_again_stands_in_the_report_beside_itself(genbench: Run, 
     assert [row["n"] for row in rows if row["metric"] == "test/elbo"] == [1]
 
 
-def test_several_sampling_seeds_have_a_spread(genbench: Run, call: Any) -> None:
-    run = train(genbench, "vae-mnist5k")
+def test_several_sampling_seeds_have_a_spread(train: Train, call: Any) -> None:
+    run = train("vae-mnist5k")
     values = []
     for seeds in ("1", "2", "1,2"):
         assert call(evaluate, run, "--seeds", seeds)[0] == 0
@@ -169,8 +186,8 @@ def test_several_sampling_seeds_have_a_spread(genbench: Run, call: Any) -> None:
     assert values[2]["protocol"]["sampling_seeds"] == "1, 2"
 
 
-def test_what_cannot_be_evaluated_is_told(genbench: Run, call: Any) -> None:
-    run = train(genbench, "vae-mnist5k")
+def test_what_cannot_be_evaluated_is_told(train: Train, call: Any) -> None:
+    run = train("vae-mnist5k")
     for words, said in (
         (("model.width=3",), "model.width is fixed by the training"),
         (("task.importance_sample=3",), "did you mean 'task.importance_samples'"),
@@ -187,10 +204,10 @@ def test_what_cannot_be_evaluated_is_told(genbench: Run, call: Any) -> None:
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")
-def test_images_from_elsewhere_have_the_scores_of_the_run_that_drew_them(genbench: Run, call: Any) -> None:
+def test_images_from_elsewhere_have_the_scores_of_the_run_that_drew_them(train: Train, call: Any) -> None:
     """To the last digit, through PNG files."""
     scored = ("model.width=8", "task.final_samples=12", "task.fid_reference=16")
-    run = train(genbench, "cifar10-jsd-3", *scored)
+    run = train("cifar10-jsd-3", *scored)
     own = package.load(run).metrics
     assert call(figures, "sample", run, "--count", 12, "--format", "png", "--out", "drawn")[0] == 0
     words = ("--images", "drawn", "--against", "cifar10:train", "--reference", 16, "--name", "theirs")
@@ -227,8 +244,8 @@ def test_images_that_cannot_be_read_are_told(
 
 @pytest.mark.usefixtures("tiny_instruments")
 @pytest.mark.parametrize("experiment", ["mnist5k-gan", "pixelvae-iaf-mnist5k", "realnvp-mnist5k"])
-def test_a_packed_model_is_the_run(genbench: Run, call: Any, experiment: str) -> None:
-    run = train(genbench, experiment)
+def test_a_packed_model_is_the_run(train: Train, call: Any, experiment: str) -> None:
+    run = train(experiment)
     assert call(pack, run, "--out", "packed/model")[0] == 0
     mine, theirs = package.load(run), package.load("packed/model")
     assert torch.equal(mine.sample(4), theirs.sample(4))
@@ -244,8 +261,8 @@ def test_a_packed_model_is_the_run(genbench: Run, call: Any, experiment: str) ->
     assert call(figures, "sample", "packed/model", "--count", 4, "--format", "pt", "--out", "drawn")[0] == 0
 
 
-def test_a_folder_that_cannot_be_packed_is_told(genbench: Run, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train(genbench, "divergence-w1")
+def test_a_folder_that_cannot_be_packed_is_told(train: Train, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("divergence-w1")
     Path("there").mkdir()
     Path("there/file").touch()
     assert call(pack, run, "--out", "there")[0] == 2
@@ -260,8 +277,8 @@ def test_a_folder_that_cannot_be_packed_is_told(genbench: Run, call: Any, monkey
     assert call(pack, run.parent, "--out", "new")[0] == 2
 
 
-def test_a_damaged_pack_is_told(genbench: Run, call: Any) -> None:
-    assert call(pack, train(genbench, "divergence-w1"), "--out", "packed")[0] == 0
+def test_a_damaged_pack_is_told(train: Train, call: Any) -> None:
+    assert call(pack, train("divergence-w1"), "--out", "packed")[0] == 0
     Path("packed/model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
         package.load("packed")

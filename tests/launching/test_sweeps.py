@@ -69,7 +69,7 @@ def test_a_killed_job_is_named_and_the_others_go_on(
     genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In processes of their own; the same command goes on with it, and the numbers are those of one process."""
-    words = (*WORDS, "trainer.max_steps=3000")
+    words = (*WORDS, "trainer.max_steps=600")
     command = [sys.executable, "-m", "genbench.train", "-m", *words, "hydra/launcher=local", "output_root=local"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         deadline = time.monotonic() + 120

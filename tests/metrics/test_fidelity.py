@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import subprocess
-import sys
 import urllib.error
 from collections.abc import Iterable
 from dataclasses import replace
@@ -610,11 +608,6 @@ def test_files_that_are_no_weights(content: str, random_state: dict[str, Tensor]
     with pytest.raises(DataError, match=r"not a readable file of Inception weights: .+\n.*task\.inception_weights"):
         Inception(path, CPU)
     assert not (tmp_path / "harm").exists()
-
-
-def test_importing_is_cheap() -> None:
-    program = "import sys, genbench.metrics.fidelity; sys.exit('torch_fidelity' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 # CIFAR-10
