@@ -26,6 +26,7 @@ SMALL = {
     "model": {
         **dict.fromkeys(("dcgan", "sngan-resnet", "realnvp", "realnvp-multiscale"), ("model.width=4",)),
         "realnvp-conv": ("model.width=4", "model.couplings=2"),
+        "mlp-vae": ("model.width=30",),
         **dict.fromkeys(("pixelcnn", "pixelcnn-gated"), ("model.channels=4", "model.blocks=2")),
         "conv-vae": (
             *(f"model.{network}_{size}=2" for network in ("encoder", "decoder") for size in ("channels", "blocks")),

@@ -383,18 +383,19 @@ def test_help_is_quick_and_lists_every_choice() -> None:
             assert path.stem in result.stdout
 
 
-def test_what_is_imported_brings_nothing_heavy() -> None:
-    """In one process, one after the other: what a later one may bring, an earlier one must not."""
-    steps = (
+def test_help_and_pieces_import_nothing_heavy() -> None:
+    """Pieces in one process: what a later one may bring, an earlier one must not."""
+    help_, functional, fidelity = (
         ("import genbench.train as t\ntry: t.main(['--help'])\nexcept SystemExit: pass", {"torch", "tensorboard"}),
         ("import genbench.functional", {"hydra", "omegaconf", "tensorboard", "matplotlib", "torchvision"}),
         ("import genbench.metrics.fidelity", {"torch_fidelity"}),
     )
-    check = "import sys\n" + "".join(
-        f"{code}\nprint('loaded:', sorted({heavy!r} & set(sys.modules)))\n" for code, heavy in steps
-    )
-    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert re.findall(r"^loaded: (.*)$", result.stdout, re.M) == ["[]"] * len(steps)
+    for steps in ((help_,), (functional, fidelity)):
+        check = "import sys\n" + "".join(
+            f"{code}\nprint('loaded:', sorted({heavy!r} & set(sys.modules)))\n" for code, heavy in steps
+        )
+        result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+        assert re.findall(r"^loaded: (.*)$", result.stdout, re.M) == ["[]"] * len(steps)
 
 
 def test_the_configuration_can_be_shown(genbench: Genbench, tmp_path: Path) -> None:
