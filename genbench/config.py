@@ -156,9 +156,9 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     values["reference"] = [_typed(Reference, entry, f"reference[{i}]") for i, entry in enumerate(references)]
     if values.get("ensemble") is not None:
         values["ensemble"] = _typed(Ensemble, values["ensemble"], "ensemble")
-    schema = _scalars()
-    checked = _typed(schema, {f.name: values.get(f.name) for f in dataclasses.fields(schema)}, "")
-    return Config(**(values | vars(checked)))
+    for name, schema in _scalars().items():
+        values[name] = getattr(_typed(schema, {name: values.get(name)}, ""), name)
+    return Config(**values)
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
@@ -230,12 +230,16 @@ def _schema(component: Callable[..., Any], name: str) -> type:
 
 
 @cache
-def _scalars() -> type:
-    """A dataclass of what is no component and has no schema of its own."""
+def _scalars() -> dict[str, type]:
+    """A dataclass for each key without another schema, of it alone: a sweep over seeds checks nothing else again."""
     hints = get_type_hints(Config, include_extras=True)
     names = [name for name in hints if name not in (*COMPONENTS, "trainer", "reference", "ensemble")]
-    fields = [(name, _strip(hints[name]), dataclasses.field(metadata={ANNOTATION: hints[name]})) for name in names]
-    return dataclasses.make_dataclass("Config", fields)
+    return {name: dataclasses.make_dataclass("Config", [_annotated(name, hints[name])]) for name in names}
+
+
+def _annotated(name: str, annotation: Any) -> tuple[str, Any, Any]:
+    """A field as OmegaConf understands it, which remembers how it was written."""
+    return name, _strip(annotation), dataclasses.field(metadata={ANNOTATION: annotation})
 
 
 @cache
