@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from shared import ENSEMBLES, EXPERIMENTS
+from shared import ENSEMBLES, EXPERIMENTS, shipped
 from torch import nn
 
 from genbench import preflight, registry
@@ -119,9 +119,9 @@ def component(group: str, name: str, **settings: Any) -> dict[str, Any]:
 def test_every_experiment_is_rehearsed(experiment: str, data_root: Path) -> None:
     """On the meta device, in full size, with the parameters that it will have."""
     size = 1 if experiment.startswith("dirac") else 2  # the tests' data sets are small
-    config = configuration(
-        f"experiment={experiment}", f"data_root={data_root}", "device=cpu", f"trainer.batch_size={size}"
-    )
+    config = shipped(experiment)
+    trainer = replace(config.trainer, batch_size=size)
+    config = replace(config, data_root=str(data_root), device="cpu", trainer=trainer)
     if config.task.get("fid_reference"):
         config = replace(config, task=config.task | {"fid_reference": 16})
     task = preflight.rehearse(config)
@@ -140,7 +140,7 @@ def test_every_experiment_is_rehearsed(experiment: str, data_root: Path) -> None
 @pytest.mark.parametrize("data", DATA)
 def test_every_combination_is_built_or_refused(data: str, data_root: Path) -> None:
     """With words of ours, not with an error of PyTorch; what is built is what belongs together."""
-    base = configuration("experiment=dirac-w1-1")
+    base = shipped("dirac-w1-1")
     settings = component("dataset", **DATA[data])
     dataset = load(settings, data_root).to(preflight.META)
     built = set()

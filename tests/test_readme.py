@@ -31,7 +31,7 @@ def commands(document: Path) -> list[str]:
 
 SHORT = ("trainer.max_steps=2", "task.importance_images=20")
 README = commands(ROOT / "README.md")
-OTHERS = [command for document in DOCUMENTS for command in commands(document)]
+OTHERS = list(dict.fromkeys(command for document in DOCUMENTS for command in commands(document)))
 
 
 def test_every_kind_of_command_is_known() -> None:
