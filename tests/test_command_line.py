@@ -97,7 +97,7 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         ([*QUICK, "--config-dir=nowhere"], ["--config-dir nowhere: there is no such directory"]),
         (["experiment=nothing", "--cfg=job"], ["unknown experiment 'nothing'"]),
         (["-m", *QUICK, "hydra/sweeper=grid", "seed=-1"], ["seed must be ≥ 0"]),
-        ([*QUICK, "hydra/sweeper=null"], ["Config group override must be"]),
+        ([*QUICK, "hydra/sweeper=null"], ["unknown hydra/sweeper None", "known: basic, grid, optuna"]),
         (["-m", *QUICK, "device=cpu,cuda:99"], ["device 'cuda:99' is not available"]),
         (["-m", "experiment=vae-mnist5k", "dataset=mnist5k,mnist"], ["-ubyte"]),
         (["-m", "experiment=vae-mnist5k", "model.posterior=normal,iaf", "loss.kl=analytic"], ["no closed form"]),

@@ -88,7 +88,12 @@ def test_a_signal_outside_training_is_a_line(
         os.kill(os.getpid(), signum)
 
     with monkeypatch.context() as patch:
-        patch.setattr(*place, SimpleNamespace(collect=interrupted) if place[1] == "gc" else interrupted)
+        patch.setattr(
+            *place,
+            SimpleNamespace(freeze=gc.freeze, collect=interrupted, unfreeze=gc.unfreeze)
+            if place[1] == "gc"
+            else interrupted,
+        )
         assert genbench(*WORDS) == 128 + signum
     said = capsys.readouterr().err
     assert "interrupted" in said

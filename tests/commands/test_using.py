@@ -84,8 +84,8 @@ def test_every_format_holds_the_same_bytes(train: Train, call: Any, experiment: 
     assert sorted(path.name for path in Path("npz").iterdir()) == ["manifest.json", "samples.npz"]
 
 
-def test_samples_of_one_class(genbench: Run, call: Any) -> None:
-    run = train(genbench, "vae-mnist5k-conditional")
+def test_samples_of_one_class(train: Train, call: Any) -> None:
+    run = train("vae-mnist5k-conditional")
     words = ("sample", run, "--count", 6, "--seed", 5)
     assert call(figures, *words, "--label", 3, "--format", "pt")[0] == 0
     expected = to_bytes(package.load(run).sample(6, seed=5, label=3))
