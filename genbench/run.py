@@ -123,6 +123,7 @@ class Job:
         run_dir.write_config(to_dict(config))
         logbook, batches = make_logbook(config, run_dir, task), make_batches(config, task)
         origin = Origin(identity.fingerprint(config), provenance.made_by(config, device))
+        self._live = Live(config.tracker, run_dir.path)
         self.trainer = Trainer(
             task,
             batches,
@@ -134,16 +135,11 @@ class Job:
             origin,
             companions,
             parents.parent_of(config),
-            self._sent,
+            self._live.update,
         )
         self._begun = summary.before(config, self._experiment, task, words, device, parents.told(config, run_dir))
         run_dir.write_summary(self._begun)
         self.note = ""
-        self._live = Live(config.tracker, run_dir.path) if config.tracker else None
-
-    def _sent(self) -> None:
-        if self._live:
-            self._live.update()
 
     def end(self, diverged: Diverged | None, interrupts: Interrupts) -> Outcome:
         """Training is over: what was measured, or why it broke off. Raises Interrupted, to be done another time."""
@@ -155,15 +151,13 @@ class Job:
             ended = summary.after(self._begun, self.config, self._experiment, trainer, status, self.note)
         self.run_dir.write_summary(ended)
         self.run_dir.set_status(status, trainer.progress.step, **({"error": self.note} if diverged else {}))
-        if self._live:
-            self._live.end()
+        self._live.end()
         return of_summary(self.run_dir, status, ended)
 
     def interrupt(self, signal: Interrupted) -> None:
         """Training was stopped, to go on another time."""
         self.run_dir.set_status("interrupted", self.trainer.progress.step, signal=str(signal))
-        if self._live:
-            self._live.leave()
+        self._live.leave()
 
     def fail(self, error: Exception) -> None:
         """Training ended with an error."""
@@ -171,8 +165,7 @@ class Job:
         told = str(known) if isinstance(known, GenbenchError) else "".join(traceback.format_exception(error))
         with suppress(OSError):  # the disk may be full
             self.run_dir.set_status("failed", self.trainer.progress.step, error=told)
-        if self._live:
-            self._live.leave()
+        self._live.leave()
 
 
 def _train(job: Job, interrupts: Interrupts) -> Outcome:

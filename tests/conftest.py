@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import gc
 import hashlib
+import io
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import torch._dynamo  # torch.compile, whose import is seconds long, is part of 
 import yaml
 from hydra._internal.hydra import Hydra
 from matplotlib.figure import Figure
+from PIL import Image
 
 from genbench.data import binmnist, cifar10, loading, mnist, mnist5k, plane, svhn
 from genbench.figures import grids, style
@@ -41,10 +43,15 @@ DRAWN = {
 }
 
 SAVEFIG = Figure.savefig
-BLANK = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
-    "0000000a49444154789c636801000082008177cd72b60000000049454e44ae426082"
-)
+
+
+def _one_pixel() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1), 255).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BLANK = _one_pixel()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -209,9 +209,9 @@ class TestRealTrackers:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        tool = pytest.importorskip(name)
-        monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+        monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when it is imported
         monkeypatch.setenv("WANDB_MODE", "offline")
+        tool = pytest.importorskip(name)
         if name == "mlflow":
             tool.set_tracking_uri(f"sqlite:///{tmp_path}/runs.db")
         if name == "wandb":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from genbench.figures.style import BLUE, GREY, VERMILLION, label_axes, new_figure
@@ -39,11 +40,25 @@ def study_history(
     label_axes(first, "trial", objective)
     first.legend(frameon=False, fontsize=8)
     for axes, (key, places) in zip(others, chosen.items(), strict=True):
+        if any(isinstance(place, str) for place in places):
+            axes.xaxis.update_units(sorted(set(map(str, places)), key=_as_number))  # in this order from left to right
+            places = list(map(str, places))
         _points(axes, places, values, higher_is_better)
         if key in logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         label_axes(axes, key, "")
     return figure
+
+
+def _as_number(word: str) -> tuple[float, str]:
+    """Sorts words that are numbers by their size, and others after them."""
+    try:
+        return float(word), word
+    except ValueError:
+        return math.inf, word
 
 
 def _points(

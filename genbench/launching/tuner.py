@@ -62,10 +62,10 @@ class Tuner(Sweeper):
         self._objective = objective_among(task.quantities if task else (), first.config.objective)
         self._family = task.family.title if task else ""
         study = self._study(optuna, arguments, first)
-        while (missing := self._trials - _over(optuna, study)) > 0:
+        while (missing := self._trials - len(_ended(optuna, study))) > 0:
             asked = [study.ask(space) for _ in range(min(self._parallel, missing))]
             requests = [self._request(trial.params) for trial in asked]
-            outcomes = self.launch(requests, _over(optuna, study), self._trials)
+            outcomes = self.launch(requests, len(_ended(optuna, study)), self._trials)
             for trial, outcome in zip(asked, outcomes, strict=True):
                 self._tell(optuna, study, trial, outcome)
             if self.command.signal or any(outcome.interrupted for outcome in outcomes):
@@ -105,7 +105,7 @@ class Tuner(Sweeper):
             study.set_user_attr(f"trial {trial.number}", AGAIN)
             study.enqueue_trial(trial.params)
         print(f"study {self._name}: {self._objective.name}, {self._objective.better} is better")
-        if known := _over(optuna, study):
+        if known := len(_ended(optuna, study)):
             print(f"  {known} of {self._trials} trials are over already")
         return study
 
@@ -142,7 +142,6 @@ class Tuner(Sweeper):
         return float(best.value)
 
     def _write(self, optuna: Any, study: Any, path: Path) -> None:
-        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
         trials = [
             {
                 "trial": trial.number,
@@ -151,8 +150,7 @@ class Tuner(Sweeper):
                 "values": trial.params,
                 "run": trial.user_attrs.get("run", ""),
             }
-            for trial in study.get_trials(deepcopy=False, states=states)
-            if study.user_attrs.get(f"trial {trial.number}") != AGAIN
+            for trial in _ended(optuna, study)
         ]
         found = {"family": self._family, "objective": dataclasses.asdict(self._objective), "trials": trials}
         with replacing(path) as file:
@@ -182,11 +180,11 @@ def _ends(distribution: Any) -> list[Any]:
     return list(distribution.choices) if hasattr(distribution, "choices") else [distribution.low, distribution.high]
 
 
-def _over(optuna: Any, study: Any) -> int:
+def _ended(optuna: Any, study: Any) -> list[Any]:
     """Trials that count: those that ended, not those that go on in another one."""
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
     trials = study.get_trials(deepcopy=False, states=states)
-    return sum(study.user_attrs.get(f"trial {trial.number}") != AGAIN for trial in trials)
+    return [trial for trial in trials if study.user_attrs.get(f"trial {trial.number}") != AGAIN]
 
 
 def _value(outcome: Outcome, name: str) -> float:

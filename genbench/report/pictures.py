@@ -18,7 +18,7 @@ from genbench.engine.task import STAGE_TITLES
 from genbench.figures.curves import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
 from genbench.report.groups import Group, Result
 from genbench.report.leading import best
-from genbench.report.reading import Problem, Run
+from genbench.report.reading import Problem, Run, homes
 from genbench.report.statistics import FEWEST, confidence_interval
 
 __all__ = ["Picture", "compared_curves", "cover", "own_curves", "own_pictures", "sweep_pictures", "thumbnail"]
@@ -92,8 +92,7 @@ def thumbnail(picture: Picture) -> bytes:
 def sweep_pictures(runs: Sequence[Run], problems: list[Problem]) -> dict[str, list[Picture]]:
     """What sweeps have drawn beside these runs or beside their experiments, by the title of the family."""
     found: dict[str, list[Picture]] = {}
-    directories = dict.fromkeys(directory for run in runs for directory in (run.path.parent, run.path.parent.parent))
-    for directory in directories:
+    for directory in homes(runs):
         for path in sorted(directory.glob("sweep-*.png")):
             what = path.stem.removeprefix("sweep-").replace("-", " ")
             caption = f"{what}: all runs of a sweep together"

@@ -20,7 +20,7 @@ from genbench.errors import ConfigError
 from genbench.identity import words
 from genbench.naming import natural
 
-__all__ = ["Curve", "Damaged", "Point", "Problem", "Run", "find", "read", "readable"]
+__all__ = ["Curve", "Damaged", "Point", "Problem", "Run", "find", "homes", "read", "readable"]
 
 STATES = ("running", "done", "failed", "diverged", "interrupted")
 TEXTS, MAPPINGS = ("name", "title", "cover"), ("changes", "settings", "family", "curves", "versions")
@@ -225,6 +225,11 @@ def readable(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Run]:
             yield read(path)
         except Damaged as damaged:
             problems.append(Problem(path, str(damaged)))
+
+
+def homes(runs: Iterable[Run]) -> list[Path]:
+    """The directories that runs lie in, and those of their experiments: where sweeps leave what is of all of them."""
+    return list(dict.fromkeys(home for run in runs for home in (run.path.parent, run.path.parent.parent)))
 
 
 def _evaluations(run: Run) -> Iterator[Run]:

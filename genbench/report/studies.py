@@ -10,9 +10,9 @@ from typing import Any
 
 from genbench.engine.measurement import Quantity
 from genbench.report.cells import Cell, Table, number, numeric, text
-from genbench.report.reading import Problem, Run
+from genbench.report.reading import Problem, Run, homes
 
-__all__ = ["PATTERN", "study_tables"]
+__all__ = ["study_tables"]
 
 PATTERN = "sweep-study-*.json"
 
@@ -20,8 +20,7 @@ PATTERN = "sweep-study-*.json"
 def study_tables(runs: Sequence[Run], problems: list[Problem]) -> dict[str, list[Table]]:
     """Of the studies that lie beside these runs or beside their experiments, by the title of the family."""
     found: dict[str, list[Table]] = {}
-    directories = dict.fromkeys(directory for run in runs for directory in (run.path.parent, run.path.parent.parent))
-    for path in (path for directory in directories for path in sorted(directory.glob(PATTERN))):
+    for path in (path for directory in homes(runs) for path in sorted(directory.glob(PATTERN))):
         try:
             study = json.loads(path.read_text(encoding="utf-8"))
             family, table = str(study["family"]), _table(path, study)

@@ -35,7 +35,8 @@ def _named(word: str) -> tuple[str, str]:
 
 
 class Live:
-    """Sends the run in a directory to a tracker, each row once, however often the run is interrupted.
+    """Sends the run in a directory to a tracker, each row once, however often the run is interrupted; without a
+    tracker, it does nothing.
 
     A tracker that fails never fails a run: its first error is told, and nothing more is sent. `tracker.json` in the
     directory says how many rows of `metrics.jsonl` have been sent. A resumed run repeats its rows, so their number
@@ -45,10 +46,10 @@ class Live:
         left: whether something was sent, and the end was not.
     """
 
-    def __init__(self, word: str, directory: Path) -> None:
-        self._word, self._directory = "/".join(_named(word)), directory
+    def __init__(self, word: str | None, directory: Path) -> None:
+        self._word, self._directory = "/".join(_named(word or "")), directory
         self._stream: Stream | None = None
-        self._failed = False
+        self._silent = word is None
         self._sent, self.left = 0, False
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             state = json.loads((directory / STATE).read_text(encoding="utf-8"))
@@ -69,14 +70,14 @@ class Live:
             self._attempt(self._stream.leave)
 
     def _attempt(self, step: Callable[[], None]) -> None:
-        if self._failed:
+        if self._silent:
             return
         try:
             # Some trackers greet.
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 step()
         except Exception as error:  # foreign code, and a network
-            self._failed = True
+            self._silent = True
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             told = (
                 f"genbench: {self._word}: {reason}\n  the run goes on without it; genbench-push sends the rest later"

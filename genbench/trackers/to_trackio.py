@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import trackio
 
-from genbench.trackers.record import Heading, Point, Record
+from genbench.trackers.record import Heading, Record
+from genbench.trackers.stepwise import Stepwise
 
 __all__ = ["make"]
 
@@ -37,14 +35,7 @@ class _Trackio:
         )
 
 
-class _Stream:
-    def __init__(self, run: Any) -> None:
-        self._run = run
-
-    def log(self, points: Sequence[Point]) -> None:
-        for step, values in points:
-            self._run.log(dict(values), step=step)
-
+class _Stream(Stepwise):
     def finish(self, record: Record) -> None:
         last = max(record.points, default=0)
         self._run.log({f"final/{name}": value for name, value in record.finals.items()}, step=last)
@@ -52,9 +43,6 @@ class _Stream:
         if pictures:
             self._run.log(pictures, step=last)
         self.leave()
-
-    def leave(self) -> None:
-        self._run.finish()
 
 
 def _name(heading: Heading) -> str:

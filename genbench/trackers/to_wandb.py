@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import wandb
 
 from genbench.errors import ConfigError, GenbenchError
-from genbench.trackers.record import Heading, Point, Record
+from genbench.trackers.record import Heading, Record
+from genbench.trackers.stepwise import Stepwise
 
 __all__ = ["make"]
 
@@ -48,14 +47,7 @@ class _Wandb:
             raise GenbenchError(f"Weights & Biases: {error}") from error
 
 
-class _Stream:
-    def __init__(self, run: Any) -> None:
-        self._run = run
-
-    def log(self, points: Sequence[Point]) -> None:
-        for step, values in points:
-            self._run.log(dict(values), step=step)
-
+class _Stream(Stepwise):
     def finish(self, record: Record) -> None:
         self._run.summary.update({f"final/{name}": value for name, value in record.finals.items()})
         last = max(record.points, default=0)
@@ -65,9 +57,6 @@ class _Stream:
             files.add_file(str(path))
         self._run.log_artifact(files)
         self.leave()
-
-    def leave(self) -> None:
-        self._run.finish()
 
 
 def make(project: str) -> _Wandb:
