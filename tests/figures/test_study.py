@@ -11,7 +11,7 @@ from genbench.figures.study import study_history
 
 @pytest.fixture
 def drawn() -> Figure:
-    chosen = {"lr": [0.001, 0.05, 0.004], "coefficient": ["0.3", "1e12", "0.1"], "loss": ["w1", "jsd", "w1"]}
+    chosen = {"lr": [0.0014, 0.066, 0.004], "coefficient": ["0.3", "1e12", "0.1"], "loss": ["w1", "jsd", "w1"]}
     figure = study_history(np.arange(3), np.array([3.0, 1.0, 2.0]), False, "distance", chosen, {"lr"})
     figure.draw_without_rendering()
     return figure
