@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 
 MINUTES ?= 25
 
-.PHONY: run test test-launchers acceptance lint bench bench-gan bench-vae bench-flows bench-scale gpu clean
+.PHONY: run test test-launchers acceptance lint bench bench-gan bench-vae bench-flows bench-peak bench-scale gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
@@ -39,6 +39,9 @@ bench-vae: $(VENV)/.installed
 
 bench-flows: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.flows
+
+bench-peak: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.peak
 
 bench-scale: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.scale

@@ -37,6 +37,12 @@ def check(config: Config) -> None:
     parent = LoadedRun(Path(config.extend)).done()
     if parent.packed:
         raise ConfigError(f"{config.extend} holds weights alone", "name its run directory, or set init_from")
+    for optimizer in filter(None, (config.optimizer, config.critic_optimizer)):
+        if optimizer.get("anneal"):
+            raise ConfigError(
+                f"the learning rate of {config.extend} falls to 0 after {optimizer['anneal']} updates",
+                "train the longer run anew, or start from its weights: init_from",
+            )
     different = identity.differences(identity.settings(parent.checked()), identity.settings(config))
     if other := [f"{key} (was {was}, is {now})" for key, (was, now) in different.items() if key not in LENGTH]:
         raise ConfigError(

@@ -114,6 +114,7 @@ def test_what_cannot_be_extended_is_told(genbench: Run, capsys: pytest.CaptureFi
         (("extend=nowhere",), "nowhere is not a run directory"),
         (("extend=half/*/*", "trainer.max_steps=10"), "has 10 steps"),
         (("extend=half/*/*", "trainer.max_steps=20", "optimizer.lr=0.1"), "optimizer.lr (was"),
+        (("extend=half/*/*", "optimizer.anneal=20"), "falls to 0 after 20 updates"),
         (("extend=half/*/*", "init_from=half/*/*"), "set extend or init_from, not both"),
         (("extend=none*",), "nothing matches"),
         (("init_from=half/*/*", "model.width=7"), "of other networks: critic"),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genbench.data.download import digest_of, fetch
-from genbench.engine.device import inference_layout, repeatable
+from genbench.engine.device import inference_batch, inference_layout, repeatable
 from genbench.errors import DataError
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 ROUNDING = "clamp to [0, 1], then the byte nearest to 255 x"
-BATCH_SIZE = 32  # images per forward pass; only rounding depends on it
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -82,9 +81,9 @@ class Frozen:
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.device = device
-        # Another layout changes features by rounding only (1e-5).
-        network = network.to(device).to(memory_format=inference_layout(device))
-        self._network = network.eval().requires_grad_(False)
+        # Layout and number of images change features by rounding only (1e-5).
+        self._chunk = inference_batch(device)
+        self.network = network.to(device).to(memory_format=inference_layout(device)).eval().requires_grad_(False)
 
     def features(self, batches: Iterable[Tensor]) -> Features:
         """Features of uint8 images [N, 3, H, W] or grey [N, 1, H, W], in batches of any size, on any device.
@@ -95,7 +94,7 @@ class Frozen:
         for batch in batches:
             if batch.dtype != torch.uint8 or batch.dim() != 4 or batch.shape[1] not in (1, 3):
                 raise ValueError(f"expected uint8 images [N, 3 or 1, H, W], got {batch.dtype} {list(batch.shape)}")
-            parts += [self._forward(chunk) for chunk in batch.split(BATCH_SIZE) if len(chunk)]
+            parts += [self._forward(chunk) for chunk in batch.split(self._chunk) if len(chunk)]
         if not parts:
             raise ValueError("there are no images")
         return Features(*(torch.cat(layer) for layer in zip(*parts, strict=True)))
@@ -104,7 +103,7 @@ class Frozen:
         # Scores must not depend on the GPU. The mode is set around this call only, since `batches` may be a generator
         # that computes in between.
         with torch.no_grad(), repeatable():
-            layers: tuple[Tensor, ...] = self._network(images.to(self.device).expand(-1, 3, -1, -1))
+            layers: tuple[Tensor, ...] = self.network(images.to(self.device).expand(-1, 3, -1, -1))
         return layers
 
 

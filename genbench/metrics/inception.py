@@ -7,7 +7,8 @@ import io
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from genbench.errors import DataError
 from genbench.metrics.features import Frozen, digest_of_tensors, downloaded
@@ -75,6 +76,7 @@ class Inception(Frozen):
                 network = FeatureExtractorInceptionV3(
                     "inception-v3-compat", layers, feature_extractor_weights_path=io.BytesIO(content)
                 )
+            fold_batch_norms(network)
         except Exception as error:  # a foreign file may raise anything
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise DataError(
@@ -86,6 +88,14 @@ class Inception(Frozen):
     @property
     def protocol(self) -> dict[str, str]:
         return {"inception": NETWORK, "inception_weights": self.weights_id, "resize": RESIZE}
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Put the batch norms of an Inception network in evaluation into the convolutions before them, in place."""
+    for block in network.eval().modules():
+        match getattr(block, "conv", None), getattr(block, "bn", None):
+            case nn.Conv2d() as convolution, nn.BatchNorm2d() as batch_norm:
+                block.conv, block.bn = fuse_conv_bn_eval(convolution, batch_norm), nn.Identity()
 
 
 def _identify(path: Path, content: bytes, state: dict[str, Tensor]) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import Decay, captured, hooked, number
-from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, Range, register
+from genbench.optimizers.hooks import Annealing, Decay, Schedule, captured, hooked, number
+from genbench.registry import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, register
 
 __all__ = ["adam"]
 
@@ -27,6 +27,9 @@ def adam(
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
     decay: Decay = 0.1,
+    warmup: NonNegativeInt = 0,
+    anneal: PositiveInt | None = None,
+    annealing: Annealing = "cosine",
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
@@ -39,4 +42,4 @@ def adam(
         fused=True,
         capturable=captured(parameters),
     )
-    return hooked(optimizer, lr, milestones, decay, max_norm)
+    return hooked(optimizer, Schedule(lr, milestones, decay, warmup, anneal, annealing), max_norm)

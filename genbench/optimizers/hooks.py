@@ -1,20 +1,24 @@
-"""Options of every optimizer: learning-rate decay, gradient clipping, CUDA graphs, and resuming on another device."""
+"""Options of every optimizer: learning-rate schedules, gradient clipping, CUDA graphs, resuming on another device."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from genbench.engine.capture import can_capture
-from genbench.registry import Range
+from genbench.errors import ConfigError
+from genbench.registry import OneOf, Range
 
-__all__ = ["Decay", "captured", "hooked", "number"]
+__all__ = ["Annealing", "Decay", "Schedule", "captured", "hooked", "number"]
 
 Decay = Annotated[float, Range(above=0, maximum=1)]
+Annealing = Annotated[str, OneOf("cosine", "linear")]
 
 # Keys of a parameter group that depend on the device and the configuration, not on the progress of training.
 CONSTRUCTION_KEYS = ("lr", "initial_lr", "fused", "foreach", "capturable")
@@ -32,27 +36,67 @@ def number(value: float, parameters: Sequence[nn.Parameter]) -> Any:
     return torch.full((), value, device=parameters[0].device) if captured(parameters) else value
 
 
-def hooked(
-    optimizer: torch.optim.Optimizer, lr: float, milestones: Sequence[int], decay: float, max_norm: float | None
-) -> torch.optim.Optimizer:
-    """Add hooks to the optimizer: `lr` is multiplied by `decay` at each milestone, in updates, and gradients are
-    scaled down together if their joint norm exceeds `max_norm` (Pascanu et al. 2013, arXiv 1211.5063).
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate after n updates, a product of
+
+    - `lr`, times `decay` for each of the `milestones` that n has reached;
+    - min(1, (n + 1) / `warmup`): a linear rise;
+    - with `anneal` = N, a fall to 0 at N, as `annealing` says: (1 + cos πt) / 2 (Loshchilov & Hutter 2017, arXiv
+      1608.03983, eq. 5, without restarts) or 1 − t, where t = (n − warmup) / (N − warmup).
+
+    Raises ConfigError if the rise is longer than all.
+    """
+
+    lr: float
+    milestones: Sequence[int] = ()
+    decay: float = 0.1
+    warmup: int = 0
+    anneal: int | None = None
+    annealing: str = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.anneal is not None and self.warmup >= self.anneal:
+            raise ConfigError(
+                f"the learning rate rises over {self.warmup} updates and is to be 0 after {self.anneal}",
+                "set optimizer.anneal to the updates of the whole run, or a smaller optimizer.warmup",
+            )
+
+    @property
+    def constant(self) -> bool:
+        return not (self.milestones or self.warmup or self.anneal)
+
+    def rate(self, updates: Tensor) -> Tensor:
+        """For a number of updates, int64 [], on any device → [], float64."""
+        passed = sum((updates >= milestone).double() for milestone in self.milestones)
+        rate = self.lr * self.decay ** torch.as_tensor(passed, dtype=torch.float64, device=updates.device)
+        if self.warmup:
+            rate = rate * ((updates + 1) / self.warmup).clamp(max=1)
+        if self.anneal:
+            t = ((updates - self.warmup).double() / (self.anneal - self.warmup)).clamp(0, 1)
+            rate = rate * ((1 + torch.cos(math.pi * t)) / 2 if self.annealing == "cosine" else 1 - t)
+        return rate
+
+
+def hooked(optimizer: torch.optim.Optimizer, schedule: Schedule, max_norm: float | None) -> torch.optim.Optimizer:
+    """Add hooks to the optimizer: the learning rate follows the schedule, in updates, and gradients are scaled
+    down together if their joint norm exceeds `max_norm` (Pascanu et al. 2013, arXiv 1211.5063).
 
     The optimizer counts updates in its own state, so checkpoints carry the count. Its state may be loaded on another
     device: moments take the memory layout of their parameters, which fused kernels rely on. Every parameter group
     keeps `lr` in full precision as `initial_lr`.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    counter = parameters[0].device if captured(parameters) else torch.device("cpu")
     for group in optimizer.param_groups:
-        group["initial_lr"] = lr
-    if milestones:
+        group["initial_lr"] = schedule.lr
+    if not schedule.constant:
         for group in optimizer.param_groups:
-            group["updates"] = number(0, parameters)
+            _set(group, schedule, torch.zeros((), dtype=torch.int64, device=counter))
 
         def count(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             for group in optimizer.param_groups:
-                group["updates"] += 1
-                _fall(group, milestones, decay)
+                _set(group, schedule, group["updates"].add_(1))
 
         optimizer.register_step_post_hook(count)
     if max_norm is not None:
@@ -69,9 +113,8 @@ def hooked(
     def settle(optimizer: torch.optim.Optimizer) -> None:
         for group, mine in zip(optimizer.param_groups, own, strict=True):
             group |= mine
-            if milestones:
-                group["updates"] = number(int(group["updates"]), parameters)
-                _fall(group, milestones, decay)
+            if not schedule.constant:
+                _set(group, schedule, torch.as_tensor(group["updates"], dtype=torch.int64, device=counter))
         for parameter in parameters:
             for name, value in optimizer.state[parameter].items():
                 if name == "step":
@@ -83,10 +126,11 @@ def hooked(
     return optimizer
 
 
-def _fall(group: dict[str, Any], milestones: Sequence[int], decay: float) -> None:
+def _set(group: dict[str, Any], schedule: Schedule, updates: Tensor) -> None:
     """Set a group's learning rate for its number of updates."""
-    rate = group["initial_lr"] * decay ** sum(group["updates"] >= milestone for milestone in milestones)
+    group["updates"] = updates
+    rate = schedule.rate(updates)
     if isinstance(group["lr"], Tensor):
         group["lr"].copy_(rate)  # where a captured step reads it
     else:
-        group["lr"] = rate
+        group["lr"] = rate.item()

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import Decay, captured, hooked, number
-from genbench.registry import NonNegativeFloat, OpenUnitFloat, PositiveFloat, PositiveInt, register
+from genbench.optimizers.hooks import Annealing, Decay, Schedule, captured, hooked, number
+from genbench.registry import NonNegativeFloat, NonNegativeInt, OpenUnitFloat, PositiveFloat, PositiveInt, register
 
 __all__ = ["rmsprop"]
 
@@ -24,6 +24,9 @@ def rmsprop(
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
     decay: Decay = 0.1,
+    warmup: NonNegativeInt = 0,
+    anneal: PositiveInt | None = None,
+    annealing: Annealing = "cosine",
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
@@ -37,4 +40,4 @@ def rmsprop(
         capturable=captured(parameters),
         foreach=captured(parameters) or None,  # the single-tensor kernel reads the learning rate on the host
     )
-    return hooked(optimizer, lr, milestones, decay, max_norm)
+    return hooked(optimizer, Schedule(lr, milestones, decay, warmup, anneal, annealing), max_norm)

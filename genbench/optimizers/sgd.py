@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import Decay, hooked, number
-from genbench.registry import NonNegativeFloat, PositiveFloat, PositiveInt, register
+from genbench.optimizers.hooks import Annealing, Decay, Schedule, hooked, number
+from genbench.registry import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, register
 
 __all__ = ["sgd"]
 
@@ -22,10 +22,13 @@ def sgd(
     weight_decay: NonNegativeFloat = 0.0,
     milestones: list[PositiveInt] = [],  # noqa: B006 - never written
     decay: Decay = 0.1,
+    warmup: NonNegativeInt = 0,
+    anneal: PositiveInt | None = None,
+    annealing: Annealing = "cosine",
     max_norm: PositiveFloat | None = None,
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
     optimizer = torch.optim.SGD(
         parameters, lr=number(lr, parameters), momentum=momentum, weight_decay=weight_decay, fused=True
     )
-    return hooked(optimizer, lr, milestones, decay, max_norm)
+    return hooked(optimizer, Schedule(lr, milestones, decay, warmup, anneal, annealing), max_norm)

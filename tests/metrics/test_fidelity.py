@@ -480,11 +480,32 @@ def test_features_of_a_network_with_a_classifier(
     torch.testing.assert_close(one.pool, found.pool[2:])
 
 
+def test_features_are_torch_fidelitys(random_state: dict[str, Tensor], tmp_path: Path) -> None:
+    """Which computes batch norms as they are; here none is the identity."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    generator = torch.Generator().manual_seed(0)
+    state = dict(random_state)
+    for name, tensor in random_state.items():
+        if name.endswith(("bn.weight", "bn.running_var")):
+            state[name] = 0.5 + torch.rand(tensor.shape, generator=generator)
+        elif name.endswith(("bn.bias", "bn.running_mean")):
+            state[name] = torch.randn(tensor.shape, generator=generator) / 4
+    path = tmp_path / "random.pth"
+    torch.save(state, path)
+    images = pictures(3)
+    plain = FeatureExtractorInceptionV3("plain", ["2048"], feature_extractor_weights_path=str(path)).eval()
+    with torch.no_grad():
+        (expected,) = plain(images)
+    assert expected.std() > 0.1 * expected.mean()
+    torch.testing.assert_close(Inception(path, CPU).features([images]).pool, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_grey_images_have_three_equal_channels(untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Inception(untrained, CPU)
     grey = pictures(3, channels=1)
     found = network.features([grey])
-    monkeypatch.setattr(features, "BATCH_SIZE", 2)  # and however they are chunked
+    monkeypatch.setattr(network, "_chunk", 2)  # and however they are chunked
     torch.testing.assert_close(network.features([grey.repeat(1, 3, 1, 1)]).pool, found.pool)
 
 

@@ -160,7 +160,7 @@ class DiracGame(Adversarial):
             isinstance(optimizer, torch.optim.SGD)
             and not group["momentum"]
             and not group["weight_decay"]
-            and not {"updates", "max_norm"} & set(group)  # its learning rate falls, its gradients are clipped
+            and not {"updates", "max_norm"} & set(group)  # its learning rate changes, its gradients are clipped
             for optimizer in optimizers
             for group in optimizer.param_groups
         )

@@ -65,7 +65,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         Quantity("eval/fid", "FID during training", better="lower", decimals=2),
         Quantity("test/inception_score", "final Inception Score", better="higher", decimals=3),
         Quantity("eval/inception_score", "Inception Score during training", better="higher", decimals=3),
-        Quantity("test/kid", "KID", better="lower", decimals=5),
+        Quantity("test/kid", "final KID", better="lower", decimals=5),
+        Quantity("eval/kid", "KID during training", better="lower", decimals=5),
         Quantity("test/10k_train_fid", "FID of 10,000 images, training split", better="lower", decimals=2),
         Quantity("test/10k_test_fid", "FID of 10,000 images, test split", better="lower", decimals=2),
         *OF_NETWORKS,
@@ -176,9 +177,9 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         return values
 
     def _fidelity(self, count: int) -> dict[str, Measurement]:
-        """FID, and the Inception Score where the weights have a classifier."""
+        """FID, KID, and the Inception Score where the weights have a classifier."""
         features = self._inception.features(self._bytes(count))
-        values = scored("eval/", features, self._reference("train"), ("fid", "inception_score"))
+        values = scored("eval/", features, self._reference("train"), ("fid", "kid", "inception_score"))
         return values | {"eval/fid_in_hundreds": Measurement(values["eval/fid"].value / 100)}
 
     def _final_fidelity(self, count: int) -> dict[str, Measurement]:
