@@ -31,6 +31,7 @@ __all__ = [
     "inference_batch",
     "inference_layout",
     "isolated_rng",
+    "one_thread_for",
     "peak_memory_mib",
     "repeatable",
     "reset_peak_memory",
@@ -44,9 +45,11 @@ __all__ = [
     "upload",
     "visible_gpus",
     "without_autocast",
+    "working_mib",
 ]
 
 DEVICE_HINT = "use device=auto, cpu, cuda, cuda:N or mps"
+FEW_ROWS = 100  # up to which one thread is enough for small operations
 WITHOUT_FLOAT64 = {"mps"}
 
 
@@ -262,6 +265,24 @@ def inference_layout(device: torch.device) -> torch.memory_format:
 def inference_batch(device: torch.device) -> int:
     """Images per forward pass of a large network without gradients: 8 fit in a CPU's cache, a GPU wants more work."""
     return 8 if device.type == "cpu" else 32
+
+
+def working_mib(device: torch.device, most: float) -> float:
+    """Memory for one chunk of a long computation, `most` MiB of it: on a CPU 16, which its cache holds."""
+    return min(most, 16) if device.type == "cpu" else most
+
+
+@contextmanager
+def one_thread_for(rows: int, device: torch.device) -> Iterator[None]:
+    """A block of many small operations on so many rows. On a CPU one thread does them as fast as several, which wait
+    for each other after each of them: where other processes compute, too, up to 100 times as long."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and rows <= FEW_ROWS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def synchronize(device: torch.device) -> None:

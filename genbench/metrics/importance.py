@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genbench.engine.batches import in_chunks
-from genbench.engine.device import double
+from genbench.engine.device import double, working_mib
 from genbench.functional import log_likelihood_normal, log_mean_exp, sample_gaussian
 
 __all__ = [
@@ -98,12 +98,12 @@ def importance_sampled_log_likelihood(
     """log p(x) ≈ log 1/K Σ_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), eq. 8; a lower bound in expectation. Standard-normal prior.
-    Each image goes once through the encoder and a PixelVAE's PixelCNN; its K samples are decoded in chunks of about
-    `memory_mib`. Noise is drawn image by image, so the value does not depend on the chunks.
+    Each image goes once through the encoder and a PixelVAE's PixelCNN; its K samples are decoded in chunks of at
+    most about `memory_mib`. Noise is drawn image by image, so the value does not depend on the chunks.
 
     The variance says how far the value moves with other samples, not how far it lies below log p(x).
     """
-    floats = memory_mib * 2**20 / 4
+    floats = working_mib(images.device, memory_mib) * 2**20 / 4
     rows = max(1, int(floats / model.latent_floats))
     images_per_chunk = max(1, min(rows // num_samples, int(floats / model.image_floats)))
     chunks = in_chunks(images_per_chunk, images, *labels)

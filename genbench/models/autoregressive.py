@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from genbench.engine.device import float64_device
+from genbench.engine.device import float64_device, one_thread_for
 from genbench.errors import ConfigError
 from genbench.functional import log_likelihood_bernoulli_logits
 
@@ -98,14 +98,15 @@ class AutoregressiveImages(nn.Module):
         known = (self.bias if bias is None else self.bias + bias).expand_as(uniforms)
         images = torch.zeros_like(known)
         sampler = self.sampler(len(uniforms), *labels)
-        for row in range(self.shape[1]):
-            sampler.start_row()
-            for column in range(self.shape[2]):
-                at = (..., 0, row, column)
-                images[at] = uniforms[at] < torch.sigmoid(sampler.logits(column) + known[at])
-                sampler.set(column, images[at])
-            if progress is not None:
-                progress(row + 1)
+        with one_thread_for(len(uniforms), uniforms.device):
+            for row in range(self.shape[1]):
+                sampler.start_row()
+                for column in range(self.shape[2]):
+                    at = (..., 0, row, column)
+                    images[at] = uniforms[at] < torch.sigmoid(sampler.logits(column) + known[at])
+                    sampler.set(column, images[at])
+                if progress is not None:
+                    progress(row + 1)
         return images
 
     def receptive_field(self, row: int | None = None, column: int | None = None) -> Tensor:
