@@ -173,10 +173,11 @@ def _family_section(
     key: str, name: str, rows: Sequence[Row], sweeps: list[Picture], studies: list[Table]
 ) -> FamilySection:
     found = [row for _, results_, _ in rows for row in results_]
+    reached = tables.reached_table(found)
     return FamilySection(
         key,
         name,
-        [*tables.quantity_tables(found), *studies],
+        [*tables.quantity_tables(found), *([reached] if reached.rows else []), *studies],
         list(pictures.compared_curves(found)),
         sweeps,
         [section for _, _, section in rows if section],

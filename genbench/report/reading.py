@@ -90,6 +90,9 @@ class Run:
 
     curves: Mapping[str, Curve] = field(repr=False)
 
+    clock: Curve = field(repr=False)
+    """Seconds spent in training steps, by step, wherever anything was logged."""
+
     evaluations: tuple[Run, ...] = ()
     """The same run as measured again later, each with what came out under another protocol, and without curves."""
 
@@ -132,6 +135,14 @@ class Run:
     def value(self, metric: str, at: str = "final") -> float | None:
         found = self.entry(metric).get(at, {}).get("value")
         return None if found is None else float(found)
+
+    def first(self, metric: str, reference: Reference) -> Point | None:
+        """The first step at which a logged value was as good as a published one, and the seconds of training until
+        then."""
+        sign = 1 if reference.better == "higher" else -1
+        reached = (point.step for point in self.curves.get(metric, ()) if sign * (point.value - reference.value) >= 0)
+        step = next(reached, None)
+        return next((point for point in self.clock if point.step == step), None)
 
     @property
     def logged(self) -> int:
@@ -204,7 +215,7 @@ def read(path: Path) -> Run:
     wrong = [key for key, kind in expected.items() if not isinstance(summary.get(key), kind)]
     if wrong:
         raise Damaged(f"summary.json has no proper {', '.join(wrong)}")
-    run = Run(path, status, summary, _curves(path / "metrics.jsonl", str(status["status"])))
+    run = Run(path, status, summary, *_curves(path / "metrics.jsonl", str(status["status"])))
     last = run.logged
     if status["status"] == "done" and last != status["step"]:
         raise Damaged(f"metrics.jsonl ends at step {last}, but status.json says done at step {status['step']}")
@@ -241,7 +252,7 @@ def _evaluations(run: Run) -> Iterator[Run]:
             if entry.get("protocol") != run.entry(name).get("protocol")
         }
         summary = {**run.summary, "quantities": found["quantities"], "metrics": metrics}
-        again = replace(run, summary=summary, curves={})
+        again = replace(run, summary=summary, curves={}, clock=Curve())
         _check_meaning(again)
         yield again
 
@@ -265,13 +276,14 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {sys.intern(key): sys.intern(value) if isinstance(value, str) else value for key, value in pairs}
 
 
-def _curves(path: Path, status: str) -> dict[str, Curve]:
+def _curves(path: Path, status: str) -> tuple[dict[str, Curve], Curve]:
+    """The logged values of each metric, and the clock."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if status in FINISHED:
             raise Damaged("metrics.jsonl is missing") from None
-        return {}
+        return {}, Curve()
     except (OSError, ValueError) as error:
         raise Damaged(f"metrics.jsonl cannot be read: {error}") from None
     if status == "running":
@@ -279,6 +291,7 @@ def _curves(path: Path, status: str) -> dict[str, Curve]:
     elif text and not text.endswith("\n"):
         raise Damaged("metrics.jsonl ends in the middle of a line")
     curves: dict[str, Curve] = {}
+    clock = Curve()
     step = 0
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -286,11 +299,13 @@ def _curves(path: Path, status: str) -> dict[str, Curve]:
             previous, step = step, int(row["step"])
             value = math.nan if row["value"] is None else float(row["value"])
             curves.setdefault(sys.intern(str(row["metric"])), Curve()).append(Point(step, value))
+            if step > previous or not clock:
+                clock.append(Point(step, float(row["time"])))
         except (ValueError, KeyError, TypeError, OverflowError):
             raise Damaged(f"metrics.jsonl, line {number} is not a row of step, epoch, time, metric, value") from None
         if step < previous:
             raise Damaged(f"metrics.jsonl, line {number} goes back from step {previous} to step {step}")
-    return curves
+    return curves, clock
 
 
 def _check_meaning(run: Run) -> None:

@@ -26,7 +26,15 @@ from genbench.report.groups import Comparison, Group, Result, protocol_text
 from genbench.report.published import Published
 from genbench.report.reading import Problem, Run
 
-__all__ = ["across_tables", "cost_table", "my_runs_table", "problems_table", "published_table", "quantity_tables"]
+__all__ = [
+    "across_tables",
+    "cost_table",
+    "my_runs_table",
+    "problems_table",
+    "published_table",
+    "quantity_tables",
+    "reached_table",
+]
 
 
 def headline(rows: Sequence[Result]) -> Result | None:
@@ -186,6 +194,35 @@ def _across_table(data: str, told: Sequence[tuple[Group, Result]]) -> Table:
         )
     note = f"{how_to_read([row for _, row in told])}; values of different columns are not to be compared".strip("; ")
     return Table(data, note, columns, tuple(rows)).without_empty_columns()
+
+
+def reached_table(rows: Iterable[Result]) -> Table:
+    """When an evaluation during training first was as good as a published value, without tolerance."""
+    columns = ("experiment", "quantity", "published", "runs that reached it", "steps", "training", "device")
+    cells = []
+    for row in rows:
+        name = row.quantity.name
+        for comparison in row.comparisons:
+            reference = comparison.reference
+            watched = [run for run in row.runs if len(run.curves.get(name, ())) > 2]
+            found = [(run, first) for run in watched if (first := run.first(name, reference))]
+            if not watched:
+                continue
+            count = len(found)
+            devices = dict.fromkeys(str(run.summary.get("device") or "") for run, _ in found)
+            cells.append(
+                (
+                    text(row.group.experiment, small=row.group.words),
+                    text(row.quantity.title),
+                    numeric(number(reference.value, row.quantity.decimals), small=reference.source),
+                    numeric(f"{count} of {len(watched)}"),
+                    numeric(f"{sum(first.step for _, first in found) / count:,.0f}" if found else ""),
+                    numeric(duration(math.fsum(first.value for _, first in found) / count) if found else ""),
+                    text(", ".join(devices)),
+                )
+            )
+    note = "means over the runs that reached it; evaluations are not counted"
+    return Table("Time to a published value", note, columns, tuple(cells))
 
 
 def cost_table(groups: Sequence[Group]) -> Table:

@@ -253,6 +253,26 @@ def test_verdicts_are_of_the_mean_over_seeds(make_run: MakeRun, outputs: Path) -
     assert column(table, "verdict") == [("✗ missed (−0.51)", "✓ reached (−0.13)")]
 
 
+def test_when_a_published_value_was_first_reached(make_run: MakeRun, outputs: Path) -> None:
+    """It counts once, whatever comes later. A value that is measured at the end alone has no such time."""
+    references = [
+        Reference("valid/tilt", 0.3, "someone", better="lower", tolerance=0.2),
+        Reference("test/height", 1.0, "someone"),
+    ]
+    seeds = ([0.5, 0.3, 0.4, 0.1], [0.6, 0.5, 0.4, 0.2], [0.6, 0.5, 0.4, 0.35])
+    for seed, values in enumerate(seeds, 1):
+        logged: dict[int, dict[str, Any]] = {10 * k: {"valid/tilt": value} for k, value in enumerate(values, 1)}
+        logged[40]["test/height"] = 2.0
+        make_run(seed=seed, logged=logged, references=references)
+    table = tables.reached_table(measured(outputs, "valid/tilt") + measured(outputs))
+    assert len(table.rows) == 1
+    assert column(table, "published") == [("0.300",)]
+    assert column(table, "runs") == [("2 of 3",)]
+    assert column(table, "steps") == [("30",)]  # 20 and 40
+    assert column(table, "training") == [(duration(3.0),)]
+    assert column(table, "device") == [("a test",)]
+
+
 def test_a_published_best_value_is_held_against_the_best(make_run: MakeRun, outputs: Path) -> None:
     reference = Reference("valid/tilt", 0.26, "someone", at="best", better="lower")
     make_run(logged={10: {"valid/tilt": 0.26}, 20: {"valid/tilt": 0.48}}, references=[reference])
