@@ -148,6 +148,10 @@ class Task(ABC):
         """Sample grids by name, [C, H, W] in [0, 1]."""
         return {}
 
+    def look_back(self, record: Record) -> dict[str, Measurement]:
+        """What the whole training shows, once it is over: measured together with the test split."""
+        return {}
+
     def notes(self, final: Mapping[str, float]) -> list[str]:
         """What must be said beside the final values: a mode that was lost, a posterior that collapsed."""
         return []

@@ -207,6 +207,8 @@ class Trainer:
 
     def _evaluate(self, split: str) -> None:
         found = self._measure(lambda: self.task.evaluate(split))
+        if split == "test":
+            found |= self.task.look_back(self.logbook)
         # What was measured at this step already, on the other split, does not depend on the split.
         measured = {name: row for name, row in found.items() if not self.logbook.has(name, self.progress.step)}
         values = values_of(measured)

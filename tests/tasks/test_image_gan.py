@@ -70,7 +70,7 @@ def test_scores_and_their_protocols(data_root: Path) -> None:
     values = values_of(measured)
     valid, test = ({name for name in values if name.split("/")[0] == split} for split in ("eval", "test"))
     assert torch.equal(torch.get_rng_state(), state)
-    assert {"eval/w1", "eval/fid", "eval/fid_in_hundreds", "eval/inception_score"} == valid
+    assert {"eval/w1", "eval/fid", "eval/fid_in_hundreds", "eval/kid", "eval/inception_score"} == valid
     assert values["eval/fid_in_hundreds"] == values["eval/fid"] / 100
     assert test == {f"test/{name}" for name in fidelity.SCORES}
     assert measured["eval/fid"].protocol["n_generated"] == "16"
@@ -137,6 +137,43 @@ def test_an_fid_of_fewer_images_than_features_says_so(data_root: Path) -> None:
         data_root, "experiment=cifar10-w1-3", "model.width=2", "task.fid_samples=null", "task.final_samples=null"
     )
     assert few.notes(values_of(few.evaluate("valid"))) == []
+
+
+class Curves:
+    """A record of two curves."""
+
+    title = "a run"
+
+    def __init__(self, fid: list[float], estimate: list[float]) -> None:
+        self._curves = {"eval/fid": fid, "eval/w1": estimate}
+
+    def curve(self, metric: str, over: str = "epoch") -> list[tuple[float, float]]:
+        return [(100.0 * k, value) for k, value in enumerate(self._curves[metric])]
+
+    def references(self, metric: str) -> list[tuple[str, float]]:
+        return []
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+@pytest.mark.parametrize(
+    ("estimate", "expected"),
+    [
+        ([0.0, 5.0, 4.0, 3.0, 2.0, 1.0], 1.0),
+        ([0.0, 1.0, 2.0, 3.0, 4.0, 9.0], -1.0),
+        ([0.0, 5.0, 4.0, 3.0, 1.0, 2.0], 0.9),  # 1 − 6 Σ d² / n (n² − 1)
+        ([0.0, 5.0, 4.0, 3.0, 2.0, 2.0], None),  # too few ranks
+    ],
+)
+def test_whether_the_critic_tracks_fid(data_root: Path, estimate: list[float], expected: float | None) -> None:
+    """The untrained networks at step 0 are no part of it."""
+    task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
+    found = task.look_back(Curves([999.0, 90.0, 80.0, 70.0, 65.0, 60.0], estimate))
+    if expected is None:
+        assert not found
+    else:
+        (measured,) = found.values()
+        assert measured.value == pytest.approx(expected)
+        assert measured.protocol == {"evaluations": "5"}
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")

@@ -42,6 +42,8 @@ __all__ = ["ImageGan"]
 Images = Annotated[int, Range(minimum=2, maximum=10**6)]
 
 TEN_THOUSAND = 10_000
+FEWEST_RANKED = 5
+TRACKS = Quantity("test/critic_tracks_fid", "rank correlation of the critic’s divergence and FID", decimals=2)
 
 
 @register("task", "image-gan")
@@ -69,6 +71,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         Quantity("eval/kid", "KID during training", better="lower", decimals=5),
         Quantity("test/10k_train_fid", "FID of 10,000 images, training split", better="lower", decimals=2),
         Quantity("test/10k_test_fid", "FID of 10,000 images, test split", better="lower", decimals=2),
+        TRACKS,
         *OF_NETWORKS,
         *RECOGNITION,
         CLASS_ACCURACY,
@@ -175,6 +178,18 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         if self._count_classes:
             values |= self._recognized() | (self._class_accuracy() if self.classes.count else {})
         return values
+
+    def look_back(self, record: Record) -> dict[str, Measurement]:
+        """Whether the critic's estimate of the divergence fell and rose with FID over the evaluations in training:
+        Spearman's rank correlation, 1 if it always did. Nothing for fewer than FEWEST_RANKED values of each."""
+        from scipy.stats import spearmanr  # half a second to import
+
+        fid, estimate = (dict(record.curve(name, "step")) for name in ("eval/fid", self.divergence.name))
+        pairs = [(fid[step], estimate[step]) for step in fid if step > 0 and step in estimate]
+        if min((len(set(column)) for column in zip(*pairs, strict=True)), default=0) < FEWEST_RANKED:
+            return {}
+        correlation = float(spearmanr(pairs).statistic)
+        return {TRACKS.name: Measurement(correlation, protocol={"evaluations": str(len(pairs))})}
 
     def _fidelity(self, count: int) -> dict[str, Measurement]:
         """FID, KID, and the Inception Score where the weights have a classifier."""
