@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from genbench.engine.capture import can_capture
-from genbench.errors import ConfigError
 from genbench.registry import OneOf, Range
 
 __all__ = ["Annealing", "Decay", "Schedule", "captured", "hooked", "number"]
@@ -42,10 +41,8 @@ class Schedule:
 
     - `lr`, times `decay` for each of the `milestones` that n has reached;
     - min(1, (n + 1) / `warmup`): a linear rise;
-    - with `anneal` = N, a fall to 0 at N, as `annealing` says: (1 + cos πt) / 2 (Loshchilov & Hutter 2017, arXiv
-      1608.03983, eq. 5, without restarts) or 1 − t, where t = (n − warmup) / (N − warmup).
-
-    Raises ConfigError if the rise is longer than all.
+    - with `anneal` = N, a fall to 0 at N, as `annealing` says: (1 + cos πn/N) / 2 (Loshchilov & Hutter 2017, arXiv
+      1608.03983, eq. 5, without restarts) or 1 − n/N.
     """
 
     lr: float
@@ -54,13 +51,6 @@ class Schedule:
     warmup: int = 0
     anneal: int | None = None
     annealing: str = "cosine"
-
-    def __post_init__(self) -> None:
-        if self.anneal is not None and self.warmup >= self.anneal:
-            raise ConfigError(
-                f"the learning rate rises over {self.warmup} updates and is to be 0 after {self.anneal}",
-                "set optimizer.anneal to the updates of the whole run, or a smaller optimizer.warmup",
-            )
 
     @property
     def constant(self) -> bool:
@@ -71,10 +61,10 @@ class Schedule:
         passed = sum((updates >= milestone).double() for milestone in self.milestones)
         rate = self.lr * self.decay ** torch.as_tensor(passed, dtype=torch.float64, device=updates.device)
         if self.warmup:
-            rate = rate * ((updates + 1) / self.warmup).clamp(max=1)
+            rate = rate * ((updates + 1).double() / self.warmup).clamp(max=1)
         if self.anneal:
-            t = ((updates - self.warmup).double() / (self.anneal - self.warmup)).clamp(0, 1)
-            rate = rate * ((1 + torch.cos(math.pi * t)) / 2 if self.annealing == "cosine" else 1 - t)
+            share = (updates.double() / self.anneal).clamp(max=1)
+            rate = rate * ((1 + torch.cos(math.pi * share)) / 2 if self.annealing == "cosine" else 1 - share)
         return rate
 
 

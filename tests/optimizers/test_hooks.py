@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from genbench.errors import ConfigError
 from genbench.optimizers.adam import adam
 from genbench.optimizers.rmsprop import rmsprop
 from genbench.optimizers.sgd import sgd
@@ -45,17 +44,14 @@ def test_the_rate_falls_after_each_milestone(build: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("annealing", ["cosine", "linear"])
 @pytest.mark.parametrize("warmup", [0, 4])
 def test_the_rate_rises_and_falls_to_0(build: Callable[..., Any], annealing: str, warmup: int) -> None:
-    """Beside PyTorch's own schedules, one after the other. At the end it stays 0."""
+    """Beside PyTorch's own schedules, multiplied. At the end it stays 0."""
     own, other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
     optimizer = build([own], lr=0.4, warmup=warmup, anneal=12, annealing=annealing)
     plain = build([other], lr=0.4)
     scheduler = torch.optim.lr_scheduler
     rise = scheduler.LinearLR(plain, 1 / (warmup or 1), total_iters=max(warmup - 1, 1))
-    last = 12 - warmup
-    fall: Any = (
-        scheduler.CosineAnnealingLR(plain, last) if annealing == "cosine" else scheduler.PolynomialLR(plain, last)
-    )
-    schedule = scheduler.SequentialLR(plain, [rise, fall], [warmup]) if warmup else fall
+    fall: Any = scheduler.CosineAnnealingLR(plain, 12) if annealing == "cosine" else scheduler.PolynomialLR(plain, 12)
+    schedule = scheduler.ChainedScheduler([rise, fall])
     expected = []
     for _ in range(12):
         expected += rates(plain, other, 1)
@@ -63,11 +59,6 @@ def test_the_rate_rises_and_falls_to_0(build: Callable[..., Any], annealing: str
     assert rates(optimizer, own, 12) == pytest.approx(expected)
     torch.testing.assert_close(own, other)
     assert rates(optimizer, own, 3) == pytest.approx([0.0] * 3)
-
-
-def test_a_rise_longer_than_the_whole_is_refused() -> None:
-    with pytest.raises(ConfigError, match="rises over 12 updates and is to be 0 after 12"):
-        adam([nn.Parameter(torch.zeros(3))], warmup=12, anneal=12)
 
 
 @OPTIMIZERS
