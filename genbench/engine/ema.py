@@ -19,12 +19,12 @@ class ExponentialMovingAverage:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.decay = decay
-        self._source = network
+        self._averages: list[torch.Tensor] = list(self.network.parameters())
+        self._values: list[torch.Tensor] = list(network.parameters())
+        self._buffers = list(zip(self.network.buffers(), network.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self) -> None:
-        averages: list[torch.Tensor] = list(self.network.parameters())
-        values: list[torch.Tensor] = list(self._source.parameters())
-        torch._foreach_lerp_(averages, values, 1 - self.decay)
-        for average, value in zip(self.network.buffers(), self._source.buffers(), strict=True):
+        torch._foreach_lerp_(self._averages, self._values, 1 - self.decay)
+        for average, value in self._buffers:
             average.copy_(value)

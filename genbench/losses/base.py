@@ -22,6 +22,11 @@ class AdversarialLoss:
     relative: ClassVar[bool] = False
     """Whether the generator's gradient depends on the real scores; if not, they may be one step old."""
 
+    @property
+    def minimax(self) -> bool:
+        """Whether the critic maximizes the metric itself, which then is computed once."""
+        return type(self).critic_loss is AdversarialLoss.critic_loss
+
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         """The divergence between data and model that these scores estimate."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import Annealing, Decay, Schedule, hooked, number
+from genbench.optimizers.hooks import Annealing, Decay, Schedule, captured, hooked, number
 from genbench.registry import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, register
 
 __all__ = ["sgd"]
@@ -29,6 +29,10 @@ def sgd(
 ) -> torch.optim.Optimizer:
     parameters = list(parameters)
     optimizer = torch.optim.SGD(
-        parameters, lr=number(lr, parameters), momentum=momentum, weight_decay=weight_decay, fused=True
+        parameters,
+        lr=number(lr, parameters),
+        momentum=momentum,
+        weight_decay=weight_decay,
+        fused=len(parameters) > 1 or captured(parameters),  # for a single tensor, to gather them costs more
     )
     return hooked(optimizer, Schedule(lr, milestones, decay, warmup, anneal, annealing), max_norm)

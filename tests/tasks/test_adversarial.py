@@ -635,14 +635,13 @@ def test_bf16_keeps_parameters_penalties_and_scores_in_float32() -> None:
     regularizer = Witness(coefficient=1.0)
     task = make_task(TinyPair(torch.float32), "jsd", regularizer, precision="bf16")
     received: list[torch.dtype] = []
-    for name in ("critic_loss", "generator_loss"):
-        method = getattr(task.loss, name)
+    metric = task.loss.metric
 
-        def watched(real: Tensor, fake: Tensor, method: Any = method) -> Tensor:
-            received.extend((real.dtype, fake.dtype))
-            return method(real, fake)
+    def watched(real: Tensor, fake: Tensor) -> Tensor:
+        received.extend((real.dtype, fake.dtype))
+        return metric(real, fake)
 
-        setattr(task.loss, name, watched)
+    task.loss.metric = watched  # of both players
     passes: list[tuple[bool, torch.dtype]] = []
     task.critic[0].register_forward_hook(
         lambda layer, _, output: passes.append((torch.is_autocast_enabled("cpu"), output.dtype))

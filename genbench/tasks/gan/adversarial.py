@@ -67,7 +67,8 @@ class Adversarial(Task):
         self.loss, self.regularizer, self.dataset = parts.loss, parts.regularizer, parts.dataset
         self.regularizer.prepare(self.critic)
         self.generator_optimizer = parts.make_optimizer(self.generator.parameters())
-        self.critic_optimizer = parts.make_critic_optimizer(self.critic.parameters())
+        self._critic_parameters = list(self.critic.parameters())
+        self.critic_optimizer = parts.make_critic_optimizer(self._critic_parameters)
         self.average = ExponentialMovingAverage(self.generator, ema) if ema else None
         self.classes = Classes(parts)
         self.protocol = self.classes.protocol
@@ -131,7 +132,7 @@ class Adversarial(Task):
 
     def _critic_gradient(self, penalized: bool, real: Tensor, *labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """∇(−metric + coefficient · penalty) into the critic's gradients; what to log, and the real scores."""
-        self.critic.requires_grad_(True)
+        self._train_critic(True)
         values = self._critic_gradients[penalized and not self._penalty_apart](real, *labels)
         scores, fake = values.pop("real_scores"), values.pop("fake")
         if penalized and self._penalty_apart:
@@ -148,12 +149,13 @@ class Adversarial(Task):
             real = real.detach().requires_grad_(regularizer.at_real)
             fake = fake.detach().requires_grad_(regularizer.at_fake)
         real_scores, fake_scores = critic(real), critic(fake)
-        loss = self.loss.critic_loss(real_scores, fake_scores)
-        values = {
-            f"train/{self.loss.symbol}": self.loss.metric(real_scores.detach(), fake_scores.detach()),
-            "real_scores": real_scores,
-            "fake": fake,
-        }
+        if self.loss.minimax:
+            metric = self.loss.metric(real_scores, fake_scores)
+            loss = -metric
+        else:
+            metric = self.loss.metric(real_scores.detach(), fake_scores.detach())
+            loss = self.loss.critic_loss(real_scores, fake_scores)
+        values = {f"train/{self.loss.symbol}": metric, "real_scores": real_scores, "fake": fake}
         if penalized:
             weighted, penalty = self._penalty(critic, real, fake)
             loss, values = loss + weighted, values | penalty
@@ -168,8 +170,13 @@ class Adversarial(Task):
         return self.regularizer.every * self.regularizer.coefficient * penalty, {"train/penalty": penalty}
 
     def _generator_gradient(self, scores: Tensor, real: Tensor, *labels: Tensor) -> None:
-        self.critic.requires_grad_(False)
+        self._train_critic(False)
         self._generator_gradients(scores, real, *labels)
+
+    def _train_critic(self, learns: bool) -> None:
+        """Whether the critic's parameters are to have gradients: the generator's step keeps nothing for them."""
+        for parameter in self._critic_parameters:
+            parameter.requires_grad_(learns)
 
     def _generator_objective(self, scores: Tensor, real: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.loss.relative:
