@@ -22,7 +22,7 @@ from genbench.figures.style import (
     new_figure,
 )
 
-__all__ = ["MAX_CURVES", "Band", "Chart", "overlaid_curves", "stacked_curves"]
+__all__ = ["MAX_CURVES", "Band", "Chart", "overlaid_curves", "stacked_curves", "two_scales"]
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9")  # Okabe and Ito
 STYLES = ("-", (0, (6, 2)), "-", (0, (6, 2)), "-", (0, (6, 2)))
@@ -91,6 +91,29 @@ def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "traini
     for k, (axes, (quantity, bands, references), margin) in enumerate(zip(columns, charts, names, strict=True)):
         label_axes(axes, over if k == len(charts) - 1 else "", quantity, title if k == 0 else "")
         _draw_chart(axes, bands, references, margin)
+    return figure
+
+
+def two_scales(left: Band, right: Band, title: str = "") -> Figure:
+    """Two quantities of unlike size over the same training steps, each with an axis of its own in its colour."""
+    figure = new_figure(7.4, 3.5, title)
+    figure.subplots_adjust(left=0.11, right=0.89, bottom=0.145, top=0.88)
+    axes = figure.add_subplot()
+    label_axes(axes, "training step", left.label)
+    twin = axes.twinx()
+    label_axes(twin, "", right.label, grid=False)
+    twin.spines["right"].set_visible(True)
+    twin.spines["left"].set_visible(False)  # the other one's
+    _set_steps(axes)
+    for one, band, side, colour, style in (
+        (axes, left, "left", COLOURS[0], STYLES[0]),
+        (twin, right, "right", COLOURS[1], STYLES[1]),
+    ):
+        _draw(one, band, colour, style)
+        _set_range(one, [band], [])
+        one.yaxis.label.set_color(colour)
+        one.tick_params(axis="y", labelcolor=colour)
+        one.spines[side].set_color(colour)
     return figure
 
 

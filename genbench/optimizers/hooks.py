@@ -58,8 +58,9 @@ class Schedule:
 
     def rate(self, updates: Tensor) -> Tensor:
         """For a number of updates, int64 [], on any device → [], float64."""
-        passed = sum((updates >= milestone).double() for milestone in self.milestones)
-        rate = self.lr * self.decay ** torch.as_tensor(passed, dtype=torch.float64, device=updates.device)
+        rate = torch.full((), self.lr, dtype=torch.float64, device=updates.device)
+        for milestone in self.milestones:
+            rate = torch.where(updates >= milestone, self.decay * rate, rate)
         if self.warmup:
             rate = rate * ((updates + 1).double() / self.warmup).clamp(max=1)
         if self.anneal:

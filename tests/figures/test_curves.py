@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genbench.figures.curves import MAX_CURVES, Band, overlaid_curves, stacked_curves
+from genbench.figures.curves import MAX_CURVES, Band, overlaid_curves, stacked_curves, two_scales
 
 STEPS = np.arange(0.0, 1000.0, 50.0)
 
@@ -74,3 +74,18 @@ def test_charts_of_one_picture_share_their_steps_and_leave_no_empty_third() -> N
 def test_one_point_and_no_point_are_drawn() -> None:
     overlaid_curves([Band("one", np.array([6.0]), np.array([-300.0]))], "ELBO").canvas.draw()
     overlaid_curves([], "ELBO", [("bar", -102.0)]).canvas.draw()
+
+
+def test_two_quantities_of_unlike_size_have_an_axis_each() -> None:
+    left, right = band("JSD", 100.7, None), band("FID", 5000.0, None)
+    axes, twin = two_scales(left, right, "title").axes
+    for one, shown, side in ((axes, left, "left"), (twin, right, "right")):
+        (line,) = one.lines
+        np.testing.assert_allclose(line.get_ydata(), shown.mean)
+        low, high = one.get_ylim()
+        assert low < shown.mean[-1] < high
+        assert one.get_ylabel() == shown.label
+        assert one.yaxis.label.get_color() == line.get_color()
+        assert [name for name in ("left", "right") if one.spines[name].get_visible()] == [side]
+    assert axes.lines[0].get_color() != twin.lines[0].get_color()
+    assert axes.get_xlim() == twin.get_xlim()

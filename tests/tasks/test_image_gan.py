@@ -353,8 +353,8 @@ def test_a_run_draws_everything_and_can_be_redrawn(genbench: Callable[..., int],
     assert genbench("experiment=svhn-w1-lp", *words) == 0
     (run,) = tmp_path.glob("outputs/*/*")
     names = {path.stem for path in (run / "figures").glob("*.png")}
-    final = {"curves-end", "walk-end", "perturbations-end", "interpolations-end", "stages-end"}
-    assert names == final | {f"samples-{stage}" for stage in ("start", "middle", "end")}
+    final = {"curves", "divergence-beside-fid", "walk", "perturbations", "interpolations", "stages"}
+    assert names == {f"{name}-end" for name in final} | {f"samples-{stage}" for stage in ("start", "middle", "end")}
     summary = json.loads((run / "summary.json").read_text())
     assert summary["metrics"]["test/fid"]["protocol"]["n_generated"] == "24"
     assert summary["metrics"]["test/fid"]["protocol"]["dataset"] == "svhn"

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.task import STAGE_TITLES, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError, DataError
 from genbench.figures.classes import class_bars
+from genbench.figures.curves import Band, two_scales
 from genbench.figures.grids import image_grid, stages
 from genbench.figures.style import divergence_name
 from genbench.metrics import inception, transformers
@@ -278,6 +280,9 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             shares = self._recognition.classifier.shares(self._compared_images()).cpu()
             expected = self._recognition.expected.cpu()
             figures["class-shares"] = class_bars(shares, expected, f"{record.title}: classes of generated images")
+        if self.fid_samples and (fid := record.curve("eval/fid", "step")):
+            seen = Band(self.divergence.title, *np.array(record.curve(self.divergence.name, "step")).T)
+            figures["divergence-beside-fid"] = two_scales(seen, Band("FID", *np.array(fid).T), title)
         if self.dataset.shape[0] == 3:
             ends = self.latents(2 * latent_figures.PAIRS, seed + 3)
             figures["perturbations"] = latent_figures.perturbed(
