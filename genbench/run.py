@@ -85,8 +85,10 @@ def settled(config: Config) -> Config:
 def run_directory(config: Config) -> Path:
     """`<output_root>/<name>/<changes>-<fingerprint>`: the one that is there, whatever its changes are called."""
     home = Path(config.output_root) / config.name
-    there = sorted(home.glob(f"*-{identity.fingerprint(config)}"))
-    return there[0] if there else home / identity.directory_name(config, _changes(config))
+    expected = home / identity.directory_name(config, _changes(config))
+    if expected.is_dir():  # listing thousands of others takes time
+        return expected
+    return min(home.glob(f"*-{identity.fingerprint(config)}"), default=expected)
 
 
 def _changes(config: Config) -> dict[str, str]:
