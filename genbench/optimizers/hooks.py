@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from genbench.engine.capture import can_capture
+from genbench.engine.device import float64_device
 from genbench.registry import OneOf, Range
 
 __all__ = ["Annealing", "Decay", "Schedule", "captured", "hooked", "number"]
@@ -57,14 +58,16 @@ class Schedule:
         return not (self.milestones or self.warmup or self.anneal)
 
     def rate(self, updates: Tensor) -> Tensor:
-        """For a number of updates, int64 [], on any device → [], float64."""
-        rate = torch.full((), self.lr, dtype=torch.float64, device=updates.device)
+        """For a number of updates, int64 [], on any device → [], in float64 where the device has it."""
+        device = updates.device
+        dtype = torch.float64 if float64_device(device) == device else torch.float32
+        rate = torch.full((), self.lr, dtype=dtype, device=device)
         for milestone in self.milestones:
             rate = torch.where(updates >= milestone, self.decay * rate, rate)
         if self.warmup:
-            rate = rate * ((updates + 1).double() / self.warmup).clamp(max=1)
+            rate = rate * ((updates + 1).to(dtype) / self.warmup).clamp(max=1)
         if self.anneal:
-            share = (updates.double() / self.anneal).clamp(max=1)
+            share = (updates.to(dtype) / self.anneal).clamp(max=1)
             rate = rate * ((1 + torch.cos(math.pi * share)) / 2 if self.annealing == "cosine" else 1 - share)
         return rate
 
