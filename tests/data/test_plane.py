@@ -145,9 +145,10 @@ def test_modes_share_the_samples(target: PlaneTarget) -> None:
 
 def test_the_box_holds_the_mass() -> None:
     for target in TARGETS.values():
+        jumps = target.name in ("sine", "checkerboard")  # the midpoint rule needs more cells for them
         inner = sample_truth(target.name).log_z
-        outer = quadrature(target.log_prob, Box(*target.box).widened(1.0), 900).log_z
-        assert outer == pytest.approx(inner, abs=1e-3 if target.name in ("sine", "checkerboard") else 1e-8)
+        outer = quadrature(target.log_prob, Box(*target.box).widened(1.0), 900 if jumps else 300).log_z
+        assert outer == pytest.approx(inner, abs=1e-3 if jumps else 1e-8)
 
 
 def test_splits_differ(tmp_path) -> None:
