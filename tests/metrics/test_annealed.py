@@ -120,8 +120,8 @@ def test_a_lower_bound_of_few_temperatures_is_below_and_an_upper_one_above() -> 
 def test_given_a_class_it_is_that_of_the_image(start: str, memory_mib: float) -> None:
     torch.manual_seed(0)
     model = LinearGaussian(shift=0.5)
-    z, labels = torch.randn(30, 4, dtype=torch.float64), torch.arange(30) % 3
-    x = (z @ model.weight.T + model.noise * torch.randn(30, 8, dtype=torch.float64)).view(30, 1, 2, 4)
+    z, labels = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
+    x = (z @ model.weight.T + model.noise * torch.randn(9, 8, dtype=torch.float64)).view(9, 1, 2, 4)
     bright = x + labels.view(-1, 1, 1, 1)
     state = torch.get_rng_state()
     plain = annealed_log_likelihood(model, x, Tensor.double, 10, 4, memory_mib, start)
