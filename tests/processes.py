@@ -9,6 +9,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
 import torch
@@ -50,6 +51,8 @@ class Forked:
         os.environ.update(environment)
         torch.set_num_threads(1)
         loading.forget()
+        # The parent's server of processes is no child of this one, which starts its own.
+        forkserver._forkserver._forkserver_pid = None  # type: ignore[attr-defined]
         call()
 
     def send(self, signum: int) -> None:

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from hydra import compose as hydra_compose
 from omegaconf import OmegaConf
+from processes import Forked, python
 
 from genbench import compose, jobs
 from genbench.compose import Request, configuration
@@ -70,17 +69,17 @@ def test_a_killed_job_is_named_and_the_others_go_on(
 ) -> None:
     """In processes of their own; the same command goes on with it, and the numbers are those of one process."""
     words = (*WORDS, "trainer.max_steps=600")
-    command = [sys.executable, "-m", "genbench.train", "-m", *words, "hydra/launcher=local", "output_root=local"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            found = [RunDirectory(path.parent).read_status() for path in tmp_path.glob("local/*/*0.2*/status.json")]
-            if found and found[0].get("status") == "running" and found[0]["pid"] != process.pid:
-                os.kill(found[0]["pid"], signal.SIGKILL)
-                break
-            time.sleep(0.01)
-        said = process.communicate(timeout=120)[0]
-    assert process.returncode == 137, said
+    command = ("genbench.train", "-m", *words, "hydra/launcher=local", "output_root=local")
+    process = Forked(python("-m", *command), tmp_path)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = [RunDirectory(path.parent).read_status() for path in tmp_path.glob("local/*/*0.2*/status.json")]
+        if found and found[0].get("status") == "running" and found[0]["pid"] != process.pid:
+            os.kill(found[0]["pid"], signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    assert process.wait() == 137, process.said
+    said = process.said
     table = said[said.index("sweep: ") :]
     assert "1 of 3 jobs done, in local/dirac-w1-3" in table
     for value, status, reason in (
@@ -100,16 +99,15 @@ def test_a_signal_ends_a_sweep_of_processes(tmp_path: Path, monkeypatch: pytest.
     """SIGTERM to the parent alone: its processes save, and nobody is left behind."""
     monkeypatch.chdir(tmp_path)
     words = ("experiment=dirac-w1-3", "seed=1,2,3", "trainer.max_steps=1000000", "hydra/launcher=local")
-    command = [sys.executable, "-m", "genbench.train", "-m", *words, "hydra.launcher.processes=2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        deadline = time.monotonic() + 120
-        rows: list[dict[str, Any]] = []
-        while time.monotonic() < deadline and len(rows) < 2:
-            rows = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/*/status.json")]
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=60)[0]
-    assert process.returncode == 143, said
+    process = Forked(python("-m", "genbench.train", "-m", *words, "hydra.launcher.processes=2"), tmp_path)
+    deadline = time.monotonic() + 120
+    rows: list[dict[str, Any]] = []
+    while time.monotonic() < deadline and len(rows) < 2:
+        rows = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/*/status.json")]
+        time.sleep(0.05)
+    process.send(signal.SIGTERM)
+    assert process.wait() == 143, process.said
+    said = process.said
     assert len(re.findall(r"^seed=\d +interrupted", said, re.M)) == 2, said
     assert re.search(r"^seed=3 +not started", said, re.M)
     for row in rows:
