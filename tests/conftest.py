@@ -23,12 +23,14 @@ from hydra._internal.hydra import Hydra
 from matplotlib.figure import Figure
 from PIL import Image
 
+from genbench import summary
 from genbench.data import binmnist, cifar10, loading, mnist, mnist5k, plane, svhn
 from genbench.figures import grids, style
 from genbench.metrics import classifier, inception
 from genbench.metrics.features import Features
-from genbench.tasks import density, energy
-from genbench.tasks.vae import judge
+from genbench.tasks import autoregressive, density, energy
+from genbench.tasks.gan import image_gan, latent_figures
+from genbench.tasks.vae import draw, judge, use
 from genbench.train import main
 
 # Many independent tests each; any other file's tests share what they set up, so one process runs them all.
@@ -133,7 +135,7 @@ def _blank_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures with all that is in them, of few pixels."""
     for module in (style, grids):
-        monkeypatch.setattr(module, "DPI", 50)
+        monkeypatch.setattr(module, "DPI", 30)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -166,6 +168,9 @@ def _few_samples() -> Iterator[None]:
     """Bounds of a VAE are means over thousands of samples; those of the tests may be as noisy as they like."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "PAIRS", {"valid": 20, "test": 40})
+        patch.setattr(draw, "PANEL_IMAGES", 20)
+        patch.setattr(draw, "PANEL_SAMPLES", 10)
+        patch.setattr(summary, "SAMPLED", 4)
         yield
 
 
@@ -197,6 +202,18 @@ def genbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_root: Path) -
         return int(stop.value.code or 0)
 
     return call
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the 5000, the first 200 for training, and 100 for each of the other splits."""
+    read = mnist5k._read
+
+    def cut(source: Path, binarized: bool) -> dict[str, Any]:
+        arrays = read(source, binarized)
+        return {name: array[: 200 if name.startswith("train") else 100] for name, array in arrays.items()}
+
+    monkeypatch.setattr(mnist5k, "_read", cut)
 
 
 @pytest.fixture
@@ -253,7 +270,7 @@ def tiny_planes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random projection in Inception's place, and a classifier that hardly trains."""
+    """A random projection in Inception's place, and a classifier that hardly trains and sees few images."""
 
     class Projection:
         weights_id = layer = "random"
@@ -269,7 +286,10 @@ def tiny_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
             return Features(pixels @ self.pool, pixels @ self.logits)
 
     monkeypatch.setattr(inception, "Inception", Projection)
-    monkeypatch.setattr(classifier, "IMAGES_SEEN", 500)
+    monkeypatch.setattr(classifier, "IMAGES_SEEN", 200)
+    monkeypatch.setattr(latent_figures, "WALK_CANDIDATES", 10)
+    for module in (autoregressive, image_gan, use):
+        monkeypatch.setattr(module, "CLASSIFIED", 20)
 
 
 @pytest.fixture

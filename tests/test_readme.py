@@ -50,6 +50,7 @@ def test_make_targets_exist(command: str) -> None:
     subprocess.run(["make", "--dry-run", *shlex.split(command)[1:]], cwd=ROOT, check=True, capture_output=True)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_commands_of_the_readme_run(
     genbench: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def train(genbench: Run, templates: Path) -> Train:
+def train(genbench: Run, templates: Path, few_digits: None) -> Train:
     """`train(experiment, *words)` leaves a run in `outputs`, as it is trained or as a copy of an earlier test's."""
 
     def trained(experiment: str, *words: str) -> Path:
@@ -84,6 +84,7 @@ def test_every_format_holds_the_same_bytes(train: Train, call: Any, experiment: 
     assert sorted(path.name for path in Path("npz").iterdir()) == ["manifest.json", "samples.npz"]
 
 
+@pytest.mark.usefixtures("tiny_instruments")
 def test_samples_of_one_class(train: Train, call: Any) -> None:
     run = train("vae-mnist5k-conditional")
     words = ("sample", run, "--count", 6, "--seed", 5)

@@ -83,10 +83,11 @@ def test_bad_input(
     assert not list(Path("outputs").glob("*/*/metrics.jsonl"))
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_elbo_is_reconstruction_less_kl_and_units_are_counted(
     genbench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "PAIRS", {"valid": 1_400, "test": 2_600})
+    monkeypatch.setattr(judge, "PAIRS", {"valid": 280, "test": 520})
     words = ("experiment=vae-mnist5k-planar", "trainer.max_steps=3", "task.importance_images=7", "device=cpu")
     assert genbench(*words, "task.importance_samples=3") == 0
     (path,) = Path("outputs").glob("vae-mnist5k-planar/*")
@@ -156,6 +157,7 @@ def test_a_collapse_is_noted(data_root: Path) -> None:
     assert task.notes({"test/kl": 1.2, "test/active_units": 3}) == []
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("experiment", ["vae-mnist5k", "pixelvae-mnist5k"])
 def test_new_samples(genbench: Callable[..., int], experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the prior: the same with the same seed, others with another one, and they fill the picture."""
@@ -222,6 +224,7 @@ def test_the_bound_has_an_error_that_holds(words: tuple[str, ...], data_root: Pa
     assert abs(singles.mean().item() - mean) < 4 * singles.std().item() / 20**0.5
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_evaluations_share_their_noise(data_root: Path) -> None:
     """So the best of many is not the luckiest: equal networks have equal values, others differ by what they are."""
     task = make_task(data_root, "experiment=vae-mnist5k")
