@@ -24,8 +24,10 @@ EXPERIMENTS = sorted(_WRITTEN.keys() - set(ENSEMBLES))  # those that are one run
 # Full-size networks and thousands of images are for acceptance runs.
 SMALL = {
     "model": {
-        **dict.fromkeys(("dcgan", "sngan-resnet", "realnvp", "realnvp-multiscale"), ("model.width=4",)),
-        "realnvp-conv": ("model.width=4", "model.couplings=2"),
+        **dict.fromkeys(("dcgan", "sngan-resnet"), ("model.width=4", "model.latent_dim=12")),
+        "realnvp": ("model.width=4",),
+        "realnvp-conv": ("model.width=4", "model.couplings=2", "model.blocks=1"),
+        "realnvp-multiscale": ("model.width=4", "model.blocks=1"),
         "mlp-vae": ("model.width=30",),
         **dict.fromkeys(("pixelcnn", "pixelcnn-gated"), ("model.channels=4", "model.blocks=2")),
         "conv-vae": (
@@ -34,7 +36,7 @@ SMALL = {
             "task.importance_samples=10",
         ),
     },
-    "task": {"image-gan": ("task.batch_norm_batches=2",)},
+    "task": {"image-gan": ("task.batch_norm_batches=2", "task.grid=16")},
 }
 FEW = ("task.fid_samples=16", "task.fid_reference=16", "task.final_samples=16")
 
@@ -58,6 +60,8 @@ def smaller(experiment: str) -> list[str]:
     config = shipped(experiment)
     components = {"model": config.model, "task": config.task}
     words = [word for group, sizes in SMALL.items() for word in sizes.get(components[group]["name"], ())]
+    if config.task.get("critic_steps", 1) > 2:
+        words.append("task.critic_steps=2")
     return words + (list(FEW) if config.task.get("fid_samples") else [])
 
 
