@@ -16,11 +16,12 @@ from genbench.engine import checkpoint
 from genbench.loaded import LoadedRun
 
 Run = Callable[..., int]
-FEW = ("trainer.batch_size=400", "trainer.log_every=3", "trainer.evaluate_every=5")
+pytestmark = pytest.mark.usefixtures("few_digits")
+FEW = ("trainer.batch_size=20", "trainer.log_every=3", "trainer.evaluate_every=5")
 # Small, and judged seldom and by few images: how good they are is no question here.
 KINDS = {
     "vae-mnist5k": ("model.width=20",),
-    "mnist5k-gan": ("task.grid=9", "trainer.batch_size=100"),
+    "mnist5k-gan": ("task.grid=9", "trainer.batch_size=8"),
     "realnvp-mnist5k": ("model.couplings=2", "task.importance_samples=1"),
     "dirac-jsd-8": (),
 }

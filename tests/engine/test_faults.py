@@ -23,7 +23,7 @@ from genbench.engine import checkpoint, events, rundir
 from genbench.engine import device as devices
 from genbench.engine.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("tiny_planes", "tiny_images")
+pytestmark = pytest.mark.usefixtures("tiny_planes", "tiny_images", "few_digits")
 
 INTERVALS = ("trainer.max_steps=40", "trainer.log_every=4", "trainer.evaluate_every=8", "trainer.checkpoint_every=10")
 SMALL_PIXELCNN = ("model.channels=2", "model.blocks=1", "optimizer.milestones=[]")
