@@ -184,12 +184,12 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     def look_back(self, record: Record) -> dict[str, Measurement]:
         """Whether the critic's estimate of the divergence fell and rose with FID over the evaluations in training:
         Spearman's rank correlation, 1 if it always did. Nothing for fewer than FEWEST_RANKED values of each."""
-        from scipy.stats import spearmanr  # half a second to import
-
         fid, estimate = (dict(record.curve(name, "step")) for name in ("eval/fid", self.divergence.name))
         pairs = [(fid[step], estimate[step]) for step in fid if step > 0 and step in estimate]
         if min((len(set(column)) for column in zip(*pairs, strict=True)), default=0) < FEWEST_RANKED:
             return {}
+        from scipy.stats import spearmanr  # half a second to import
+
         correlation = float(spearmanr(pairs).statistic)
         return {TRACKS.name: Measurement(correlation, protocol={"evaluations": str(len(pairs))})}
 
