@@ -15,7 +15,6 @@ import copy
 import functools
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,9 +25,8 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.module_tracker import ModuleTracker
 
+from benchmarks.arithmetic import Peak, count_flops
 from benchmarks.common import (
     WIDTH,
     Loop,
@@ -59,8 +57,6 @@ CPU_WIDTH = 32
 NOISE_ROWS = (50_000, 10_000)  # train and test, as in CIFAR-10
 ROUNDS = {"cpu": 10, "cuda": 15}
 STEPS = {"cpu": 5, "cuda": 100}
-SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices in the product that shows the device's peak
-SLOW_SIDE = 512  # in bfloat16 on a CPU, which may have to emulate it
 LEGEND = """img/s: real images that the critic sees a second; GFLOP: of one step, in convolutions and matrix products;
 of the peak: GFLOP/s over those of a large matrix product in the same arithmetic, round by round, each loop by its
 own count; ratio: steps/s over the plain loop's, round by round, with quartiles."""
@@ -226,50 +222,6 @@ def plain_steps(gan: PlainGan, images: Tensor, batch_size: int) -> Loop:
         with devices.tf32(gan.precision == "tf32"):
             gan.step(reals)
         yield
-
-
-@dataclass(frozen=True)
-class Peak:
-    """Products of two large matrices, in one arithmetic: as fast as the device is in practice."""
-
-    device: torch.device
-    precision: str
-
-    @property
-    def side(self) -> int:
-        return SLOW_SIDE if self.device.type == "cpu" and self.precision == "bf16" else SIDE[self.device.type]
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.side**3
-
-    def products(self) -> Loop:
-        kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        left, right = (torch.randn(self.side, self.side, device=self.device).to(kind) for _ in range(2))
-        result = torch.empty_like(left)
-        while True:
-            with devices.tf32(self.precision == "tf32"):
-                torch.mm(left, right, out=result)
-            yield
-
-
-class _OneModule(ModuleTracker):
-    """Counts everything as one: the hooks by which modules are told apart break torch.autograd.grad."""
-
-    def __enter__(self) -> _OneModule:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        pass
-
-
-def count_flops(step: Any) -> int:
-    """Of the convolutions and matrix products that `step` calls; a multiplication and an addition are two."""
-    counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _OneModule()
-    with counter:
-        step()
-    return counter.get_total_flops()
 
 
 def plain_flops(gan: PlainGan, task: Any, batch_size: int) -> int:

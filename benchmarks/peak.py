@@ -10,14 +10,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
+from benchmarks.arithmetic import Peak, count_flops
 from benchmarks.common import (
     WIDTH,
     Loop,
@@ -46,38 +44,9 @@ EXPERIMENTS = (
     "vae-binmnist-L100",
 )
 NO_SCORES = ("task.fid_samples=null", "task.final_samples=null")
-SIDE = 2048  # of the matrices
 IMAGES = 32
 CPU = torch.device("cpu")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-class Flops(TorchDispatchMode):
-    """Counts floating-point operations, also in gradients of gradients, where torch.utils.FlopCounterMode fails."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        if count := flop_registry.get(function._overloadpacket):
-            self.total += count(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-def flops(loop: Loop) -> int:
-    """Of the multiplications and additions in one step's convolutions and matrix products."""
-    with Flops() as counter:
-        next(loop)
-    return counter.total
-
-
-def products() -> Loop:
-    matrix = torch.randn(SIDE, SIDE)
-    while True:
-        matrix @ matrix
-        yield
 
 
 def forward(network: Inception, images: Tensor) -> Loop:
@@ -96,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(width=WIDTH)
     columns = ("", "GFLOP", "sgemm", *LAYOUTS, "contiguous / channels_last (quartiles)")
     title = f"GFLOP/s of training steps, and share of sgemm's, {torch.get_num_threads()} threads, CPU"
-    print_table(console, title, columns, [*rows, fid(options.rounds)])
+    print_table(console, title, columns, rows + fid(options.rounds))
     console.print(f"Medians of {options.rounds} turns, of {options.steps} steps each.")
 
 
@@ -110,25 +79,28 @@ def training(name: str, rounds: int, steps: int) -> list[str]:
     return _row(name, loops, rounds, steps)
 
 
-def fid(rounds: int) -> list[str]:
-    """Inception's forward pass, as FID uses it and in the other layout."""
-    images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
+def fid(rounds: int) -> list[list[str]]:
+    """Inception's forward pass, as FID uses it and in the other layout; no row where its weights are not there."""
     weights = find_weights(Path(experiment("cifar10-jsd-2", *NO_SCORES).data_root), None)
+    if weights is None:
+        return []
+    images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
     loops = {}
     for layout, memory_format in LAYOUTS.items():
         network = Inception(weights, CPU)
         network.network.to(memory_format=memory_format)
         loops[layout] = forward(network, images)
-    return _row(f"Inception, {IMAGES} images", loops, rounds, 1)
+    return [_row(f"Inception, {IMAGES} images", loops, rounds, 1)]
 
 
 def _row(name: str, loops: dict[str, Loop], rounds: int, steps: int) -> list[str]:
-    work = max(flops(loop) for loop in loops.values())  # the same of both; warms them up
-    times = take_turns({"sgemm": products(), **loops}, rounds, steps, CPU)
-    peak = [2 * SIDE**3 / each for each in times["sgemm"]]
-    told = [_rate(work, times[layout], peak) for layout in loops]
+    work = max(count_flops(lambda loop=loop: next(loop)) for loop in loops.values())  # the same of both; a warm-up
+    peak = Peak(CPU, "fp32")
+    times = take_turns({"sgemm": peak.products(), **loops}, rounds, steps, CPU)
+    most = [peak.flops / each for each in times["sgemm"]]
+    told = [_rate(work, times[layout], most) for layout in loops]
     gain = speedup(*(times[layout] for layout in loops))
-    return [name, f"{work / 1e9:.2f}", f"{statistics.median(peak) / 1e9:.0f}", *told, gain]
+    return [name, f"{work / 1e9:.2f}", f"{statistics.median(most) / 1e9:.0f}", *told, gain]
 
 
 def _rate(work: int, times: Sequence[float], peak: Sequence[float]) -> str:

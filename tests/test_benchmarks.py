@@ -15,7 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import flows, gan, gpu, likelihoods, scale
+from benchmarks import arithmetic, flows, gan, gpu, likelihoods, peak, scale
 from genbench import run
 from genbench.bijections.planar import Planar
 from genbench.compose import configuration
@@ -112,7 +112,7 @@ def test_tables_of_both_experiments(
     tiny: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gan, "WARM_UP", 5)
-    monkeypatch.setattr(gan, "SIDE", {"cpu": 32, "cuda": 32})
+    monkeypatch.setattr(arithmetic, "SIDE", {"cpu": 32, "cuda": 32})
     gan.main(["--width", "2", "--batch", "4", "--rounds", "2", "--steps", "1"])
     printed = capsys.readouterr().out
     for name in gan.EXPERIMENTS:
@@ -245,6 +245,17 @@ def test_the_table_of_likelihoods(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     printed = capsys.readouterr().out
     assert "log p(x), K = 5, 64 images" in printed
     assert "49 samples" in printed and "training, batch 100" in printed
+
+
+def test_the_table_of_shares_of_the_peak(
+    tiny: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arithmetic, "SIDE", {"cpu": 32, "cuda": 32})
+    peak.main(["vae-mnist5k-conv", "--rounds", "2", "--steps", "1", "--threads", "1"])
+    printed = capsys.readouterr().out
+    assert "│ vae-mnist5k-conv " in printed
+    assert "channels_last" in printed
+    assert "Inception" not in printed  # its weights are not there
 
 
 @pytest.fixture(scope="module")
