@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler as scheduler
 
 from genbench.optimizers.adam import adam
 from genbench.optimizers.rmsprop import rmsprop
@@ -25,39 +26,39 @@ def rates(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, steps: int)
     return found
 
 
-@OPTIMIZERS
-def test_the_rate_falls_after_each_milestone(build: Callable[..., Any]) -> None:
-    """Beside PyTorch's own MultiStepLR."""
+def check_beside(build: Callable[..., Any], options: dict[str, Any], schedule_of: Callable[[Any], Any]) -> Any:
+    """Twelve updates of an optimizer with a schedule, and of a plain one with PyTorch's; returns the former, and its
+    parameter."""
     own, other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
-    optimizer = build([own], lr=0.4, milestones=[3, 5, 5], decay=0.5)
-    plain = build([other], lr=0.4)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(plain, [3, 5, 5], 0.5)
-    expected = []
-    for _ in range(8):
-        expected += rates(plain, other, 1)
-        schedule.step()
-    assert rates(optimizer, own, 8) == pytest.approx(expected)
-    torch.testing.assert_close(own, other)
-
-
-@OPTIMIZERS
-@pytest.mark.parametrize("annealing", ["cosine", "linear"])
-@pytest.mark.parametrize("warmup", [0, 4])
-def test_the_rate_rises_and_falls_to_0(build: Callable[..., Any], annealing: str, warmup: int) -> None:
-    """Beside PyTorch's own schedules, multiplied. At the end it stays 0."""
-    own, other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
-    optimizer = build([own], lr=0.4, warmup=warmup, anneal=12, annealing=annealing)
-    plain = build([other], lr=0.4)
-    scheduler = torch.optim.lr_scheduler
-    rise = scheduler.LinearLR(plain, 1 / (warmup or 1), total_iters=max(warmup - 1, 1))
-    fall: Any = scheduler.CosineAnnealingLR(plain, 12) if annealing == "cosine" else scheduler.PolynomialLR(plain, 12)
-    schedule = scheduler.ChainedScheduler([rise, fall])
+    optimizer, plain = build([own], lr=0.4, **options), build([other], lr=0.4)
+    schedule = schedule_of(plain)
     expected = []
     for _ in range(12):
         expected += rates(plain, other, 1)
         schedule.step()
     assert rates(optimizer, own, 12) == pytest.approx(expected)
     torch.testing.assert_close(own, other)
+    return optimizer, own
+
+
+@OPTIMIZERS
+def test_the_rate_falls_after_each_milestone(build: Callable[..., Any]) -> None:
+    options = {"milestones": [3, 5, 5], "decay": 0.5}
+    check_beside(build, options, lambda plain: scheduler.MultiStepLR(plain, [3, 5, 5], 0.5))
+
+
+@OPTIMIZERS
+@pytest.mark.parametrize("annealing", ["cosine", "linear"])
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_the_rate_rises_and_falls_to_0(build: Callable[..., Any], annealing: str, warmup: int) -> None:
+    """At the end it stays 0."""
+
+    def product(plain: torch.optim.Optimizer) -> Any:
+        rise = scheduler.LinearLR(plain, 1 / (warmup or 1), total_iters=max(warmup - 1, 1))
+        kinds: dict[str, Any] = {"cosine": scheduler.CosineAnnealingLR, "linear": scheduler.PolynomialLR}
+        return scheduler.ChainedScheduler([rise, kinds[annealing](plain, 12)])
+
+    optimizer, own = check_beside(build, {"warmup": warmup, "anneal": 12, "annealing": annealing}, product)
     assert rates(optimizer, own, 3) == pytest.approx([0.0] * 3)
 
 

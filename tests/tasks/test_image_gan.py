@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -158,22 +159,33 @@ class Curves:
 @pytest.mark.parametrize(
     ("estimate", "expected"),
     [
-        ([0.0, 5.0, 4.0, 3.0, 2.0, 1.0], 1.0),
-        ([0.0, 1.0, 2.0, 3.0, 4.0, 9.0], -1.0),
-        ([0.0, 5.0, 4.0, 3.0, 1.0, 2.0], 0.9),  # 1 − 6 Σ d² / n (n² − 1)
-        ([0.0, 5.0, 4.0, 3.0, 2.0, 2.0], None),  # too few ranks
+        ([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0], 1.0),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 99.0], -1.0),
+        ([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 1.0, 2.0], 1 - 6 * 2 / (8 * 63)),  # 1 − 6 Σ d² / n (n² − 1)
+        ([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 2.0], None),  # too few ranks
     ],
 )
 def test_whether_the_critic_tracks_fid(data_root: Path, estimate: list[float], expected: float | None) -> None:
     """The untrained networks at step 0 are no part of it."""
     task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
-    found = task.look_back(Curves([999.0, 90.0, 80.0, 70.0, 65.0, 60.0], estimate))
+    fid = [999.0, 90.0, 80.0, 70.0, 65.0, 60.0, 59.0, 58.0, 57.0]
+    found = task.look_back(Curves(fid, [0.0, *estimate]))
     if expected is None:
         assert not found
     else:
         (measured,) = found.values()
         assert measured.value == pytest.approx(expected)
-        assert measured.protocol == {"evaluations": "5"}
+        assert measured.protocol == {"evaluations": "8; unrelated values lie within ±0.71 in 95 % of cases"}
+
+
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_unrelated_curves_correlate_no_further_than_is_said(data_root: Path) -> None:
+    task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *FEW)
+    random = np.random.default_rng(0)
+    found = [task.look_back(Curves(*random.random((2, 9)).tolist())) for _ in range(2000)]
+    within = [abs(measured.value) <= 0.71 for values in found for measured in values.values()]
+    assert len(within) == 2000
+    assert np.mean(within) == pytest.approx(0.95, abs=0.02)
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")

@@ -44,7 +44,7 @@ __all__ = ["ImageGan"]
 Images = Annotated[int, Range(minimum=2, maximum=10**6)]
 
 TEN_THOUSAND = 10_000
-FEWEST_RANKED = 5
+FEWEST_RANKED = 8
 TRACKS = Quantity("test/critic_tracks_fid", "rank correlation of the critic’s divergence and FID", decimals=2)
 
 
@@ -183,15 +183,21 @@ class ImageGan(Samples, StagedSamples, Adversarial):
 
     def look_back(self, record: Record) -> dict[str, Measurement]:
         """Whether the critic's estimate of the divergence fell and rose with FID over the evaluations in training:
-        Spearman's rank correlation, 1 if it always did. Nothing for fewer than FEWEST_RANKED values of each."""
+        Spearman's rank correlation, 1 if it always did. Its protocol says how far from 0 unrelated values lie.
+
+        Nothing for fewer than FEWEST_RANKED values of each, which may be ranked alike by chance.
+        """
         fid, estimate = (dict(record.curve(name, "step")) for name in ("eval/fid", self.divergence.name))
         pairs = [(fid[step], estimate[step]) for step in fid if step > 0 and step in estimate]
         if min((len(set(column)) for column in zip(*pairs, strict=True)), default=0) < FEWEST_RANKED:
             return {}
-        from scipy.stats import spearmanr  # half a second to import
+        from scipy.stats import spearmanr, t  # half a second to import
 
-        correlation = float(spearmanr(pairs).statistic)
-        return {TRACKS.name: Measurement(correlation, protocol={"evaluations": str(len(pairs))})}
+        count = len(pairs)
+        quantile = t.ppf(0.975, count - 2)
+        chance = f"unrelated values lie within ±{quantile / math.sqrt(count - 2 + quantile**2):.2f} in 95 % of cases"
+        protocol = {"evaluations": f"{count}; {chance}"}
+        return {TRACKS.name: Measurement(float(spearmanr(pairs).statistic), protocol=protocol)}
 
     def _fidelity(self, count: int) -> dict[str, Measurement]:
         """FID, KID, and the Inception Score where the weights have a classifier."""
