@@ -138,6 +138,9 @@ def test_an_fid_of_fewer_images_than_features_says_so(data_root: Path) -> None:
         data_root, "experiment=cifar10-w1-3", "model.width=2", "task.fid_samples=null", "task.final_samples=null"
     )
     assert few.notes(values_of(few.evaluate("valid"))) == []
+    # A chart of FID has FID on it.
+    assert [title for title in task.curves if "FID" in title] == ["W1 beside FID / 100", "FID"]
+    assert not [title for title in few.curves if "FID" in title]
 
 
 class Curves:

@@ -106,11 +106,11 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         super().__init__(parts, **settings)
         self.fid_samples, self.fid_reference, self.final_samples = fid_samples, fid_reference, final_samples
         self.fid_split = fid_split
-        # TensorBoard draws both on one axis, so FID comes in hundreds.
-        both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
-        self.curves = {**self.curves, f"{divergence_name(self.loss.symbol)} beside FID / 100": both}
         if fid_samples:
-            self.curves = {**self.curves, "FID": ["eval/fid"]}
+            # TensorBoard draws both on one axis, so FID comes in hundreds.
+            both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
+            title = f"{divergence_name(self.loss.symbol)} beside FID / 100"
+            self.curves = {**self.curves, title: both, "FID": ["eval/fid"]}
         self._names, self._count_classes = networks, classes
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
