@@ -13,7 +13,8 @@ import yaml
 
 from genbench.errors import ConfigError
 from genbench.loaded import WEIGHTS, LoadedRun
-from genbench.report.cells import Cell, Table, markdown, number, numeric, text
+from genbench.numerals import number
+from genbench.report.cells import Cell, Table, markdown, numeric, text
 
 __all__ = ["pack"]
 

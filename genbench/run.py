@@ -26,6 +26,7 @@ from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import GenbenchError, explained
 from genbench.figures.curves import Band, Chart, stacked_curves
+from genbench.numerals import duration
 from genbench.outcome import Outcome, finished_outcome, of_summary
 from genbench.trackers.live import Live
 
@@ -185,10 +186,8 @@ def _train(job: Job, interrupts: Interrupts) -> Outcome:
     except Exception as error:
         job.fail(error)
         raise
-    print(f"{trainer.logbook.title}: {outcome.status}. {job.note if diverged else outcome.headline}")
-    if job.note and not diverged:
-        print("\n".join(f"  note         {line}" for line in job.note.splitlines()))
-    print(f"  pictures     {run_dir.figures}\n  TensorBoard  tensorboard --logdir {run_dir.tensorboard}")
+    told = f"{trainer.logbook.title}: {outcome.status} in {duration(trainer.progress.wall_seconds)}"
+    print("\n  ".join([told, *job.note.splitlines()]))
     return outcome
 
 
@@ -204,6 +203,5 @@ def draw_curves(task: Task, logbook: Logbook, form: str = "png") -> Path | None:
 
 
 def _already_finished(outcome: Outcome) -> Outcome:
-    told = f"{outcome.directory} is {outcome.status} already: {outcome.headline}"
-    print(f"{told}\n  delete this directory to rerun")
+    print(f"{outcome.directory} is {outcome.status} already\n  delete this directory to rerun")
     return outcome

@@ -16,6 +16,7 @@ GROUND = {"errors", "naming", "registry", "functional"}
 ALLOWED = {
     "errors": set(),
     "naming": set(),
+    "numerals": set(),
     "registry": {"errors", "naming"},
     "functional": set(),
     "atomic": set(),
@@ -37,10 +38,11 @@ ALLOWED = {
     "provenance": {"config", "engine", "registry"},
     "summary": {"config", "engine", "identity", "provenance"},
     "outcome": {"engine", "errors"},
+    "ending": {"engine", "numerals"},
     "build": {"errors", "config", "data", "engine", "registry", "tasks"},
     "run": GROUND
     | {"build", "compose", "config", "data", "engine", "figures", "identity", "outcome", "parents"}
-    | {"provenance", "summary", "trackers"},
+    | {"numerals", "provenance", "summary", "trackers"},
     "ensemble": {"compose", "config", "data", "engine", "errors", "identity", "outcome", "run", "sweeps", "tasks"}
     | {"build"},
     "preflight": {"build", "compose", "config", "data", "engine", "ensemble", "errors", "identity", "parents"}
@@ -51,6 +53,7 @@ ALLOWED = {
         "atomic",
         "compose",
         "config",
+        "ending",
         "engine",
         "ensemble",
         "errors",
@@ -63,15 +66,15 @@ ALLOWED = {
     "parents": {"config", "engine", "errors", "identity", "loaded"},
     "door": {"data", "engine", "errors", "loaded", "report"},
     "export": {"atomic", "engine", "errors", "identity", "loaded", "metrics"},
-    "pack": {"errors", "loaded", "report"},
+    "pack": {"errors", "loaded", "numerals", "report"},
     "trackers": {"atomic", "errors", "report"},
     "evaluate": {"atomic", "config", "engine", "errors", "identity", "loaded", "naming", "provenance"},
     "foreign_images": {"data", "engine", "errors", "metrics", "provenance", "registry", "tasks"},
     "sweeps": {"engine", "errors", "loaded", "registry"},
-    "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "registry"},
+    "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "numerals", "registry"},
     "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
     | {"config", "evaluate", "export", "foreign_images", "loaded", "output", "pack", "run", "sweeps", "tasks"}
-    | {"trackers"},
+    | {"numerals", "trackers"},
     "train": {"arguments", "commands", "compose", "launching", "output"},
 }
 

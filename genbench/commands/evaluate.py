@@ -21,8 +21,8 @@ from genbench.errors import ConfigError
 from genbench.evaluate import evaluate
 from genbench.foreign_images import score
 from genbench.loaded import LoadedRun
+from genbench.numerals import number
 from genbench.output import command
-from genbench.report.cells import number
 
 __all__ = ["main"]
 

@@ -67,7 +67,7 @@ class Lockstep:
         """Run to the end of all. Raises Interrupted, with all of them fit to go on."""
         self._interrupts = interrupts
         total = max(trainer.total_steps for trainer in self._trainers)
-        with Reporter(self._title, total, len(self._trainers)) as self._reporter:
+        with Reporter(self._title, total, runs=len(self._trainers)) as self._reporter:
             try:
                 for trainer in self._trainers:
                     trainer.begin(interrupts, self._reporter)

@@ -19,10 +19,11 @@ from genbench.engine.capture import CapturedStep, Step, can_capture
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.logbook import TEST, Logbook, before_the_end
-from genbench.engine.measurement import Measurement, values_of
+from genbench.engine.measurement import Measurement, objective_among, values_of
 from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Stage, Task
+from genbench.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ class Trainer:
 
     def fit(self, interrupts: Interrupts) -> None:
         """Run to the end. Raises Diverged or Interrupted, in both cases with the run fit to be looked at."""
-        with Reporter(self.logbook.title, self.total_steps) as reporter:
+        with Reporter(self.logbook.title, self.total_steps, _headline(self.task)) as reporter:
             self.begin(interrupts, reporter)
             if self.captures:
                 self.captured_step = CapturedStep(self.task.training_step, say=reporter.say)
@@ -311,6 +312,14 @@ class Trainer:
 def uncaptured(step: Step) -> Callable[[Batch, Hashable], dict[str, Tensor]]:
     """A step that is called as a captured one is."""
     return lambda batch, variant: step(*batch)
+
+
+def _headline(task: Task) -> str:
+    """The metric to watch in training: what a sweeper would optimize; empty where nothing is better or worse."""
+    try:
+        return objective_among(task.quantities).name
+    except ConfigError:
+        return ""
 
 
 def _all_finite(state: Any) -> bool:

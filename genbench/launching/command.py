@@ -10,9 +10,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from genbench import compose, jobs, sweeps
+from genbench import compose, ending, jobs, sweeps
 from genbench.arguments import Arguments
 from genbench.compose import Request
+from genbench.engine.rundir import RunDirectory
 from genbench.launching import closing
 from genbench.launching.work import Home
 from genbench.outcome import Outcome
@@ -57,10 +58,13 @@ class Command:
         return outcome.objective
 
     def end(self) -> int:
-        """Say how a sweep ended, and draw what it is for. Returns the exit code of the command."""
+        """Say how a run or a sweep ended, and draw what a sweep is for. Returns the exit code of the command."""
         if self.outcomes:
             print(closing.told(self.requests, self.outcomes))
             sweeps.show(outcome.directory for outcome in self.outcomes)
+        else:
+            for words, outcome in self.done_here.items():
+                ending.show(RunDirectory(outcome.directory), words)
         codes = [outcome.exit_code for outcome in (*self.outcomes, *self.done_here.values())]
         return max([*codes, 128 + self.signal if self.signal else 0])
 

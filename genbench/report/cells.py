@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from genbench.numerals import number, verdict_line
 from genbench.report.groups import Result
 from genbench.report.statistics import Estimate
 
@@ -13,21 +13,15 @@ __all__ = [
     "ERRORS",
     "Cell",
     "Table",
-    "duration",
     "error_cells",
     "error_text",
     "estimate_text",
     "how_to_read",
     "markdown",
-    "number",
     "numeric",
-    "signed",
     "text",
     "verdict_cell",
 ]
-
-MINUS = "−"
-SYMBOLS = {"reached": "✓", "missed": "✗", "shortened": "~", "impossible": "‼"}
 
 
 @dataclass(frozen=True)
@@ -78,25 +72,6 @@ def numeric(*lines: str, bold: bool = False, small: str = "") -> Cell:
     return Cell(lines or ("",), bold, "number", small)
 
 
-def number(value: float | None, decimals: int | None = None, digits: int = 3) -> str:
-    """A number as tables print it: a true minus, and a fixed number of decimals or of significant digits."""
-    if value is None:
-        return ""
-    if not math.isfinite(value):
-        return "not finite"
-    if decimals is None and 10**digits - 0.5 <= abs(value) < 1e6:
-        text = f"{value:,.0f}"
-    elif decimals is None or (value and abs(value) < 0.5 * 10**-decimals) or abs(value) >= 1e6:
-        text = f"{value:.{digits}g}"
-    else:
-        text = f"{value:.{decimals}f}"
-    return text.replace("-", MINUS)
-
-
-def signed(value: float, decimals: int | None) -> str:
-    return f"+{number(value, decimals)}" if value > 0 else number(value, decimals)
-
-
 def estimate_text(value: Estimate | None, decimals: int | None) -> str:
     """A mean over seeds with its interval or range."""
     if value is None:
@@ -128,12 +103,10 @@ def error_text(row: Result) -> str:
 def verdict_cell(row: Result) -> Cell:
     """One line for each published value; what must be known of the verdict in small print."""
     kinds = [c.verdict for c in row.comparisons]
-    lines = [
-        f"{SYMBOLS[c.verdict]} {c.verdict} ({signed(c.difference, row.quantity.decimals)})" for c in row.comparisons
-    ]
+    lines = [verdict_line(c.verdict, c.difference, row.quantity.decimals) for c in row.comparisons]
     if row.impossible and "impossible" not in kinds:
         kinds.append("impossible")
-        lines.append(f"{SYMBOLS['impossible']} impossible")
+        lines.append(verdict_line("impossible"))
     notes = [c.reference.note for c in row.comparisons if c.verdict == "missed"]
     notes += [row.group.diverged] if lines else []
     small = " · ".join(dict.fromkeys(filter(None, notes)))
@@ -152,15 +125,6 @@ def how_to_read(rows: Iterable[Result]) -> str:
         "best: chosen by this very value from all evaluations of a run": any(row.best for row in rows),
     }
     return " · ".join(note for note, holds in notes.items() if holds)
-
-
-def duration(seconds: float | None) -> str:
-    """14 s, 3.2 min, 2.6 h"""
-    if seconds is None:
-        return ""
-    if seconds < 100:
-        return f"{seconds:.3g}\u00a0s"
-    return f"{seconds / 60:.3g}\u00a0min" if seconds < 6000 else f"{seconds / 3600:.3g}\u00a0h"
 
 
 def markdown(table: Table) -> str:

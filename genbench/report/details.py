@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from genbench.numerals import number
 from genbench.report.cells import (
     ERRORS,
     Cell,
@@ -11,7 +12,6 @@ from genbench.report.cells import (
     error_cells,
     estimate_text,
     how_to_read,
-    number,
     numeric,
     text,
     verdict_cell,

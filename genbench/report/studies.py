@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from genbench.engine.measurement import Quantity
-from genbench.report.cells import Cell, Table, number, numeric, text
+from genbench.numerals import number
+from genbench.report.cells import Cell, Table, numeric, text
 from genbench.report.reading import Problem, Run, homes
 
 __all__ = ["study_tables"]

@@ -7,18 +7,16 @@ import math
 from collections.abc import Iterable, Sequence
 
 from genbench.engine.measurement import WHAT_IT_IS
+from genbench.numerals import duration, number, signed
 from genbench.report.cells import (
     ERRORS,
     Cell,
     Table,
-    duration,
     error_cells,
     error_text,
     estimate_text,
     how_to_read,
-    number,
     numeric,
-    signed,
     text,
     verdict_cell,
 )

@@ -23,8 +23,8 @@ from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError
 from genbench.launching import remains, slurm
 from genbench.launching.work import Home, perform
+from genbench.numerals import number
 from genbench.report import reading
-from genbench.report.cells import number
 from genbench.report.studies import study_tables
 
 Run = Callable[..., int]

@@ -15,8 +15,9 @@ from kites import HEIGHT, KITES, LINE, TILT
 from genbench import compose
 from genbench.config import Reference
 from genbench.engine.measurement import Family, Measurement, Quantity
+from genbench.numerals import duration, number, signed
 from genbench.report import details, pictures, tables
-from genbench.report.cells import Cell, Table, duration, markdown, number, signed, text
+from genbench.report.cells import Cell, Table, markdown, text
 from genbench.report.files import records
 from genbench.report.groups import Group, Result, group, protocol_text, results
 from genbench.report.published import missing, published
