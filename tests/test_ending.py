@@ -40,7 +40,8 @@ def test_the_table_holds_what_the_summary_holds(told: list[str], tmp_path: Path)
 def test_the_next_commands_work_as_they_are_written(
     told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = {line[:13].strip(): line[13:] for line in told if line[:13].strip() in ("picture", "three seeds", "report")}
+    titles = ("picture", "three seeds", "report")
+    lines = {title: line[13:] for title in titles for line in told if line[:13].strip() == title}
     assert (tmp_path / lines["picture"]).is_file()
     program, *words = shlex.split(lines["three seeds"])
     assert (program, words[0]) == ("genbench", "-m")
