@@ -14,6 +14,7 @@ from rich.text import Text
 from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.numerals import number, verdict_line
+from genbench.outcome import Outcome
 
 __all__ = ["show"]
 
@@ -25,9 +26,11 @@ UNCOMPARED = 3
 """Quantities without a published or exact value that the table has room for."""
 
 
-def show(run_dir: RunDirectory, words: Sequence[str]) -> None:
-    """Print it for a run that has ended; nothing for another one. `words` are its overrides."""
-    if run_dir.status not in FINISHED:
+def show(outcome: Outcome, words: Sequence[str]) -> None:
+    """Print it for a run that was trained to its end; nothing for another one, or an ensemble. `words` are its
+    overrides."""
+    run_dir = RunDirectory(outcome.directory)
+    if outcome.status not in FINISHED or run_dir.status not in FINISHED:
         return
     summary = run_dir.read_summary()
     console = Console(file=sys.stdout, highlight=False)

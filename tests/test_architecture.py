@@ -38,7 +38,7 @@ ALLOWED = {
     "provenance": {"config", "engine", "registry"},
     "summary": {"config", "engine", "identity", "provenance"},
     "outcome": {"engine", "errors"},
-    "ending": {"engine", "numerals"},
+    "ending": {"engine", "numerals", "outcome"},
     "build": {"errors", "config", "data", "engine", "registry", "tasks"},
     "run": GROUND
     | {"build", "compose", "config", "data", "engine", "figures", "identity", "outcome", "parents"}

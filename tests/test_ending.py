@@ -12,7 +12,7 @@ import pytest
 from genbench import compose
 from genbench.commands import report
 from genbench.ending import show
-from genbench.engine.rundir import RunDirectory
+from genbench.outcome import Outcome
 
 Genbench = Callable[..., int]
 QUICK = ("experiment=dirac-w1-3", "trainer.max_steps=60", "trainer.evaluate_every=60")
@@ -80,7 +80,7 @@ def test_published_values_come_first_each_with_its_verdict(
     ]
     path.write_text(json.dumps(summary))
     monkeypatch.setenv("COLUMNS", "120")
-    show(RunDirectory(path.parent), QUICK)
+    show(Outcome(path.parent, "done", 0), QUICK)
     title, first, second = capsys.readouterr().out.splitlines()[1:4]
     assert title.split() == ["measured", "±", "s.e.", "published", "source", "verdict"]
     assert first.split("  ")[0].startswith("distance to the equilibrium")
@@ -89,5 +89,7 @@ def test_published_values_come_first_each_with_its_verdict(
 
 
 def test_nothing_is_said_of_a_run_that_is_not_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show(RunDirectory(tmp_path), QUICK)
+    for status in ("done", "failed", "locked"):
+        show(Outcome(tmp_path, status, 0), QUICK)
+    show(Outcome(Path("/dev/null"), "failed", 1), QUICK)
     assert capsys.readouterr().out == ""

@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from genbench import compose, ending, jobs, sweeps
 from genbench.arguments import Arguments
 from genbench.compose import Request
-from genbench.engine.rundir import RunDirectory
 from genbench.launching import closing
 from genbench.launching.work import Home
 from genbench.outcome import Outcome
@@ -64,7 +63,7 @@ class Command:
             sweeps.show(outcome.directory for outcome in self.outcomes)
         else:
             for words, outcome in self.done_here.items():
-                ending.show(RunDirectory(outcome.directory), words)
+                ending.show(outcome, words)
         codes = [outcome.exit_code for outcome in (*self.outcomes, *self.done_here.values())]
         return max([*codes, 128 + self.signal if self.signal else 0])
 
