@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +13,7 @@ from genbench.engine.measurement import Measurement, Quantity
 from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.numerals import number, verdict_line
 from genbench.outcome import Outcome
+from genbench.terminal import console
 
 __all__ = ["show"]
 
@@ -33,7 +32,7 @@ def show(outcome: Outcome, words: Sequence[str]) -> None:
     if outcome.status not in FINISHED or run_dir.status not in FINISHED:
         return
     summary = run_dir.read_summary()
-    console = Console(file=sys.stdout, highlight=False)
+    out = console()
     if rows := list(_rows(summary)):
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         filled = [(title, *cells) for title, *cells in zip(COLUMNS, *rows, strict=True) if any(cells)]
@@ -43,13 +42,13 @@ def show(outcome: Outcome, words: Sequence[str]) -> None:
             table.add_column(shown, justify="right" if numeric else "left", no_wrap=numeric)
         for row in list(zip(*filled, strict=True))[1:]:
             table.add_row(*map(Text, row))
-        console.print()
-        console.print(table)
-    console.print()
+        out.print()
+        out.print(table)
+    out.print()
     cover = run_dir.path / str(summary["cover"])
     picture = [("picture", str(cover))] if cover.is_file() else []
     for title, what in (*picture, *_commands(run_dir, summary, words)):
-        console.print(f"{title:<13}{what}", markup=False, soft_wrap=True)
+        out.print(f"{title:<13}{what}", markup=False, soft_wrap=True)
 
 
 def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:

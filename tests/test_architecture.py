@@ -17,6 +17,7 @@ ALLOWED = {
     "errors": set(),
     "naming": set(),
     "numerals": set(),
+    "terminal": set(),
     "registry": {"errors", "naming"},
     "functional": set(),
     "atomic": set(),
@@ -28,7 +29,7 @@ ALLOWED = {
     "bijections": GROUND,
     "data": GROUND | {"engine"},
     "figures": GROUND,
-    "engine": GROUND | {"atomic", "config"},
+    "engine": GROUND | {"atomic", "config", "terminal"},
     "optimizers": GROUND | {"engine"},
     "regularizers": GROUND | {"engine"},
     "losses": GROUND,
@@ -38,7 +39,7 @@ ALLOWED = {
     "provenance": {"config", "engine", "registry"},
     "summary": {"config", "engine", "identity", "provenance"},
     "outcome": {"engine", "errors"},
-    "ending": {"engine", "numerals", "outcome"},
+    "ending": {"engine", "numerals", "outcome", "terminal"},
     "build": {"errors", "config", "data", "engine", "registry", "tasks"},
     "run": GROUND
     | {"build", "compose", "config", "data", "engine", "figures", "identity", "outcome", "parents"}
@@ -74,7 +75,7 @@ ALLOWED = {
     "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "numerals", "registry"},
     "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
     | {"config", "evaluate", "export", "foreign_images", "loaded", "output", "pack", "run", "sweeps", "tasks"}
-    | {"numerals", "trackers"},
+    | {"numerals", "terminal", "trackers"},
     "train": {"arguments", "commands", "compose", "launching", "output"},
 }
 

@@ -13,7 +13,6 @@ import argparse
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from genbench.config import LARGEST_SEED
@@ -23,6 +22,7 @@ from genbench.foreign_images import score
 from genbench.loaded import LoadedRun
 from genbench.numerals import number
 from genbench.output import command
+from genbench.terminal import console
 
 __all__ = ["main"]
 
@@ -82,7 +82,7 @@ def _show(run: LoadedRun, found: dict[str, object]) -> None:
         differs = [f"{key} {value}" for key, value in entry["protocol"].items() if before.get(key) != value]
         values = (number(source.get("final", {}).get("value"), digits=6) for source in (own, entry))
         table.add_row(name, *values, number(entry.get("standard_error")), ", ".join(differs))
-    Console().print(table)
+    console().print(table)
 
 
 def _images(options: argparse.Namespace) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from genbench import sweeps
@@ -35,6 +34,7 @@ from genbench.loaded import LoadedRun
 from genbench.output import command
 from genbench.run import draw_curves, make_logbook
 from genbench.tasks.plane import PlaneTask
+from genbench.terminal import console
 
 __all__ = ["main"]
 
@@ -114,7 +114,7 @@ def _sample(options: argparse.Namespace) -> None:
     of_class = "" if options.label is None else f"-class{options.label}"
     if options.format in FORMATS:
         run.done()
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=console(error=True), transient=True) as bar:
         job = bar.add_task("sampling", total=1.0)
         told = partial(_tell, bar, job)
         if options.format in FORMATS:

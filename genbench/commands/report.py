@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from genbench.errors import ConfigError
@@ -31,6 +30,7 @@ from genbench.report.pictures import Picture
 from genbench.report.published import missing, published
 from genbench.report.reading import Damaged, Problem, Run, find, read, readable
 from genbench.report.studies import study_tables
+from genbench.terminal import console
 
 __all__ = ["main"]
 
@@ -84,8 +84,8 @@ def _report(roots: Sequence[Path], out: Path, title: str) -> None:
             f"no runs in {', '.join(map(str, roots))}", "name directories that hold runs, such as outputs"
         )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    err = console(error=True)
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         job = bar.add_task("reading runs", total=len(paths))
         runs = list(readable(bar.track(paths, task_id=job), problems))
         if not runs:

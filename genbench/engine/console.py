@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
+
+from genbench.terminal import console
 
 __all__ = ["Reporter"]
 
@@ -23,7 +23,7 @@ class Reporter:
     """
 
     def __init__(self, title: str, total: int, headline: str = "", runs: int = 1) -> None:
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._console = console()
         self._title, self._total, self._headline, self._runs = title, total, headline, runs
         self._last_line = -math.inf
         self._measured = False

@@ -66,8 +66,10 @@ def test_an_evaluation_is_one_line_that_begins_with_the_headline(columns: int) -
         assert line.endswith("…")
 
 
-def test_a_pipe_gets_whole_lines_with_the_run_s_title() -> None:
-    said = subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize("colours", [{}, {"FORCE_COLOR": "1", "TERM": "xterm-color"}], ids=["", "Jupyter"])
+def test_a_pipe_gets_whole_lines_with_the_run_s_title(colours: dict[str, str]) -> None:
+    words = [sys.executable, "-c", TRAIN]
+    said = subprocess.run(words, env=os.environ | colours, capture_output=True, text=True, check=True).stdout
     title = "vae-mnist5k latent_dim=2, seed=1"
     measured = "valid/elbo -161.652  valid/kl 11.1526  valid/reconstruction -150.5  valid/active_units 20"
     assert said.splitlines() == [  # one every two seconds, and the last
