@@ -72,13 +72,20 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _show(run: LoadedRun, found: dict[str, object]) -> None:
-    columns = (Column("metric", no_wrap=True), "then", "now", "standard error", Column("changed", overflow="fold"))
-    table = Table(*columns, title=str(run.summary["title"]))
+    numbers = (Column(title, justify="right", no_wrap=True) for title in ("then", "now", "s.e."))
+    table = Table(
+        Column("metric", no_wrap=True),
+        *numbers,
+        Column("changed", overflow="fold"),
+        box=None,
+        title=str(run.summary["title"]),
+    )
+    usual = {key: value for entry in run.metrics.values() for key, value in entry.get("protocol", {}).items()}
     metrics = found["metrics"]
     assert isinstance(metrics, dict)
     for name, entry in metrics.items():
         own = run.metrics.get(name, {})
-        before = own.get("protocol", {})
+        before = own.get("protocol", usual)  # what was not measured before does not repeat what holds of all
         differs = [f"{key} {value}" for key, value in entry["protocol"].items() if before.get(key) != value]
         values = (number(source.get("final", {}).get("value"), digits=6) for source in (own, entry))
         table.add_row(name, *values, number(entry.get("standard_error")), ", ".join(differs))
