@@ -32,27 +32,22 @@ class Row(NamedTuple):
 
 
 TABLE: dict[str, Row] = {
-    # Doubled Hellinger distance, ∫ (√p − √q)² = 2 H², within [0, 2]: g = 1 − e^−v, f*(t) = t / (1 − t).
     "squared_hellinger": Row(
         activation=lambda v: -torch.expm1(-v),
         conjugate=torch.expm1,
     ),
-    # ∫ p log(p/q): g = v, f*(t) = e^(t − 1).
     "kl": Row(
         activation=lambda v: v,
         conjugate=lambda v: torch.exp(v - 1),
     ),
-    # ∫ q log(q/p): g = −e^−v, f*(t) = −1 − log(−t).
     "reverse_kl": Row(
         activation=lambda v: -torch.exp(-v),
         conjugate=lambda v: v - 1,
     ),
-    # ∫ (p − q)²/q: g = v, f*(t) = t²/4 + t.
     "pearson_chi2": Row(
         activation=lambda v: v,
         conjugate=lambda v: v.square() / 4 + v,
     ),
-    # ½ ∫ |p − q|, within [0, 1]: g = ½ tanh v, f*(t) = t. The bound is tight in the limit of large scores only.
     "total_variation": Row(
         activation=lambda v: torch.tanh(v) / 2,
         conjugate=lambda v: torch.tanh(v) / 2,
@@ -71,28 +66,41 @@ class FDivergence(AdversarialLoss):
 @register("loss", "squared_hellinger")
 @dataclass(kw_only=True)
 class SquaredHellinger(FDivergence):
+    """Doubled Hellinger distance, ∫ (√p − √q)² = 2 H², within [0, 2]: g = 1 − e^−v, f*(t) = t / (1 − t)."""
+
     symbol: ClassVar[str] = "squared_hellinger"
 
 
 @register("loss", "kl")
 @dataclass(kw_only=True)
 class KullbackLeibler(FDivergence):
+    """Kullback–Leibler divergence, ∫ p log(p/q): g = v, f*(t) = e^(t − 1)."""
+
     symbol: ClassVar[str] = "kl"
 
 
 @register("loss", "reverse_kl")
 @dataclass(kw_only=True)
 class ReverseKullbackLeibler(FDivergence):
+    """Reverse Kullback–Leibler divergence, ∫ q log(q/p): g = −e^−v, f*(t) = −1 − log(−t)."""
+
     symbol: ClassVar[str] = "reverse_kl"
 
 
 @register("loss", "pearson_chi2")
 @dataclass(kw_only=True)
 class PearsonChi2(FDivergence):
+    """Pearson's χ², ∫ (p − q)²/q: g = v, f*(t) = t²/4 + t."""
+
     symbol: ClassVar[str] = "pearson_chi2"
 
 
 @register("loss", "total_variation")
 @dataclass(kw_only=True)
 class TotalVariation(FDivergence):
+    """Total variation, ½ ∫ |p − q|, within [0, 1]: g = ½ tanh v, f*(t) = t.
+
+    The bound is tight in the limit of large scores only.
+    """
+
     symbol: ClassVar[str] = "total_variation"

@@ -22,6 +22,8 @@ __all__ = ["GradientPenalty", "LipschitzPenalty"]
 @register("regularizer", "gp")
 @dataclass(kw_only=True)
 class GradientPenalty(Regularizer):
+    """The two-sided one: the norm of the gradient is drawn to 1."""
+
     coefficient: NonNegativeFloat = 10.0
     every: PositiveInt = 1
 
@@ -32,6 +34,8 @@ class GradientPenalty(Regularizer):
 @register("regularizer", "lp")
 @dataclass(kw_only=True)
 class LipschitzPenalty(Regularizer):
+    """The one-sided one: norms above 1 are penalized."""
+
     coefficient: NonNegativeFloat = 10.0
     every: PositiveInt = 1
 

@@ -25,6 +25,8 @@ def _mean_square(critic: Critic, samples: Tensor) -> Tensor:
 @register("regularizer", "r1")
 @dataclass(kw_only=True)
 class R1(Regularizer):
+    """R1, at real samples."""
+
     coefficient: NonNegativeFloat = 1.0
     every: PositiveInt = 1
 
@@ -37,6 +39,8 @@ class R1(Regularizer):
 @register("regularizer", "r2")
 @dataclass(kw_only=True)
 class R2(Regularizer):
+    """R2, at fake samples."""
+
     coefficient: NonNegativeFloat = 1.0
     every: PositiveInt = 1
 
