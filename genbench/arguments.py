@@ -15,7 +15,7 @@ __all__ = ["Arguments", "parse"]
 
 REMEDY = "see genbench --help"
 # Options with which Hydra prints something instead of running a job.
-SHOWING = ("cfg", "info", "shell_completion", "hydra_help", "version")
+SHOWING = ("cfg", "info", "shell_completion", "hydra_help")
 RUNS = ("extend", "init_from")
 """Keys whose value is a run directory."""
 
@@ -67,7 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-sc", "--shell-completion", action="store_true")
     parser.add_argument("--hydra-help", action="store_true")
-    parser.add_argument("--version", action="store_true")
     parser.add_argument("-cd", "--config-dir")
     for names in (("-cp", "--config-path"), ("-cn", "--config-name")):
         parser.add_argument(*names)

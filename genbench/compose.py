@@ -6,6 +6,7 @@ With `genbench.launching` it alone imports Hydra, and nothing of Hydra that is p
 from __future__ import annotations
 
 import copy
+import fnmatch
 import itertools
 import os
 import sys
@@ -29,8 +30,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from genbench import registry
 from genbench.errors import ConfigError, GenbenchError, explained
-from genbench.naming import closest, natural
+from genbench.naming import closest, natural, nearest
 
 if TYPE_CHECKING:
     from genbench.arguments import Arguments
@@ -69,6 +71,7 @@ HYDRA_ERRORS = (HydraException, OmegaConfBaseException, OSError, AssertionError,
 """What Hydra raises for bad input; the last ones for `hydra` keys of senseless values."""
 
 REMEMBERED = 64  # compositions
+LISTED = 20  # choices that a message can list
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,8 @@ class _OtherDirectories(SearchPathPlugin):
 
 def add_search_path(own: Sequence[str] = ()) -> None:
     """Let Hydra find the `conf/` directories of plug-in packages, and the user's own places."""
-    from importlib.metadata import entry_points
-
     before = list(_places)
-    _places[:] = own
-    if entry_points(group="genbench.plugins"):  # without plug-ins there is no reason to import PyTorch yet
-        from genbench.registry import plugin_config_directories
-
-        _places.extend(f"file://{directory}" for directory in plugin_config_directories())
+    _places[:] = [*own, *(f"file://{directory}" for directory in registry.plugin_config_directories())]
     Plugins.instance().register(_OtherDirectories)
     if _places != before:
         experiment.cache_clear()
@@ -153,8 +150,29 @@ def parse(words: Sequence[str]) -> list[Override]:
         try:
             overrides += parser.parse_overrides([word])
         except HydraException as error:
-            raise ConfigError(f"{word!r} is not of the form KEY=VALUE: {first_line(error)}") from error
+            raise _not_an_override(word, error) from error
     return overrides
+
+
+def _not_an_override(word: str, error: Exception) -> ConfigError:
+    """What was meant by a word that is none: often a name without its group."""
+    if "=" in word:
+        return ConfigError(f"{word!r} is not of the form KEY=VALUE: {first_line(error)}")
+    problem = f"{word!r} is not of the form KEY=VALUE"
+    if word == "explain":
+        return ConfigError(problem, "explain comes first: genbench explain NAME")
+    loader = GlobalHydra.instance().config_loader()
+    options = {group: loader.get_group_options(group, ObjectType.CONFIG) for group in GROUPS}
+    if meant := [f"{group}={word}" for group in GROUPS if word in options[group]]:
+        return ConfigError(problem, f"did you mean {' or '.join(meant)}?")
+    if fnmatch.filter(options["experiment"], word):
+        return ConfigError(problem, _swept("experiment", word))
+    near = nearest(word, options["experiment"], 1)
+    return ConfigError(problem, f"did you mean experiment={near[0]}?" if near else "see genbench --help")
+
+
+def _swept(group: str, pattern: str) -> str:
+    return f"for all that match: genbench -m '{group}=glob({pattern})'"
 
 
 def _single(overrides: list[Override]) -> Job:
@@ -312,10 +330,17 @@ def _check_groups(job: Sequence[Override], loader: ConfigLoader) -> None:
         options = loader.get_group_options(group, ObjectType.CONFIG)
         choice = override.value()
         if choice not in options:
-            shown = sorted(options, key=natural)
-            raise ConfigError(
-                f"unknown {group} {choice!r}{closest(str(choice), options)}", f"known: {', '.join(shown)}"
-            )
+            raise _unknown(group, choice, options)
+
+
+def _unknown(group: str, choice: object, options: Sequence[str]) -> ConfigError:
+    if fnmatch.filter(options, str(choice)):
+        return ConfigError(f"{group}={choice} is a pattern", _swept(group, str(choice)))
+    problem = f"unknown {group} {choice!r}{closest(str(choice), options)}"
+    if len(options) <= LISTED:
+        return ConfigError(problem, f"known: {', '.join(sorted(options, key=natural))}")
+    similar = nearest(str(choice), options, 4)[1:]
+    return ConfigError(problem, f"known: {', '.join([*similar, f'{len(options)} in all, see genbench --help'])}")
 
 
 def _explained(job: Sequence[Override], error: Exception) -> ConfigError:

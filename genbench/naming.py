@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["closest", "natural"]
+__all__ = ["closest", "natural", "nearest"]
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -16,5 +16,10 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 def closest(word: str, words: Iterable[str]) -> str:
     """`"; did you mean 'x'?"`, or nothing where no word is near."""
-    match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    match = nearest(word, words, 1)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def nearest(word: str, words: Iterable[str], count: int = 5) -> list[str]:
+    """At most so many of the words, the most similar first; none that has little in common."""
+    return difflib.get_close_matches(word, list(words), n=count, cutoff=0.5)

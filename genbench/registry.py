@@ -16,6 +16,7 @@ module registers its components, and a `conf/` directory beside the module joins
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import math
 import operator
@@ -23,6 +24,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -216,9 +218,17 @@ def plugin_modules() -> tuple[ModuleType, ...]:
 
 
 def plugin_config_directories() -> list[Path]:
-    """The `conf/` directories that lie beside plug-in modules."""
-    candidates = [Path(module.__file__).parent / "conf" for module in plugin_modules() if module.__file__]
+    """The `conf/` directories that lie beside plug-in modules, which are found without being imported."""
+    specs = [_found(entry.module) for entry in sorted(entry_points(group="genbench.plugins"))]
+    candidates = [Path(spec.origin).parent / "conf" for spec in specs if spec and spec.origin]
     return [directory for directory in candidates if directory.is_dir()]
+
+
+def _found(module: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(module)
+    except Exception:  # a package that cannot be imported: load_components tells why
+        return None
 
 
 def known(group: str) -> list[str]:

@@ -11,6 +11,7 @@ sweep runs all its jobs, wherever a launcher sends them, and exits with the larg
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from genbench.output import command
@@ -29,11 +30,24 @@ def main(words: list[str] | None = None) -> None:
 
 def _run(words: Sequence[str]) -> int:
     """Do what the command line asks for: print something, or run jobs. Returns the exit code."""
-    if not words or set(words) & {"-h", "--help"}:
+    if not words:
+        from genbench.commands.help import introduction
+
+        print(introduction())
+        return 2
+    if words[0] == "explain":
+        from genbench.commands import explain
+
+        explain.main(words[1:])
+        return 0
+    if set(words) & {"-h", "--help"}:
         from genbench.commands.help import help_text
 
         print(help_text())
-        return 0 if words else 2
+        return 0
+    if "--version" in words:
+        print(f"genbench {version('genbench')}")
+        return 0
 
     from genbench import arguments, compose
 

@@ -26,6 +26,7 @@ ALLOWED = {
     "identity": {"config", "registry"},
     "arguments": {"errors"},
     "compose": {"arguments", "errors", "naming", "registry", "config"},
+    "catalogue": {"compose", "config", "errors", "naming", "registry"},
     "bijections": GROUND,
     "data": GROUND | {"engine"},
     "figures": GROUND,
@@ -72,10 +73,10 @@ ALLOWED = {
     "evaluate": {"atomic", "config", "engine", "errors", "identity", "loaded", "naming", "provenance"},
     "foreign_images": {"data", "engine", "errors", "metrics", "provenance", "registry", "tasks"},
     "sweeps": {"engine", "errors", "loaded", "registry"},
-    "report": {"compose", "config", "engine", "errors", "figures", "identity", "naming", "numerals", "registry"},
-    "commands": {"bijections", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
+    "report": {"catalogue", "config", "engine", "errors", "figures", "identity", "naming", "numerals", "registry"},
+    "commands": {"bijections", "catalogue", "compose", "engine", "errors", "figures", "identity", "naming", "report"}
     | {"config", "evaluate", "export", "foreign_images", "loaded", "output", "pack", "run", "sweeps", "tasks"}
-    | {"numerals", "terminal", "trackers"},
+    | {"numerals", "registry", "terminal", "trackers"},
     "train": {"arguments", "commands", "compose", "launching", "output"},
 }
 

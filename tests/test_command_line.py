@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,19 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
     ("words", "said"),
     [
         (["experiment=vae-binmnst-L100"], ["unknown experiment", "did you mean 'vae-binmnist-L100'"]),
-        (["experiment=dirac-w1-11"], ["unknown experiment 'dirac-w1-11'", "known: "]),
+        (["experiment=dirac-w1-11"], ["unknown experiment 'dirac-w1-11'", "known: dirac-w1-", "see genbench --help"]),
+        (["experiment=dirac-*"], ["experiment=dirac-* is a pattern", "genbench -m 'experiment=glob(dirac-*)'"]),
+        (["-m", "experiment=dirac-*"], ["experiment=dirac-* is a pattern", "-m 'experiment=glob(dirac-*)'"]),
+        (["vae-mnist5k"], ["'vae-mnist5k' is not of the form KEY=VALUE", "did you mean experiment=vae-mnist5k?"]),
+        (["vae-mnst5k", "seed=2"], ["did you mean experiment=vae-mnist5k?"]),
+        (["dirac-*"], ["genbench -m 'experiment=glob(dirac-*)'"]),
+        ([*QUICK, "dcgan"], ["'dcgan' is not of the form KEY=VALUE", "did you mean model=dcgan?"]),
+        ([*QUICK, "dirac"], ["did you mean task=dirac or dataset=dirac?"]),
+        ([*QUICK, "explain"], ["explain comes first: genbench explain NAME"]),
+        (["explain", "vae-mnst5k"], ["nothing is called 'vae-mnst5k'", "near: vae-mnist5k, "]),
+        (["explain", "seed", "xyzzy"], ["nothing is called 'xyzzy'", "see genbench --help"]),
+        (["explain", "--fast"], ["unrecognized arguments: --fast", "genbench explain [--config-dir DIRECTORY]"]),
+        (["explain", "--config-dir", "nowhere", "seed"], ["--config-dir nowhere: there is no such directory"]),
         ([*QUICK, "loss=w2"], ["unknown loss 'w2'", "did you mean 'w1'"]),
         ([*QUICK, "trainer.epoch=3"], ["unknown key 'trainer.epoch'", "did you mean 'trainer.epochs'"]),
         ([*QUICK, "sed=3"], ["unknown key 'sed'", "did you mean 'seed'"]),
@@ -381,6 +394,23 @@ def test_help_is_quick_and_lists_every_choice() -> None:
     for group in GROUPS:
         for path in (CONFIG_DIRECTORY / group).glob("*.yaml"):
             assert path.stem in result.stdout
+
+
+def test_version_is_that_of_genbench(genbench: Genbench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert genbench("--version") == 0
+    assert capsys.readouterr().out == f"genbench {version('genbench')}\n"
+
+
+def test_without_arguments_genbench_says_where_to_begin(
+    genbench: Genbench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert genbench() == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert 15 <= len(lines) <= 22
+    text = "\n".join(lines)
+    for words in ("genbench experiment=vae-mnist5k", "genbench --help", "genbench explain", "docs/usage.md"):
+        assert words in text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_and_pieces_import_nothing_heavy() -> None:

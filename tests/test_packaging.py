@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from genbench import compose
+from genbench.catalogue import pages
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,6 +41,7 @@ def test_the_wheel_holds_the_whole_configuration(wheel: Path) -> None:
     expected = {f"genbench/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert expected <= names
     assert {"genbench/report/page.html", "genbench/report/page.css"} <= names
+    assert {f"genbench/{page}" for page in pages.PAGES} <= names
     assert not [name for name in names if name.startswith(("tests/", "conf/", "benchmarks/"))]
 
 
@@ -48,6 +50,9 @@ def test_the_wheel_works_from_any_directory(wheel: Path, tmp_path: Path) -> None
     zipfile.ZipFile(wheel).extractall(site)
     where = run(tmp_path, "--help", PYTHONPATH=str(site))
     assert where.returncode == 0, where.stderr
+    explained = run(tmp_path, "explain", "vae-binmnist-L100", PYTHONPATH=str(site)).stdout
+    assert "docs/results" in explained
+    assert "report 000: IFT6135" in explained
     result = run(tmp_path, "experiment=dirac-w1-3", "trainer.max_steps=2", PYTHONPATH=str(site))
     assert result.returncode == 0, result.stderr
     loaded = "import genbench.compose; print(genbench.compose.CONFIG_DIRECTORY)"

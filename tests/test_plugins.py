@@ -146,6 +146,36 @@ for name in ("mine", "vae-binmnist-L100", "least-squares-dirac", "independent-pi
     assert result.returncode == 0, result.stderr
 
 
+def test_help_lists_what_a_plug_in_adds_and_imports_nothing_of_it(plugin: Path, tmp_path: Path) -> None:
+    program = """
+import sys
+from genbench.commands.help import help_text
+print(help_text())
+print("imported" if "my_bench" in sys.modules else "not imported")
+"""
+    result = Forked(python("-c", program, path=[plugin]), tmp_path)
+    assert result.wait() == 0, result.stderr
+    for name in ("least-squares-dirac", "Dirac-GAN with the least-squares loss", "offset-dirac", "stripes"):
+        assert name in result.stdout
+    assert result.stdout.endswith("not imported\n")
+
+
+def test_what_a_plug_in_adds_is_explained(plugin: Path, tmp_path: Path) -> None:
+    result = run(plugin, tmp_path, "explain", "least-squares-dirac", "least-squares", "model.offset", "dataset.size")
+    assert result.returncode == 0, result.stderr
+    said = " ".join(result.stdout.split())
+    for words in (
+        "eval/least_squares -0.25 ↑ at the equilibrium; final value",
+        "Least squares (Mao et al. 2017, arXiv 1611.04076",
+        "scale number > 0; default 0.5",
+        "used by least-squares-dirac",
+        "model.offset of model=offset-dirac values number default 1 changed by no experiment",
+        "of dataset=stripes values whole number ≥ 1 default 28",
+        "of dataset=images values whole number ≥ 1 default 32",
+    ):
+        assert words in said
+
+
 def test_mistakes_in_a_plug_in_component_are_told_alike(plugin: Path, tmp_path: Path) -> None:
     result = run(plugin, tmp_path, "experiment=dirac-w1-1", "model=offset-dirac", "model.offset=far")
     assert result.returncode == 2

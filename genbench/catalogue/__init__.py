@@ -1,0 +1,1 @@
+"""What there is to choose and to set: from YAML files, signatures and results, without Hydra composing anything."""
