@@ -38,7 +38,7 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         ([*QUICK, "dcgan"], ["'dcgan' is not of the form KEY=VALUE", "did you mean model=dcgan?"]),
         ([*QUICK, "dirac"], ["did you mean task=dirac or dataset=dirac?"]),
         ([*QUICK, "explain"], ["explain comes first: genbench explain NAME"]),
-        (["explain", "vae-mnst5k"], ["nothing is called 'vae-mnst5k'", "near: vae-mnist5k, "]),
+        (["explain", "vae-mnst5k"], ["nothing is called 'vae-mnst5k'", "similar: vae-mnist5k, "]),
         (["explain", "seed", "xyzzy"], ["nothing is called 'xyzzy'", "see genbench --help"]),
         (["explain", "--fast"], ["unrecognized arguments: --fast", "genbench explain [--config-dir DIRECTORY]"]),
         (["explain", "--config-dir", "nowhere", "seed"], ["--config-dir nowhere: there is no such directory"]),

@@ -167,7 +167,7 @@ def test_what_a_plug_in_adds_is_explained(plugin: Path, tmp_path: Path) -> None:
     for words in (
         "eval/least_squares -0.25 ↑ at the equilibrium; final value",
         "Least squares (Mao et al. 2017, arXiv 1611.04076",
-        "scale number > 0; default 0.5",
+        "scale factor of both players' losses number > 0; default 0.5",
         "used by least-squares-dirac",
         "model.offset of model=offset-dirac values number default 1 changed by no experiment",
         "of dataset=stripes values whole number ≥ 1 default 28",

@@ -152,10 +152,9 @@ class Catalogue:
         components: dict[str, str | None] = {}
         for entry in written.pop("defaults", ()):
             if isinstance(entry, Mapping):
-                components |= {_key(written): chosen for written, chosen in entry.items()}
+                components |= {_key(key): chosen and str(chosen) for key, chosen in entry.items()}
             elif entry != "_self_":
-                # Names are relative to the folder of the file that gives them.
-                base = self.choice(group, str(PurePosixPath(name).parent / entry))
+                base = self.choice(*_place(group, name, entry))
                 values = _merged(values, base.values)
                 comments |= base.comments
                 components |= base.components
@@ -181,6 +180,14 @@ def _references(experiment: str, entries: Sequence[Mapping[str, Any]]) -> tuple[
         return tuple(Reference(**{**entry, "protocol": text}) for entry, text in zip(entries, texts, strict=True))
     except (AttributeError, TypeError) as error:
         raise ConfigError(f"experiment {experiment}: reference: {error}", "see docs/extending.md") from error
+
+
+def _place(group: str, name: str, base: str) -> tuple[str, str]:
+    """Group and name of what a file builds on: relative to its folder, or from the top, as /GROUP/NAME."""
+    if base.startswith("/"):
+        group, _, name = base[1:].partition("/")
+        return group, name
+    return group, str(PurePosixPath(name).parent / base)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

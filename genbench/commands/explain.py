@@ -68,10 +68,8 @@ def explain(catalogue: Catalogue, word: str) -> str:
     """All that a word names, one after the other. Raises ConfigError with the nearest names if it names nothing."""
     found = [topic() for topic in _topics(catalogue, word)]
     if not found:
-        near = nearest(word, _known(catalogue))
-        raise ConfigError(
-            f"nothing is called {word!r}", f"near: {', '.join(near)}" if near else "see genbench --help for all names"
-        )
+        similar = ", ".join(nearest(word.rpartition("=")[2], _known(catalogue)))
+        raise ConfigError(f"nothing is called {word!r}", f"similar: {similar}" if similar else "see genbench --help")
     return "\n\n".join("\n".join(lines) for lines in found)
 
 
@@ -80,8 +78,9 @@ def _topics(catalogue: Catalogue, word: str) -> list[Callable[[], list[str]]]:
     known, (key, equals, value) = key_names(catalogue), word.partition("=")
     if equals:  # as on a command line
         group = GROUPS.get(key, key.split("@")[0])
-        chosen = group in CHOSEN_FROM and value in catalogue.names(group)
-        return [partial(_choice, catalogue, group, value)] if chosen else _topics(catalogue, key)
+        if value in catalogue.names(group):
+            return [partial(_choice, catalogue, group, value)]
+        return [] if value and group in CHOSEN_FROM else _topics(catalogue, key)
     topics: list[Callable[[], list[str]]] = []
     if (group := word.replace(".", "/")) in CHOSEN_FROM:
         topics.append(partial(_group, catalogue, group))
@@ -94,7 +93,7 @@ def _topics(catalogue: Catalogue, word: str) -> list[Callable[[], list[str]]]:
 
 
 def _known(catalogue: Catalogue) -> list[str]:
-    chosen = [name for group in CHOSEN_FROM for name in catalogue.names(group)]
+    chosen = [name for group in CHOSEN_FROM if group != TRAINER for name in catalogue.names(group)]
     known = key_names(catalogue)
     return list(dict.fromkeys([*CHOSEN_FROM, *chosen, *known, *(key.rpartition(".")[2] for key in known)]))
 
@@ -113,7 +112,7 @@ def _experiment(catalogue: Catalogue, experiment: Experiment) -> list[str]:
     twin = everything.get(experiment.twin)
     facts = [
         ("command", f"genbench experiment={experiment.name}"),
-        ("takes", _times(experiment.name)),
+        ("takes", "" if experiment.members else _times(experiment.name)),
         ("small twin", f"genbench experiment={twin.name}\n{twin.description}\n{_times(twin.name)}" if twin else ""),
         ("twin of", ", ".join(each.name for each in everything.values() if each.twin == experiment.name)),
         ("trains", _members(catalogue, experiment)),
@@ -147,14 +146,14 @@ def _components(experiment: Experiment) -> str:
 
 
 def _times(experiment: str) -> str:
-    return "\n".join(f"{time.duration} on {time.device} ({time.page})" for time in pages.times(experiment))
+    return "\n".join(f"{time.duration} on {time.device}, measured: {time.page}" for time in pages.times(experiment))
 
 
 def _published(experiment: Experiment) -> Iterator[str]:
     for entry in experiment.references:
         protocol = ", ".join(f"{key} {value}" for key, value in entry.protocol.items())
         said = [entry.source, f"{entry.at} value", protocol, entry.note]
-        yield f"{entry.metric} {shown(entry.value)} {ARROWS[entry.better]}  {'; '.join(filter(None, said))}"
+        yield f"{entry.metric} {shown(entry.value)} {ARROWS.get(entry.better, '')}  {'; '.join(filter(None, said))}"
 
 
 def _sources(experiment: Experiment) -> list[str]:

@@ -99,7 +99,9 @@ def mlp_critic(inputs: int, hidden: Sequence[int], dropout: float = 0.0, classes
 
 @register("model", "mlp-gan")
 class MlpGan(GanPair):
-    """`normalization` of the generator: batch, or virtual (report 004). `dropout` (report 004) in the critic.
+    """Generator and critic for images, multi-layer perceptrons both (reports 002 and 004).
+
+    `normalization` of the generator: batch, or virtual (report 004). `dropout` (report 004) in the critic.
 
     With `conditional`, the generator has conditional batch normalization, and the critic is a projection critic.
     Raises ConfigError for a conditional generator with virtual normalization.

@@ -103,6 +103,19 @@ def test_our_own_choice_comes_before_anybodys(own: Path) -> None:
     assert catalogue.experiments["mine"].components["model"] == "mlp-vae"
 
 
+@pytest.mark.parametrize("base", ["dirac-w1-3", "/experiment/dirac-w1-3"])
+def test_what_an_experiment_builds_on_is_named_in_two_ways(own: Path, base: str) -> None:
+    (own / "experiment" / "mine.yaml").write_text(f"# @package _global_\ndefaults: [{base}, _self_]\nname: mine\n")
+    found, ours = offered([own]).experiments["mine"], CATALOGUE.experiments["dirac-w1-3"]
+    assert (found.components, found.changes) == (ours.components, ours.changes)
+    compose.add_search_path([f"file://{own}"])
+    try:
+        config = to_dict(compose.configuration("experiment=mine"))
+    finally:
+        compose.add_search_path()
+    assert config | {"name": ""} == to_dict(shipped("dirac-w1-3")) | {"name": ""}
+
+
 @pytest.mark.parametrize("text", ["name: [", "name: x\nreference: [{metric: m, worth: 3}]\n", "reference: [5]\n"])
 def test_a_broken_file_is_named(own: Path, text: str) -> None:
     (own / "experiment" / "broken.yaml").write_text(text)

@@ -55,7 +55,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("written")
 def test_times_are_those_of_unchanged_runs_in_the_newest_results() -> None:
     assert pages.times("kite-1") == [
-        pages.Time("7.04 s", "cpu (x86_64, 1 thread)", "docs/results.md"),
+        pages.Time("7.04 s", "CPU (x86_64, 1 thread)", "docs/results.md"),
         pages.Time("2.5 s", "NVIDIA H100", "docs/results.md"),
     ]
     assert pages.times("kite-4") == [pages.Time("40 s", "cpu", "docs/results/earlier.md")]
@@ -74,7 +74,7 @@ def test_the_results_of_today_are_understood() -> None:
     assert len(rows) > 20
     for name, duration, unit, device in rows:
         (time,) = pages.times(name)
-        assert (time.duration, time.device.split()[0]) == (f"{duration} {unit}", device)
+        assert (time.duration, time.device.split()[0]) == (f"{duration} {unit}", device.replace("cpu", "CPU"))
 
 
 def test_a_source_is_what_its_page_says() -> None:

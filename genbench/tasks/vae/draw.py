@@ -1,4 +1,4 @@
-"""Variational auto-encoders, and their pictures."""
+"""Variational auto-encoders: trained and judged by bounds on the log-likelihood, and drawn."""
 
 from __future__ import annotations
 
