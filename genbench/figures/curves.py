@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from genbench.figures.margin import widest, write_margin
@@ -20,6 +21,7 @@ from genbench.figures.style import (
     VERMILLION,
     label_axes,
     new_figure,
+    whole_ticks,
 )
 
 __all__ = ["MAX_CURVES", "Band", "Chart", "overlaid_curves", "stacked_curves", "two_scales"]
@@ -32,6 +34,7 @@ MAX_CURVES = len(COLOURS)
 SKIPPED_SHARE = 0.1  # of the steps: earlier values, far from the final ones, do not affect the range
 MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
+LONGEST_NAME = 30  # characters of a vertical axis's name that stand in one line beside a chart
 LOG_RATIO = 1000.0
 LOG_FLOOR = 1e-12  # of the maximum: smaller values are rounding errors, below the axis
 
@@ -83,28 +86,38 @@ def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "traini
     """
     charts = [(quantity, bands, _shown(bands, references)) for quantity, bands, references in charts]
     height = 0.9 + 2.6 * len(charts)
-    figure = new_figure(7.4, height)
+    figure = new_figure(7.4, height, title)
     names = [_margin(bands, references) for _, bands, references in charts]
     right = 1 - min(0.45, (max(widest(figure, margin) for margin in names) + 0.35) / 7.4)
-    figure.subplots_adjust(left=0.11, right=right, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
+    figure.subplots_adjust(right=right, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
     columns = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
     for k, (axes, (quantity, bands, references), margin) in enumerate(zip(columns, charts, names, strict=True)):
-        label_axes(axes, over if k == len(charts) - 1 else "", quantity, title if k == 0 else "")
+        label_axes(axes, over if k == len(charts) - 1 else "", textwrap.fill(quantity, LONGEST_NAME))
         _draw_chart(axes, bands, references, margin)
+    _set_steps(columns[-1], [band for _, bands, _ in charts for band in bands])
+    figure.align_ylabels(columns)
+    figure.subplots_adjust(left=_left(figure))
     return figure
+
+
+def _left(figure: Figure) -> float:
+    """The share of a figure's width that the numbers and names of its vertical axes take."""
+    figure.draw_without_rendering()
+    taken = [axes.bbox.x0 - box.x0 for axes in figure.axes if (box := axes.yaxis.get_tightbbox()) is not None]
+    return float(max(taken) + 0.1 * figure.dpi) / float(figure.bbox.width)
 
 
 def two_scales(left: Band, right: Band, title: str = "") -> Figure:
     """Two quantities of unlike size over the same training steps, each with an axis of its own in its colour."""
     figure = new_figure(7.4, 3.5, title)
-    figure.subplots_adjust(left=0.11, right=0.89, bottom=0.145, top=0.88)
+    figure.subplots_adjust(left=0.12, right=0.88, bottom=0.145, top=0.88)
     axes = figure.add_subplot()
     label_axes(axes, "training step", left.label)
     twin = axes.twinx()
     label_axes(twin, "", right.label, grid=False)
     twin.spines["right"].set_visible(True)
     twin.spines["left"].set_visible(False)  # the other one's
-    _set_steps(axes)
+    _set_steps(axes, [left, right])
     for one, band, side, colour, style in (
         (axes, left, "left", COLOURS[0], STYLES[0]),
         (twin, right, "right", COLOURS[1], STYLES[1]),
@@ -135,7 +148,6 @@ def _draw_chart(
     references: Sequence[tuple[str, float]],
     margin: Sequence[tuple[str, float, str]],
 ) -> None:
-    _set_steps(axes)
     for band, colour, style in zip(bands, COLOURS, STYLES, strict=False):
         _draw(axes, band, colour, style)
     _set_range(axes, bands, [value for _, value in references if value])
@@ -154,11 +166,12 @@ def _draw(axes: Axes, band: Band, colour: str, style: Any) -> None:
         axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=2)
 
 
-def _set_steps(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
-    )
+def _set_steps(axes: Axes, bands: Sequence[Band]) -> None:
+    """Whole numbers, all of them in thousands if the last one is long."""
+    steps = np.concatenate([[], *(band.steps for band in bands)])
+    whole_ticks(axes.xaxis, steps)
+    unit, name = (1000, "k") if steps.max(initial=0) >= 10_000 else (1, "")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step / unit:g}{name if step else ''}"))
 
 
 def _finite(bands: Sequence[Band]) -> list[float]:
@@ -193,7 +206,7 @@ def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> Non
         values += _finite([Band("", band.steps[later], *cut)])  # type: ignore[arg-type]  # the mean is there
     low, high = min(values), max(values)
     axes.ticklabel_format(axis="y", useOffset=False)
-    room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
+    room = 0.06 * (max(high - low, 1e-3 * abs(high)) if high > low else abs(high) or 1.0)
     axes.set_ylim(low - room, high + room)
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from genbench.figures.style import BLACK, DPI, GREY, LABEL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure, text_width
+from genbench.figures.style import BLACK, DPI, GREY, LABEL_SIZE, TICK_SIZE, new_figure, text_width
 
 __all__ = [
     "GAP",
@@ -244,9 +244,7 @@ def canvas_figure(
     sizes = [(canvas.shape[1] * scale / DPI, canvas.shape[0] * scale / DPI) for canvas in canvases]
     width = left + sum(w for w, _ in sizes) + between * (len(sizes) - 1) + right
     height = bottom + max(h for _, h in sizes) + top
-    figure = new_figure(width, height)
-    if title:
-        figure.suptitle(title, y=1 - 0.1 / height, va="top", fontsize=TITLE_SIZE, color=BLACK)
+    figure = new_figure(width, height, title)
     panels, x = [], left
     for w, h in sizes:
         panels.append(figure.add_axes((x / width, (height - top - h) / height, w / width, h / height)))

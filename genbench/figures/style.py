@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Tick
+from matplotlib.axis import Axis, Tick
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator, MaxNLocator
+from numpy.typing import ArrayLike
 
 __all__ = [
     "BLACK",
@@ -28,8 +31,11 @@ __all__ = [
     "VERMILLION",
     "divergence_name",
     "label_axes",
+    "legend_above",
     "new_figure",
     "text_width",
+    "whole_ticks",
+    "write_title",
 ]
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with all common colour vision deficiencies.
@@ -57,8 +63,15 @@ def new_figure(width: float, height: float, title: str = "", **options: Any) -> 
     figure = _Literal(figsize=(width, height), dpi=DPI, facecolor="white", **options)
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
+        write_title(figure, title)
     return figure
+
+
+def write_title(figure: Figure, title: str) -> Text:
+    """A title a tenth of an inch below the upper edge."""
+    # A layout that finds its own places leaves room only for a title without one.
+    place: dict[str, Any] = {"y": 1 - 0.1 / figure.get_figheight(), "va": "top"}
+    return figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK, **({} if figure.get_layout_engine() else place))
 
 
 class _Literal(Figure):
@@ -82,11 +95,24 @@ def text_width(texts: Sequence[str], size: float) -> float:
     return max(float(TextPath((0, 0), text, size=size).get_extents().x1) for text in texts) / 72
 
 
-def label_axes(axes: Axes, x: str, y: str, title: str = "", grid: bool = True) -> None:
-    """Labels, small ticks, an optional title and a light grid, without top and right spines."""
+def whole_ticks(axis: Axis, places: ArrayLike, most: int = 6) -> None:
+    """Ticks at whole numbers only, such as epochs or trials; where all places are the same, at this place."""
+    found = np.unique(np.asarray(places, dtype=np.float64))
+    many = MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    axis.set_major_locator(FixedLocator(found.tolist()) if len(found) == 1 else many)
+
+
+def legend_above(axes: Axes, right: bool = False, columns: int = 2) -> None:
+    """A legend over the upper edge of the axes, where it covers no data."""
+    style: dict[str, Any] = {"frameon": False, "fontsize": TICK_SIZE, "labelcolor": BLACK, "handlelength": 1.6}
+    place: dict[str, Any] = {"loc": f"lower {'right' if right else 'left'}", "bbox_to_anchor": (float(right), 0.995)}
+    axes.legend(ncols=columns, borderpad=0.2, borderaxespad=0.0, **place, **style)
+
+
+def label_axes(axes: Axes, x: str, y: str, grid: bool = True) -> None:
+    """Labels, small ticks and a light grid, without top and right spines."""
     axes.set_xlabel(x, fontsize=LABEL_SIZE, color=BLACK)
     axes.set_ylabel(y, fontsize=LABEL_SIZE, color=BLACK)
-    axes.set_title(title, fontsize=TITLE_SIZE, color=BLACK)
     axes.tick_params(labelsize=TICK_SIZE, color=GREY, labelcolor=BLACK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)

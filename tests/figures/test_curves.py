@@ -63,7 +63,7 @@ def test_charts_of_one_picture_share_their_steps_and_leave_no_empty_third() -> N
     charts = [("ELBO", [band("train/elbo"), band("valid/elbo", 5.0)], []), ("KL", [band("train/kl")], [("one", 1.0)])]
     figure = stacked_curves(charts, "title")
     above, below = figure.axes
-    assert (above.get_title(), below.get_title()) == ("title", "")
+    assert figure.get_suptitle() == "title"
     assert above.get_xlim() == below.get_xlim()
     assert [axes.get_ylabel() for axes in figure.axes] == ["ELBO", "KL"]
     figure.canvas.draw()
