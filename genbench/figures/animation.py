@@ -35,7 +35,10 @@ def write_gif(path: str | Path, figure: Figure, frames: Iterable[float], dpi: fl
         pictures.append(np.array(canvas.buffer_rgba())[..., :3])
         durations.append(round(1000 * seconds))
     chosen = np.linspace(0, len(pictures) - 1, min(PALETTE_FRAMES, len(pictures))).round().astype(int)
-    palette = Image.fromarray(np.concatenate([pictures[k] for k in chosen])).quantize()
+    # Over the whole range of colours, so that a colour bar of few pixels has as many as a large plain surface.
+    palette = Image.fromarray(np.concatenate([pictures[k] for k in chosen])).quantize(
+        method=Image.Quantize.MAXCOVERAGE
+    )
     colours = np.array(palette.getpalette()).reshape(-1, 3)
     # A palette's colours are means of similar ones; the background must be exactly white.
     colours[colours.min(axis=1) >= NEARLY_WHITE] = 255

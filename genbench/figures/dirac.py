@@ -22,11 +22,10 @@ from genbench.figures.style import (
     GREEN,
     GREY,
     LABEL_SIZE,
-    ORANGE,
     TICK_SIZE,
-    TITLE_SIZE,
     VERMILLION,
     new_figure,
+    write_title,
 )
 
 __all__ = ["Equilibrium", "Pair", "animate", "pairs_page", "trajectory"]
@@ -65,14 +64,23 @@ def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibriu
         equilibrium: "point" or "line".
         ema: whether θ is its exponential moving average.
     """
-    array = _finite(points)
-    figure = new_figure(6.2, 5.3, title)
-    axes = _cube(figure, (-0.01, 0.115, 0.84, 0.86), _limit(array), ema)
-    _draw_scene(axes, equilibrium, loss)
-    _draw_path(axes, array, len(array))
-    _draw_legend(figure)
-    _draw_colour_bar(figure, (0.865, 0.22, 0.022, 0.56), len(array))
+    figure, *_ = _game(_finite(points), loss, equilibrium, ema, "end")
+    write_title(figure, title)
     return figure
+
+
+def _game(
+    points: NDArray[np.float64], loss: str, equilibrium: Equilibrium, ema: bool, last: str
+) -> tuple[Figure, Line3DCollection, Any]:
+    """The picture of one game, its curve, and the mark at the curve's end, named `last`."""
+    figure = new_figure(6.2, 5.3)
+    axes = _cube(figure, (-0.01, 0.115, 0.84, 0.86), _limit(points), ema)
+    _draw_scene(axes, equilibrium, loss)
+    curve, end = _draw_path(axes, points, len(points))
+    end.set_label(last)
+    _draw_legend(figure)
+    _draw_colour_bar(figure, (0.865, 0.22, 0.022, 0.56), len(points))
+    return figure, curve, end
 
 
 def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
@@ -86,9 +94,7 @@ def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
     """
     row_height, header, footer = 4.1, 0.45 if title else 0.1, 0.45
     height = header + row_height * len(rows) + footer
-    figure = new_figure(9.4, height)
-    if title:
-        figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=TITLE_SIZE + 1, color=BLACK)
+    figure = new_figure(9.4, height, title)
     curves = [(_finite(row.left), _finite(row.right)) for row in rows]
     steps = max(len(array) for both in curves for array in both)
     for k, (row, both) in enumerate(zip(rows, curves, strict=True)):
@@ -101,7 +107,7 @@ def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
             _draw_path(axes, array, steps)
             name = f"{row.title}, {'with EMA of the generator' if side else 'without EMA'}"
             x, y = box[0] + box[2] / 2, (base + row_height - 0.12) / height
-            figure.text(x, y, name, fontsize=TITLE_SIZE, color=BLACK, ha="center", va="top")
+            figure.text(x, y, name, fontsize=LABEL_SIZE, color=BLACK, ha="center", va="top")
     _draw_legend(figure)
     bar = min(0.62 * row_height * len(rows), 6.0)
     middle = footer + row_height * len(rows) / 2
@@ -132,13 +138,8 @@ def animate(
     total = len(array)
     frames = min(frames, total)
     shown = np.maximum(np.round(total * (np.arange(1, frames + 1) / frames) ** 2).astype(int), 1)
-    figure = new_figure(5.2, 4.9)
-    axes = _cube(figure, (0.02, 0.115, 0.92, 0.86), _limit(array), ema)
-    _draw_scene(axes, equilibrium, loss)
-    curve, end = _draw_path(axes, array, total)
-    end.set_label("now")
-    _draw_legend(figure)
-    caption = figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
+    figure, curve, end = _game(array, loss, equilibrium, ema, "now")
+    caption = write_title(figure, title)
     segments = _segments(array)
 
     def drawn() -> Iterator[float]:
@@ -185,8 +186,9 @@ def _cube(figure: Figure, box: tuple[float, float, float, float], limit: float, 
         axis.set_pane_color((1, 1, 1, 0))
         axis.line.set_color(GREY)
         axis._axinfo["grid"].update(color="#E4E4E4", linewidth=0.5)
-    axes.tick_params(labelsize=TICK_SIZE - 0.5, pad=0, labelcolor=BLACK)
+    axes.tick_params(labelsize=TICK_SIZE, pad=0, color=GREY, labelcolor=BLACK)
     axes.zaxis.set_tick_params(pad=4)
+    axes.zaxis.labelpad = 2
     return axes
 
 
@@ -202,7 +204,7 @@ def _draw_scene(axes: Axes3D, equilibrium: Equilibrium, loss: str) -> None:
         axes.plot([0, 0], [-limit, limit], [0, 0], linewidth=1.6, label=name, **marks)
     elif equilibrium == "point":
         name = f"equilibrium of {loss}: 0"
-        axes.plot([0], [0], [0], linestyle="none", marker="*", markersize=11, label=name, **marks)
+        axes.plot([0], [0], [0], linestyle="none", marker="*", markersize=15, label=name, **marks)
     else:
         raise ValueError(f"equilibrium must be 'point' or 'line', got {equilibrium!r}")
 
@@ -215,9 +217,11 @@ def _draw_path(axes: Axes3D, points: NDArray[np.float64], steps: int) -> tuple[L
     # Many overlapping turns need a thinner line.
     curve.set_linewidth(1.3 if len(points) <= 1000 else 0.9)
     axes.add_collection3d(curve, autolim=False)
-    ends: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.8}
-    axes.plot(*points[:1].T, marker="o", markersize=7, color=BLACK, label="start", zorder=9, **ends)
-    (end,) = axes.plot(*points[-1:].T, marker="D", markersize=6, color=ORANGE, label="end", zorder=10, **ends)
+    # Black and white, in which nothing else is drawn: neither the curve nor the equilibria.
+    start: dict[str, Any] = {"marker": "o", "markersize": 7, "color": BLACK, "markeredgecolor": "white"}
+    last: dict[str, Any] = {"marker": "D", "markersize": 6, "color": "white", "markeredgecolor": BLACK}
+    axes.plot(*points[:1].T, linestyle="none", label="start", zorder=9, markeredgewidth=0.8, **start)
+    (end,) = axes.plot(*points[-1:].T, linestyle="none", label="end", zorder=10, markeredgewidth=1.3, **last)
     return curve, end
 
 
