@@ -13,17 +13,19 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from genbench.figures.animation import write_gif
-from genbench.figures.plane import DENSITY, add_axes, check_extent, hide_ticks, scatter, show_plane, write_title
+from genbench.figures.plane import DENSITY, add_axes, check_extent, draw_contours, scatter, show_plane
 from genbench.figures.style import (
     BLACK,
     BLUE,
     GREEN,
+    GREY,
     LABEL_SIZE,
     ORANGE,
-    TITLE_SIZE,
+    TICK_SIZE,
     VERMILLION,
     new_figure,
     text_width,
+    write_title,
 )
 
 __all__ = ["animate_flow", "planar_maps"]
@@ -65,30 +67,32 @@ def planar_maps(samples: ArrayLike, rows: Sequence[str], columns: Sequence[str],
     extent = max(reach) or 1.0
     bins = min(max(round(array.shape[2] ** 0.5), 40), MAX_BINS)
     edges = np.linspace(-extent, extent, bins + 1)
-    side, edge, between, name = 1.32, 0.08, 0.07, 0.27
-    left = edge + text_width(rows, LABEL_SIZE) + 0.1
+    side, edge, below, between, name = 1.32, 0.08, 0.45, 0.07, 0.27
+    written = edge + text_width(rows, LABEL_SIZE)
+    left = written + 0.6
     width = left + len(columns) * (side + between) - between + edge
-    figure = new_figure(width, edge + len(rows) * (side + between) - between + name + (0.36 if title else 0.04))
-    write_title(figure, title)
+    height = below + len(rows) * (side + between) - between + name + (0.36 if title else 0.04)
+    figure = new_figure(width, height, title)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            bottom = edge + (len(rows) - 1 - i) * (side + between)
+            bottom = below + (len(rows) - 1 - i) * (side + between)
             axes = add_axes(figure, left + j * (side + between), bottom, side, side)
             x1, x2 = array[i, j].T
             counts, *_ = np.histogram2d(x2, x1, bins=[edges, edges])
             style: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "aspect": "auto"}
             span = (-extent, extent, -extent, extent)
             axes.imshow(counts, cmap=DENSITY, norm=PowerNorm(0.5, 0, max(counts.max(), 1)), extent=span, **style)
-            hide_ticks(axes, extent)
+            show_plane(axes, extent, left=j == 0, below=i == len(rows) - 1, most=4)
             if i == 0:
                 axes.set_title(column, fontsize=LABEL_SIZE, color=BLACK, pad=3.5)
             if j == 0:
-                axes.set_ylabel(row, fontsize=LABEL_SIZE, color=BLACK, rotation=0, ha="right", va="center")
+                middle = (bottom + side / 2) / height
+                figure.text(written / width, middle, row, fontsize=LABEL_SIZE, color=BLACK, ha="right", va="center")
     return figure
 
 
-def animate_flow(path: str | Path, points: ArrayLike, extent: float, title: str = "") -> None:
-    """Write a GIF of samples that move through the layers of a flow, coloured by their initial angle.
+def animate_flow(path: str | Path, points: ArrayLike, target: ArrayLike, extent: float, title: str = "") -> None:
+    """Write a GIF of samples that move through the layers of a flow to a target, coloured by their initial angle.
 
     They move in straight lines from layer to layer, more slowly at both ends. Samples that are outside of the square
     or not finite are not drawn. With a thousand samples the file has about 1 MB.
@@ -96,6 +100,7 @@ def animate_flow(path: str | Path, points: ArrayLike, extent: float, title: str 
     Args:
         path: of the GIF, overwritten.
         points: [K + 1 ≥ 2, S, 2], before any layer and after each.
+        target: [N ≥ 2, N], p(x) on the grid of `plane`, drawn as contours.
         extent: half the side of the square.
         title: of the picture, to which the number of the layer is added.
 
@@ -108,12 +113,15 @@ def animate_flow(path: str | Path, points: ArrayLike, extent: float, title: str 
     check_extent(extent)
     array = np.where(np.isfinite(array), array, np.nan)
     layers = len(array) - 1
-    figure = new_figure(3.9, 4.2)
-    axes = add_axes(figure, 0.4, 0.3, 3.4, 3.4)
+    figure = new_figure(4.2, 4.6)
+    axes = add_axes(figure, 0.6, 0.7, 3.4, 3.4)
+    told = draw_contours(axes, target, extent)
+    below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+    axes.annotate(told, (1, 0), (0, -34), ha="right", fontsize=TICK_SIZE, color=GREY, **below)
     angles = np.arctan2(array[0, :, 1], array[0, :, 0]) / (2 * math.pi) % 1
     marks = scatter(axes, array[0], ANGLE(angles), 900)
     show_plane(axes, extent)
-    caption = figure.suptitle(title, fontsize=TITLE_SIZE, color=BLACK)
+    caption = write_title(figure, title)
     steps = min(MAX_FRAMES_PER_LAYER, max(1, MOVING_FRAMES // layers))
 
     def drawn() -> Iterator[float]:

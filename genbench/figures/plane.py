@@ -25,7 +25,6 @@ from genbench.figures.style import (
     GREY,
     LABEL_SIZE,
     TICK_SIZE,
-    TITLE_SIZE,
     new_figure,
 )
 
@@ -35,11 +34,10 @@ __all__ = [
     "check_extent",
     "density_pair",
     "density_panel",
-    "hide_ticks",
+    "draw_contours",
     "samples_over_contours",
     "scatter",
     "show_plane",
-    "write_title",
 ]
 
 # Shares of the mass in the highest-density regions whose borders are drawn.
@@ -76,13 +74,12 @@ def density_pair(learned: ArrayLike, target: ArrayLike, extent: float, title: st
     panels = [_density(learned, "learned", extent), _density(target, "target", extent)]
     highest = [_highest(values) for values in panels]
     top = min(max(highest), COLOUR_LIMIT * highest[1])
-    side, left, bottom, between = 3.2, 0.42, 0.32, 0.42
-    figure = new_figure(left + 2 * side + between + 0.95, bottom + side + (0.62 if title else 0.3))
-    write_title(figure, title)
+    side, left, bottom, between = 3.2, 0.62, 0.48, 0.32
+    figure = new_figure(left + 2 * side + between + 0.95, bottom + side + (0.62 if title else 0.3), title)
     for k, (values, name) in enumerate(zip(panels, ("learned", "target"), strict=True)):
         axes = add_axes(figure, left + k * (side + between), bottom, side, side)
         image = _draw_density(axes, values, extent, top)
-        show_plane(axes, extent)
+        show_plane(axes, extent, left=k == 0)
         axes.set_title(name, fontsize=LABEL_SIZE, color=BLACK)
     bar = add_axes(figure, left + 2 * side + between + 0.14, bottom, 0.14, side)
     _draw_colour_bar(figure, image, bar, pointed=max(highest) > top)
@@ -105,32 +102,40 @@ def samples_over_contours(samples: ArrayLike, target: ArrayLike, extent: float, 
     Raises:
         ValueError: for any other shape, or an extent that is not positive.
     """
-    density = _density(target, "target", extent)
     points = np.asarray(samples, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f"samples must be [S, 2], got shape {points.shape}")
-    side, left, bottom = 4.4, 0.42, 0.56
-    figure = new_figure(left + side + 0.12, bottom + side + (0.4 if title else 0.1))
-    write_title(figure, title)
+    side, left, bottom = 4.4, 0.62, 0.7
+    figure = new_figure(left + side + 0.12, bottom + side + (0.4 if title else 0.1), title)
     axes = add_axes(figure, left, bottom, side, side)
-    levels = _levels(density)
-    if levels:
-        grid = np.linspace(-extent, extent, len(density))
-        tints = [str(grey) for grey in np.linspace(0.96, 0.86, len(levels))]
-        axes.contourf(grid, grid, density, [*levels, np.inf], colors=tints, zorder=1)
-        axes.contour(grid, grid, density, levels, colors=GREY, linewidths=0.7, zorder=2)
+    told = draw_contours(axes, target, extent)
     scatter(axes, points, BLUE, 400)
     show_plane(axes, extent)
     outside = len(points) - int((np.abs(points) <= extent).all(axis=1).sum())
-    notes = [(0.0, "left", BLUE, f"{len(points)} samples" + (f", {outside} outside" if outside else ""))]
-    if levels:
-        shares = ", ".join(f"{100 * share:.0f}" for share in MASS_SHARES)
-        told = f"{shares} % of the target" if len(levels) == len(MASS_SHARES) else "borders of the target"
-        notes.append((1.0, "right", GREY, f"lines: {told}"))
-    for x, align, colour, text in notes:
-        below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
-        axes.annotate(text, (x, 0), (0, -22), ha=align, fontsize=TICK_SIZE, color=colour, **below)
+    left_note = f"{len(points)} samples" + (f", {outside} outside" if outside else "")
+    for x, align, colour, text in ((0.0, "left", BLUE, left_note), (1.0, "right", GREY, told)):
+        if text:
+            below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+            axes.annotate(text, (x, 0), (0, -34), ha=align, fontsize=TICK_SIZE, color=colour, **below)
     return figure
+
+
+def draw_contours(axes: Axes, target: ArrayLike, extent: float) -> str:
+    """The borders of a target's highest-density regions [N ≥ 2, N]; returns what the lines say, nothing without mass.
+
+    Raises:
+        ValueError: for any other shape.
+    """
+    density = _density(target, "target", extent)
+    levels = _levels(density)
+    if not levels:
+        return ""
+    grid = np.linspace(-extent, extent, len(density))
+    tints = [str(grey) for grey in np.linspace(0.96, 0.86, len(levels))]
+    axes.contourf(grid, grid, density, [*levels, np.inf], colors=tints, zorder=1)
+    axes.contour(grid, grid, density, levels, colors=GREY, linewidths=0.7, zorder=2)
+    shares = ", ".join(f"{100 * share:.0f}" for share in MASS_SHARES)
+    return f"lines: {f'{shares} % of' if len(levels) == len(MASS_SHARES) else 'borders of'} the target"
 
 
 def density_panel(
@@ -160,17 +165,18 @@ def density_panel(
     highest = [_highest(values) for values in panels]
     top = min(max(highest), COLOUR_LIMIT * float(np.median(highest)))
     rows, columns = math.ceil(len(panels) / columns), min(columns, len(panels))
-    side, edge, between, name = 1.9, 0.1, 0.1, 0.27
-    right = edge + columns * (side + between)
-    figure = new_figure(right + 0.8, edge + rows * (side + name) + (0.4 if title else 0.08))
-    write_title(figure, title)
+    side, left, bottom, between, name = 1.86, 0.62, 0.46, 0.1, 0.27
+    right = left + columns * (side + between)
+    figure = new_figure(right + 0.8, bottom + rows * (side + name) + (0.4 if title else 0.08), title)
     for k, (values, label) in enumerate(zip(panels, titles, strict=True)):
         row, column = divmod(k, columns)
-        axes = add_axes(figure, edge + column * (side + between), edge + (rows - 1 - row) * (side + name), side, side)
+        axes = add_axes(
+            figure, left + column * (side + between), bottom + (rows - 1 - row) * (side + name), side, side
+        )
         image = _draw_density(axes, values, extent, top)
-        hide_ticks(axes, extent)
+        show_plane(axes, extent, left=column == 0, below=k + columns >= len(panels))
         axes.set_title(label, fontsize=LABEL_SIZE, color=BLACK, pad=3.5)
-    bar = add_axes(figure, right + 0.04, edge, 0.12, rows * (side + name) - name)
+    bar = add_axes(figure, right + 0.04, bottom, 0.12, rows * (side + name) - name)
     _draw_colour_bar(figure, image, bar, pointed=max(highest) > top)
     return figure
 
@@ -203,11 +209,6 @@ def _levels(density: NDArray[np.float64]) -> list[float]:
     return [float(level) for level in np.unique(levels)]
 
 
-def write_title(figure: Figure, title: str) -> None:
-    if title:
-        figure.suptitle(title, y=1 - 0.1 / figure.get_figheight(), va="top", fontsize=TITLE_SIZE, color=BLACK)
-
-
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes with position and size in inches."""
     across, up = figure.get_size_inches()
@@ -238,15 +239,14 @@ def scatter(axes: Axes, points: NDArray[np.float64], colour: Any, crowd: int) ->
     return axes.scatter(x1, x2, s=3 + 6 * thin, c=colour, alpha=0.12 + 0.48 * thin, linewidths=0, zorder=3)
 
 
-def show_plane(axes: Axes, extent: float) -> None:
-    """The square with a few small ticks."""
-    hide_ticks(axes, extent)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    axes.tick_params(labelsize=TICK_SIZE, color=GREY, labelcolor=BLACK)
-
-
-def hide_ticks(axes: Axes, extent: float) -> None:
-    axes.set(xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[])
+def show_plane(axes: Axes, extent: float, left: bool = True, below: bool = True, most: int = 6) -> None:
+    """The square with a few small ticks; their numbers and the name of the axis where no neighbour has them."""
+    axes.set(xlim=(-extent, extent), ylim=(-extent, extent))
     axes.spines[:].set_color("#BBBBBB")
     axes.spines[:].set_linewidth(0.6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 5, 10]))
+    axes.tick_params(labelsize=TICK_SIZE, color=GREY, labelcolor=BLACK, length=2.5, labelleft=left, labelbottom=below)
+    for axis, name, shown in ((axes.xaxis, "x1", below), (axes.yaxis, "x2", left)):
+        axis.set_label_text(name if shown else "", fontsize=LABEL_SIZE, color=BLACK)
+        axis.labelpad = 1.5

@@ -156,7 +156,7 @@ class PlaneTask(FlowSamples, Task):
             raise ConfigError(f"{type(self.model).__name__} has no layers to show samples between")
         with isolated_rng(self.seed, self.device):
             points = torch.stack(self.model.path(2 * DRAWN)).cpu()
-        animate_flow(path, points, EXTENT, title)
+        animate_flow(path, points, target_on_grid(self.target, self.of_energy), EXTENT, title)
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
