@@ -15,6 +15,7 @@ from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, LogProb, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError
 from genbench.figures.grids import image_grid, stages
+from genbench.figures.receptive import receptive_field
 from genbench.metrics.classifier import Classifier
 from genbench.registry import register
 from genbench.tasks.base import Parts, require, require_float32, require_images
@@ -125,9 +126,10 @@ class Autoregressive(Samples, SampledTask):
         side = math.isqrt(SAMPLES)
         figures = {"samples": image_grid(self.samples(stage), side, side, f"{record.title}, {STAGE_TITLES[stage]}")}
         if stage == "start":
-            field = self.model.receptive_field().cpu().float()
-            title = f"{record.title}: what the middle pixel sees"
-            figures["receptive-field"] = image_grid(field.view(1, *self.dataset.shape), 1, 1, title)
+            _, height, width = self.dataset.shape
+            middle = height // 2, width // 2
+            seen = self.model.receptive_field(*middle).cpu()
+            figures["receptive-field"] = receptive_field(seen, *middle, f"{record.title}: what one pixel sees")
         if stage == "end":
             shown = {STAGE_TITLES[key]: images for key, images in self._samples.items()}
             figures["stages"] = stages(shown, f"{record.title}: samples from the same uniform numbers")
