@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from genbench.figures.style import BLUE, GREY, TICK_SIZE, label_axes, new_figure
+from genbench.figures.style import BLUE, GREY, label_axes, legend_above, new_figure
 
 __all__ = ["class_bars"]
 
 
 def class_bars(shares: ArrayLike, expected: ArrayLike, title: str = "") -> Figure:
-    """The share of each class among generated images beside that among the data.
+    """The share of each class among generated images and among the data, side by side.
 
     Args:
         shares, expected: [classes + 1], sums 1; the last are images of no class.
@@ -20,12 +20,12 @@ def class_bars(shares: ArrayLike, expected: ArrayLike, title: str = "") -> Figur
     """
     found, wanted = np.asarray(shares), np.asarray(expected)
     figure = new_figure(7.0, 3.2, title)
-    figure.subplots_adjust(left=0.1, right=0.985, bottom=0.16, top=0.86)
+    figure.subplots_adjust(left=0.1, right=0.985, bottom=0.16, top=0.84)
     axes = figure.add_subplot()
     label_axes(axes, "class", "share of images")
     places = np.arange(len(found))
     axes.bar(places - 0.2, wanted, 0.38, color=GREY, label="data")
     axes.bar(places + 0.2, found, 0.38, color=BLUE, label="generated")
     axes.set_xticks(places, [*map(str, places[:-1]), "none"])
-    axes.legend(frameon=False, fontsize=TICK_SIZE, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 0.98))
+    legend_above(axes, right=True)
     return figure

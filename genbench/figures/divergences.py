@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from genbench.figures.style import BLACK, BLUE, TICK_SIZE, TITLE_SIZE, label_axes, new_figure
+from genbench.figures.style import BLACK, BLUE, TICK_SIZE, label_axes, legend_above, new_figure
 
 __all__ = ["divergence_curve"]
 
@@ -48,11 +48,10 @@ def divergence_curve(
         raise ValueError(f"estimates must be [T] or [seeds, T] at T = {places.size} θ, got {np.shape(estimates)}")
     true = _truth_at(places, known_at, known)
 
-    figure = new_figure(7.2, 4.2)
+    figure = new_figure(7.2, 4.2, title)
     figure.subplots_adjust(left=0.105, right=0.965, bottom=0.125, top=0.85)
     axes = figure.add_subplot()
     label_axes(axes, "θ", symbol)
-    axes.set_title(title, fontsize=TITLE_SIZE, color=BLACK, pad=24)
 
     # A branch begins at the first θ and at the second of two equal ones.
     starts = [0, *np.flatnonzero(np.diff(known_at) == 0) + 1]
@@ -68,8 +67,7 @@ def divergence_curve(
             axes.plot(known_at[k : k + 1], known[k : k + 1], **ring, **style)
 
     _draw_estimates(axes, places, runs)
-    legend: dict[str, Any] = {"fontsize": TICK_SIZE, "frameon": False, "handlelength": 1.6, "labelcolor": BLACK}
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.015, 0.995), ncols=2, borderpad=0.2, **legend)
+    legend_above(axes)
 
     # Outside of the axes the notes cannot cover the curve.
     corner: dict[str, Any] = {"transform": axes.transAxes, "fontsize": TICK_SIZE, "ha": "right", "va": "bottom"}

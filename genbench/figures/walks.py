@@ -74,9 +74,10 @@ def perturbations(
     Args:
         images: [rows, columns, 1 or 3, H, W] in [0, 1]; images[i, j] is generated from z with offsets[j] added
             to its dimension dimensions[i].
-        changes: mean absolute change of the image by each dimension; rows are drawn in descending order.
-        dimensions: index of each row's dimension.
-        offsets: of the columns, from −ε to ε.
+        changes: mean absolute change of a pixel from the first to the last offset; rows are drawn in descending
+            order.
+        dimensions: number of each row's dimension, from 1.
+        offsets: of the columns, from −ε to ε, in standard deviations of the prior.
         title: of the picture.
 
     Raises:
@@ -91,10 +92,12 @@ def perturbations(
         )
     order = np.argsort(-np.asarray(changes, dtype=np.float64), kind="stable")
     canvas = tile(array[order].reshape(-1, *array.shape[2:]), rows, columns, GAP)
-    figure, (axes,) = canvas_figure([canvas], title, left=1.06, top=0.28, tallest=MAX_HEIGHT)
+    figure, (axes,) = canvas_figure([canvas], title, left=1.06, bottom=0.46, top=0.28, tallest=MAX_HEIGHT)
     show_canvas(axes, canvas)
     signed = [f"{offset:+.3g}".replace("-", "−") if offset else "0" for offset in offsets]
-    _label_columns(axes, width, signed, above=True, name="offset")
+    _label_columns(axes, width, signed, above=True, name="offset (σ)")
+    note: dict[str, Any] = {"fontsize": TICK_SIZE, "color": GREY, "x": 1.0, "ha": "right"}
+    axes.set_xlabel("Δ: mean change of a pixel\nfrom end to end", **note)
     centres = [GAP + k * (height + GAP) + height / 2 - 0.5 for k in range(rows)]
     # Three digits of the largest change, within limits.
     largest = max(changes)

@@ -148,7 +148,8 @@ def test_perturbations_are_ranked_by_their_change() -> None:
     for y, row in zip(axes.get_yticks(), (1, 2, 0), strict=True):
         for x, expected in zip(axes.get_xticks(), images[row], strict=True):
             np.testing.assert_allclose(image(figure, y, x, (4, 6)), expected, atol=1e-7)
-    assert texts(figure) == ["offset"]
+    assert texts(figure) == ["offset (σ)"]
+    assert axes.get_xlabel().startswith("Δ: mean change of a pixel")
 
 
 def test_perturbations_without_any_change_keep_their_order() -> None:
@@ -236,7 +237,7 @@ def test_divergence_curve_shows_estimates_beside_the_truth() -> None:
     (axes,) = figure.axes
     np.testing.assert_array_equal(line(axes, "estimate"), np.stack([THETA, THETA + 0.125], axis=1))
     np.testing.assert_array_equal(line(axes, "true value"), [(0, 0), (2, 2)])
-    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("θ", "W1", "Segments")
+    assert (axes.get_xlabel(), axes.get_ylabel(), figure.get_suptitle()) == ("θ", "W1", "Segments")
     assert texts(figure) == ["mean absolute error 0.125"]
     assert [text.get_text() for text in axes.get_legend().texts] == ["true value", "estimate"]
     assert_legible(figure)

@@ -51,7 +51,7 @@ def perturbed(generate: Generate, latent: Tensor, title: str) -> Figure:
     chosen = changes.argsort(descending=True)[:PERTURBED].tolist()
     points = torch.stack([latent + offset * axes[k] for k in chosen for offset in OFFSETS])
     images = generate(points).cpu().unflatten(0, (len(chosen), len(OFFSETS)))
-    return perturbations(images, changes[chosen].tolist(), chosen, OFFSETS, title)
+    return perturbations(images, changes[chosen].tolist(), [k + 1 for k in chosen], OFFSETS, title)
 
 
 def interpolated(generate: Generate, latents: Tensor, title: str) -> Figure:
