@@ -9,14 +9,25 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from genbench.figures.style import BLUE, GREY, VERMILLION, label_axes, new_figure
+from genbench.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    TICK_SIZE,
+    VERMILLION,
+    label_axes,
+    new_figure,
+    text_width,
+    whole_ticks,
+)
 
 __all__ = ["study_history"]
 
 SIDE = 2.6  # inches of a chart
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": TICK_SIZE, "labelcolor": BLACK}
 
 
 def study_history(
@@ -31,18 +42,18 @@ def study_history(
 
     `chosen` are a key's values in every trial, numbers or words; axes of the keys in `logarithmic` are logarithmic.
     """
-    figure = new_figure(1.4 + SIDE * (1 + len(chosen)), 3.2, "what the trials achieved", layout="constrained")
+    figure = new_figure(1.4 + SIDE * (1 + len(chosen)), 3.4, "what the trials achieved", layout="constrained")
     first, *others = np.atleast_1d(figure.subplots(1, 1 + len(chosen), sharey=True))
     best = (np.maximum if higher_is_better else np.minimum).accumulate(values)
     first.step(numbers, best, where="post", color=GREY, linewidth=1.2, label="best so far")
     _points(first, numbers, values, higher_is_better)
-    first.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_ticks(first.xaxis, numbers)
     label_axes(first, "trial", objective)
-    first.legend(frameon=False, fontsize=8)
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3, **LEGEND)
     for axes, (key, places) in zip(others, chosen.items(), strict=True):
         if any(isinstance(place, str) for place in places):
-            axes.xaxis.update_units(sorted(set(map(str, places)), key=_as_number))  # in this order from left to right
             places = list(map(str, places))
+            _set_words(axes, sorted(set(places), key=_as_number))
         _points(axes, places, values, higher_is_better)
         if key in logarithmic:
             axes.set_xscale("log")
@@ -51,6 +62,16 @@ def study_history(
             axes.xaxis.set_minor_formatter(NullFormatter())
         label_axes(axes, key, "")
     return figure
+
+
+def _set_words(axes: Axes, words: Sequence[str]) -> None:
+    """Words from left to right, aslant where they would meet."""
+    axes.xaxis.update_units(words)
+    axes.set_xlim(-0.5, len(words) - 0.5)
+    if len(words) * text_width(words, TICK_SIZE) > 0.8 * SIDE:
+        axes.tick_params(axis="x", labelrotation=30)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
 
 
 def _as_number(word: str) -> tuple[float, str]:
@@ -66,5 +87,5 @@ def _points(
 ) -> None:
     """All trials, and the best of them in another colour."""
     best = int(values.argmax() if higher_is_better else values.argmin())
-    axes.plot(places, values, "o", color=BLUE, markersize=4, alpha=0.7)
-    axes.plot([places[best]], [values[best]], "o", color=VERMILLION, markersize=6)
+    axes.plot(places, values, "o", color=BLUE, markersize=4, alpha=0.7, label="trial")
+    axes.plot([places[best]], [values[best]], "D", color=VERMILLION, markersize=6, label="best trial")
