@@ -244,9 +244,19 @@ def show_plane(axes: Axes, extent: float, left: bool = True, below: bool = True,
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent))
     axes.spines[:].set_color("#BBBBBB")
     axes.spines[:].set_linewidth(0.6)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 5, 10]))
+    places = _ticks(extent, most)
+    axes.set(xticks=places, yticks=places)
     axes.tick_params(labelsize=TICK_SIZE, color=GREY, labelcolor=BLACK, length=2.5, labelleft=left, labelbottom=below)
     for axis, name, shown in ((axes.xaxis, "x1", below), (axes.yaxis, "x2", left)):
         axis.set_label_text(name if shown else "", fontsize=LABEL_SIZE, color=BLACK)
         axis.labelpad = 1.5
+
+
+def _ticks(extent: float, most: int) -> NDArray[np.float64]:
+    """Round numbers, none so near a corner that it would meet a neighbour's."""
+    for count in (most, 2 * most):
+        places = MaxNLocator(nbins=count, steps=[1, 2, 5, 10]).tick_values(-extent, extent)
+        inner = np.asarray(places)[np.abs(places) <= 0.85 * extent]
+        if len(inner) > 1:
+            break
+    return inner
