@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from genbench.figures.curves import MAX_CURVES, Band, overlaid_curves, stacked_curves, two_scales
 
@@ -69,6 +70,33 @@ def test_charts_of_one_picture_share_their_steps_and_leave_no_empty_third() -> N
     figure.canvas.draw()
     ends = [text.get_window_extent().x1 for axes in figure.axes for text in axes.texts]
     assert 0.9 * figure.bbox.width < max(ends) <= figure.bbox.width
+
+
+def ticks(axes: Axes) -> list[str]:
+    axes.figure.canvas.draw()
+    low, high = axes.get_xlim()
+    labels = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    return [label.get_text() for place, label in labels if low <= place <= high]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([400.0], ["400"]),
+        ([1.0, 2.0], ["1", "2"]),
+        ([0.0, 8000.0], ["0", "2000", "4000", "6000", "8000"]),
+        ([0.0, 20_000.0], ["0", "5k", "10k", "15k", "20k"]),
+    ],
+)
+def test_steps_are_whole_numbers_of_one_unit(steps: list[float], expected: list[str]) -> None:
+    (axes,) = overlaid_curves([Band("one", np.array(steps), np.array(steps))], "ELBO").axes
+    assert ticks(axes) == expected
+
+
+def test_the_range_around_one_value_is_a_share_of_it() -> None:
+    (axes,) = overlaid_curves([Band("one", np.array([6.0]), np.array([-300.0]))], "ELBO").axes
+    low, high = axes.get_ylim()
+    assert low < -310 and high > -290
 
 
 def test_one_point_and_no_point_are_drawn() -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from PIL import Image
 from scipy.stats import norm
 
 from genbench.figures import curves, dirac, grids
-from genbench.figures.style import TITLE_SIZE, label_axes, new_figure
+from genbench.figures.receptive import UNSEEN, receptive_field
+from genbench.figures.style import BLUE, ORANGE, TITLE_SIZE, label_axes, new_figure
 
 # --- grids ------------------------------------------------------------------------------------------------
 
@@ -109,6 +111,26 @@ def test_images_have_one_or_three_channels() -> None:
         grids.image_grid(np.zeros((2, 28, 28)), 1, 2)
 
 
+def test_a_receptive_field_shows_each_kind_of_pixel_as_its_legend_says() -> None:
+    seen = np.zeros((5, 7), dtype=bool)
+    seen[1, 2:6] = seen[2, 1:3] = True
+    figure = receptive_field(torch.as_tensor(seen), 2, 3, "PixelCNN")
+    (axes,) = figure.axes
+    picture = rendered(figure)
+    for row in range(5):
+        for column in range(7):
+            x, y = np.round(axes.transData.transform((column, row))).astype(int)
+            expected = ORANGE if (row, column) == (2, 3) else BLUE if seen[row, column] else UNSEEN
+            np.testing.assert_allclose(picture[picture.shape[0] - y, x] / 255, to_rgb(expected), atol=0.01)
+    (legend,) = figure.legends
+    names = ["not seen", "seen: 6 pixels", "predicted pixel"]
+    assert [text.get_text() for text in legend.texts] == names
+    assert [to_rgb(patch.get_facecolor()) for patch in legend.get_patches()] == [*map(to_rgb, (UNSEEN, BLUE, ORANGE))]
+    assert all(spine.get_visible() for spine in axes.spines.values())
+    with pytest.raises(ValueError, match=r"\(5, 3\) in it, got shape \(5, 7\)"):
+        receptive_field(seen, 5, 3)
+
+
 # --- Dirac-GAN --------------------------------------------------------------------------------------------
 
 
@@ -158,6 +180,26 @@ def test_trajectory_axes_are_equal_and_say_what_is_averaged() -> None:
         assert "ψ0" in axes.get_xlabel()
         assert "ψ1" in axes.get_ylabel()
         assert ("EMA" in axes.get_zlabel()) is ema
+
+
+@pytest.mark.parametrize("equilibrium", ["point", "line"])
+def test_the_end_of_a_game_looks_like_nothing_else(equilibrium: dirac.Equilibrium) -> None:
+    (axes,) = panels(dirac.trajectory(spiral(), "W1", "", equilibrium, ema=True))
+    resting, start, end = axes.lines
+    assert resting.get_label().startswith("equilibri")
+    assert (start.get_label(), end.get_label()) == ("start", "end")
+    assert same_color(end.get_markerfacecolor(), "white")
+    others = [resting.get_color(), *dirac.COLOURS(np.linspace(0, 1, 16))]
+    assert not any(same_color(end.get_markeredgecolor(), other) for other in others)
+    assert len({line.get_marker() for line in (start, end, resting)}) == 3
+
+
+def test_all_numbers_of_a_game_have_one_size() -> None:
+    figure = dirac.trajectory(spiral(), "W1", "", "line", ema=True)
+    figure.canvas.draw()
+    axes, bar = figure.axes
+    found = [axis.get_ticklabels() for axis in (axes.xaxis, axes.yaxis, axes.zaxis, bar.yaxis)]
+    assert len({(label.get_fontsize(), label.get_fontname()) for labels in found for label in labels}) == 1
 
 
 def test_a_diverged_game_is_drawn_as_far_as_its_numbers_go() -> None:

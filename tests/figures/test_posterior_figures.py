@@ -45,6 +45,13 @@ def test_a_collapsed_kl_lies_at_the_bottom_of_its_panel() -> None:
     assert low == 0 and high >= 1
 
 
+def test_a_single_epoch_is_a_single_tick() -> None:
+    figure = collapse_panel([(1.0, 12.0)], [(1.0, 3.0)], 20, BOUNDS)
+    figure.canvas.draw()
+    for axes in figure.axes[:2]:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["1"]
+
+
 def test_the_collapse_panel_survives_what_is_missing(recwarn: pytest.WarningsRecorder) -> None:
     figure = collapse_panel([(1.0, float("nan"))], [], 3, {})
     figure.canvas.draw()
@@ -62,6 +69,7 @@ def test_latents_stand_in_falling_order_of_their_variance(kl: list[float] | None
         assert len(figure.axes) == 1
     else:
         assert [bar.get_height() for bar in figure.axes[0].patches] == [3.0, 0.2, 0.0]
+    assert last.get_xlabel() == "latents, from the largest to the smallest Var E[z|x]"
     (threshold,) = last.lines
     assert set(threshold.get_ydata()) == {0.01}
 
