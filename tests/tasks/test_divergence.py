@@ -374,7 +374,7 @@ def test_one_theta_is_no_sweep() -> None:
 def test_the_picture_itself() -> None:
     (figure,) = Divergence.sweep_figures([finished(theta, jsd=0.6) for theta in (0.0, 1.0)]).values()
     (axes,) = figure.axes
-    assert axes.get_title() == "JSD between two segments at distance θ"
+    assert figure.get_suptitle() == "JSD between two segments at distance θ"
     assert axes.get_ylabel() == "JSD"
 
 

@@ -72,8 +72,8 @@ class DiracGame(Adversarial):
         require(self.generator, "model", "dirac", "theta")
         self.quantities = type(self).quantities  # the players are judged, not their divergence
         self.curves = {
-            "critic slope ψ0 beside generator θ": ["state/psi0", "state/theta"],
-            "divergence beside distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
+            "critic slope ψ0 and generator θ": ["state/psi0", "state/theta"],
+            "divergence and distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
         }
         self._start_recording(self._point().unsqueeze(0))
 
