@@ -65,7 +65,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "rng": state["rng"],
         "batches": state["batches"],
         "rows": [(row["step"], row["metric"], row["value"]) for row in rows],
-        "curves": _curves(run / "tensorboard"),
+        "curves": _curves(run),
         "metrics": summary["metrics"],
         "status": summary["status"],
     }
@@ -83,7 +83,7 @@ def _curves(directory: Path) -> list[tuple[int, str, float]]:
     """(step, tag, value) in the order in which TensorBoard reads them."""
     return [
         (event.step, value.tag, value.tensor.float_val[0])
-        for path in sorted(directory.iterdir())
+        for path in sorted(directory.glob("events.*"))
         for event in EventFileLoader(str(path)).Load()
         for value in event.summary.value
         if value.metadata.plugin_data.plugin_name == "scalars"

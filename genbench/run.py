@@ -99,9 +99,10 @@ def _changes(config: Config) -> dict[str, str]:
 def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
     dataset = task.parts.dataset
     protocol = {"dataset": dataset.name, **dataset.protocol, **task.protocol}
-    title = identity.title(config, _changes(config))
-    settings = identity.settings(config)
-    return Logbook(run_dir, title, task.quantities, protocol, config.reference, settings, task.curves)
+    changed = _changes(config)
+    title = identity.title(config, changed)
+    settings = {"changed": ", ".join(identity.words(changed)) or "nothing", **identity.settings(config)}
+    return Logbook(run_dir, title, task.family, task.quantities, protocol, config.reference, settings, task.curves)
 
 
 class Job:

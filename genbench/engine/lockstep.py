@@ -93,7 +93,7 @@ class Lockstep:
         except Diverged as error:
             diverged = error
         if diverged:
-            trainer.logbook.hyperparameters()
+            trainer.logbook.conclude()
         self._ended(self._trainers.index(trainer), diverged)
         self._going.remove(trainer)
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import torch
-from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard.summary import custom_scalars, hparams
 
 from genbench.atomic import replacing
 from genbench.config import Reference, flatten
-from genbench.engine.events import EventFile, as_left, event_files, picture
-from genbench.engine.measurement import Measurement, Quantity, agree
+from genbench.engine.board import Board, Point
+from genbench.engine.measurement import HEADLINE, Family, Measurement, Quantity, agree
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import GenbenchError
 
@@ -27,6 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["TEST", "Logbook", "before_the_end"]
+
+RESULTS = ("metric", "what it is", "final", "best", "published or exact")
+"""Columns of TensorBoard's table of results."""
 
 TEST = "test/"
 """How the names of metrics begin that are measured once, at the end."""
@@ -39,14 +40,15 @@ class Logbook:
     lengths and checksums, and what was lost there is made again from the rows, pictures aside.
 
     `quantities` are those whose best value is remembered, `protocol` is what all of the run's measurements depend on;
-    `references` are published values, `settings` the configuration, for TensorBoard's HParams tab; `charts` are
-    contrasting curves by title, each on one chart of TensorBoard.
+    `references` are published values. TensorBoard shows the `settings`, and the `charts` under the `family`:
+    contrasting curves by title.
     """
 
     def __init__(
         self,
         run: RunDirectory,
         title: str,
+        family: Family,
         quantities: Sequence[Quantity],
         protocol: Mapping[str, str],
         references: Sequence[Reference],
@@ -62,12 +64,13 @@ class Logbook:
 
         self._quantities = {quantity.name: quantity for quantity in quantities}
         self._protocol, self._references = dict(protocol), references
-        self._settings, self._charts = settings, charts
+        self._settings = settings
         self._curves: dict[str, list[dict[str, float]]] = {}
         self._written = bytearray()  # what metrics.jsonl holds
         self._rows: BinaryIO | None = None
-        self._events: EventFile | None = None
-        self._earlier: dict[str, tuple[int, int]] = {}  # event files of earlier sessions: length, checksum
+        drawn = {name: [each for each in metrics if not each.startswith(TEST)] for name, metrics in charts.items()}
+        judged = next((each for each in quantities if each.better and not each.name.startswith(TEST)), None)
+        self._board = Board(run.path, family.title, drawn, judged)
 
     # What pictures may ask (engine.task.Record)
 
@@ -126,27 +129,21 @@ class Logbook:
             restored.append(f"{self.run.metrics} is damaged; restored from the checkpoint")
         self._take_up(self._written)
         self._rows = self.run.metrics.open("ab")
-        self._earlier = {name: (length, found) for name, (length, found) in state["events"].items()}
-        kept = as_left(self._earlier, self.run.tensorboard)
-        if not kept:
-            self._earlier = {}
-        for path in event_files(self.run.tensorboard):
-            if path.name not in self._earlier:
-                path.unlink()
-        self._events = EventFile(self.run.tensorboard, state["clock"])
-        if not self._earlier and self._charts:
-            # One category for all runs: TensorBoard merges equal charts and draws every run into them.
-            layout = {title: ["Multiline", list(metrics)] for title, metrics in self._charts.items()}
-            self._events.summary(custom_scalars({"contrasts": layout}))
+        events = {name: (length, found) for name, (length, found) in state["events"].items()}
+        kept = self._board.open(events, state["clock"], self._points())
         if not kept:
             restored.append(
-                f"TensorBoard files in {self.run.tensorboard} are damaged; their curves are restored, "
+                f"TensorBoard files in {self.run.path} are damaged; their curves are restored, "
                 "and the pictures so far are in figures/ and samples/"
             )
-            for line in self._written.splitlines():
-                row = json.loads(line)
-                self._scalar(row["metric"], math.nan if row["value"] is None else row["value"], row["step"])
+        if not kept or not events:
+            self._board.text("settings", _table(("setting", "value"), self._shown_settings().items(), self.title))
         return restored
+
+    def _points(self) -> Iterator[Point]:
+        for line in self._written.splitlines():
+            row = json.loads(line)
+            yield row["metric"], math.nan if row["value"] is None else row["value"], row["step"]
 
     def _go_back(self) -> bool:
         """Give metrics.jsonl its content of that time; False if some of it was no longer there."""
@@ -160,15 +157,12 @@ class Logbook:
     def close(self) -> None:
         if self._rows:
             self._rows.close()
-        if self._events:
-            self._events.close()
-        self._rows = self._events = None
+        self._board.close()
+        self._rows = None
 
     def state_dict(self) -> dict[str, Any]:
         """What `open` goes on from, all of it on disk when this returns or in the state itself."""
-        assert self._events, "the logbook is not open"
-        events = self._earlier | {self._events.path.name: self._events.on_disk()}
-        return {"rows": _packed(self._written), "events": events, "clock": self._events.clock}
+        return {"rows": _packed(self._written), **self._board.state_dict()}
 
     def read(self) -> None:
         """Take up what `metrics.jsonl` holds. Raises GenbenchError if it is damaged."""
@@ -193,7 +187,7 @@ class Logbook:
         return metric in self.final and self.final[metric]["step"] == step
 
     def scalars(self, values: dict[str, float], step: int, epoch: float, seconds: float) -> None:
-        assert self._rows and self._events, "the logbook is not open"
+        assert self._rows, "the logbook is not open"
         for metric, value in values.items():
             number = float(value) if math.isfinite(value) else None
             row: dict[str, Any] = {
@@ -206,32 +200,27 @@ class Logbook:
             line = (json.dumps(row) + "\n").encode()
             self._written += line
             self._rows.write(line)
-            self._scalar(metric, value, step)
+            self._board.scalar((metric, value, step))
             self._remember(metric, number, step, row["epoch"])
         self._rows.flush()
-        self._events.flush()
-
-    def _scalar(self, metric: str, value: float, step: int) -> None:
-        assert self._events, "the logbook is not open"
-        self._events.summary(Summary(value=[Summary.Value(tag=metric, simple_value=value)]), step)
+        self._board.flush()
 
     def _remember(self, metric: str, value: float | None, step: int, epoch: float) -> None:
         point = {"epoch": epoch, "step": step, "value": math.nan if value is None else value}
         self._curves.setdefault(metric, []).append(point)
         entry: dict[str, Any] = {"value": value, "step": step}
         self.final[metric] = entry
-        better = self._quantities[metric].better if metric in self._quantities else ""
-        if not better or value is None:
+        quantity = self._quantities.get(metric)
+        if quantity is None or not quantity.better or value is None:
             return
         best = self.best.get(metric)
-        if best is None or (value > best["value"] if better == "higher" else value < best["value"]):
+        if best is None or quantity.is_better(value, best["value"]):
             self.best[metric] = entry
 
     def figure(self, name: str, figure: Figure, stage: str, step: int) -> None:
         """A picture as `figures/<name>-<stage>.png` and in TensorBoard."""
-        assert self._events, "the logbook is not open"
         path = self.save_figure(name, figure, stage)
-        self._events.summary(picture(f"figures/{name}", path.read_bytes()), step)
+        self._board.picture(f"figures/{name}", path.read_bytes(), step)
 
     def save_figure(self, name: str, figure: Figure, stage: str, form: str = "png") -> Path:
         return _save(self.run.figures / f"{name}-{stage}.{form}", partial(figure.savefig, format=form))
@@ -240,20 +229,32 @@ class Logbook:
         """A raw grid [C, H, W] as `samples/<name>-<stage>.png` and in TensorBoard."""
         from torchvision.utils import save_image  # seconds to import: only where images are drawn
 
-        assert self._events, "the logbook is not open"
         path = _save(self.run.samples / f"{name}-{stage}.png", lambda file: save_image(image, file, format="png"))
-        self._events.summary(picture(f"samples/{name}", path.read_bytes()), step)
+        self._board.picture(f"samples/{name}", path.read_bytes(), step)
 
-    def hyperparameters(self) -> None:
-        """The HParams tab: settings beside the final value of every quantity, in this very run.
+    def conclude(self) -> None:
+        """The run has ended: what TensorBoard shows of its settings and its results."""
+        finals = self.final_values
+        told = [name for name in self._quantities if name in finals]
+        headline = dict.fromkeys(
+            [*(row.metric for row in self._references if row.metric in finals), *told[:HEADLINE]]
+        )
+        once = [name for name in finals if name not in self._quantities and len(self._curves[name]) == 1]
+        self._board.hyperparameters(self._shown_settings(), {name: finals[name] for name in headline})
+        self._board.text("results", _table(RESULTS, map(self._result, [*told, *once]), self.title))
 
-        (`SummaryWriter.add_hparams` would start a second run directory.)
-        """
-        assert self._events, "the logbook is not open"
-        finals = {name: self.final[name]["value"] for name in self._quantities if name in self.final}
-        settings = {key: _plain(value) for key, value in flatten(self._settings).items() if value is not None}
-        for summary in hparams(settings, finals):
-            self._events.summary(summary)
+    def _shown_settings(self) -> dict[str, Any]:
+        return {key: value for key, value in flatten(self._settings).items() if value is not None}
+
+    def _result(self, name: str) -> tuple[str, ...]:
+        """A row of the table of results."""
+        quantity, measured = self._quantities.get(name), self.measurements.get(name)
+        error = measured.standard_error if measured else None
+        final = f"{self.final[name]['value']:.6g}" + (f" ± {error:.2g}" if error else "")
+        evaluated = name in self.best and len(self._curves[name]) > 1
+        best = f"{self.best[name]['value']:.6g} at step {self.best[name]['step']}" if evaluated else ""
+        beside = "; ".join(f"{label}: {value:.6g}" for label, value in self.lines(name))
+        return name, quantity.title if quantity else "", final, best, beside
 
 
 def _save(path: Path, write: Callable[[BinaryIO], object]) -> Path:
@@ -277,6 +278,8 @@ def _packed(rows: bytes | bytearray) -> torch.Tensor:
     return torch.frombuffer(bytearray(zlib.compress(rows, level=1)), dtype=torch.uint8)
 
 
-def _plain(value: Any) -> bool | float | str:
-    """What TensorBoard takes for a hyperparameter."""
-    return value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], title: str) -> str:
+    """In Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    cells = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([f"**{title}**", "", *cells])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "HEADLINE",
     "WHAT_IT_IS",
     "Better",
     "Family",
@@ -33,6 +34,9 @@ CERTAIN = 4.0
 
 WHAT_IT_IS = ("conditional",)
 """Entries of a protocol without which a value is one of another quantity: log p(x|y) is none of log p(x)."""
+
+HEADLINE = 3
+"""Quantities that stand for a run where there is no room for all."""
 
 FLOAT32 = 1e-6
 """Relative error that arithmetic in float32 leaves in a value."""
@@ -78,6 +82,10 @@ class Quantity:
     def arrow(self) -> str:
         """Points to where it is better."""
         return {"higher": "↑", "lower": "↓", "": ""}[self.better]
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a value is better than another one, or the first that is a number."""
+        return than != than or (value > than if self.better == "higher" else value < than)
 
 
 def objective_among(quantities: Sequence[Quantity], name: str | None = None) -> Quantity:

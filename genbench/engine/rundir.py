@@ -41,7 +41,6 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.samples = path / "samples"
-        self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.jsonl"
         self._lock: FileLock | SoftFileLock = FileLock(path / ".lock", timeout=0)
 

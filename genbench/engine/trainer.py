@@ -119,7 +119,7 @@ class Trainer:
                 self.save()
                 raise
             except Diverged:
-                self.logbook.hyperparameters()  # a sweep's table has it too
+                self.logbook.conclude()  # a sweep's table has it too
                 raise
             finally:
                 self.logbook.close()
@@ -145,7 +145,7 @@ class Trainer:
             return False
         if self.progress.step == self.total_steps and self._done["test"] < self.progress.step:
             self._evaluate("test")
-        self.logbook.hyperparameters()
+        self.logbook.conclude()
         self._tick()
         self._interrupts.check()  # what was measured last is saved, too
         return True

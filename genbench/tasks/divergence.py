@@ -54,7 +54,7 @@ class Divergence(Task):
             Quantity("test/error", f"absolute error of the {name}", better="lower", decimals=4),
             Quantity(f"test/{symbol}", f"estimate of the {name}", decimals=4),
         )
-        self.curves = {"divergence and its true value": [f"eval/{symbol}", f"theory/{symbol}"]}
+        self.curves = {f"{name} vs. its truth": [f"eval/{symbol}", f"theory/{symbol}"]}
         self._gradients = parts.gradients(self._objective, self.critic, compile)
 
     def _objective(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -330,10 +330,23 @@ def test_lost_curves_are_drawn_again(
     halfway: Callable[[str], Callable[[], None]], tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
 ) -> None:
     end = halfway("dirac-jsd-8")
-    (path,) = (run_of(tmp_path / "runs") / "tensorboard").iterdir()
+    (path,) = run_of(tmp_path / "runs").glob("events.*")
     LOST[loss](path)
     end()
     assert "their curves are restored" in capsys.readouterr().out
+
+
+def test_event_files_in_the_folder_of_earlier_versions_are_taken_up(
+    halfway: Callable[[str], Callable[[], None]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = halfway("dirac-jsd-8")
+    run = run_of(tmp_path / "runs")
+    (path,) = run.glob("events.*")
+    (run / "tensorboard").mkdir()
+    path.rename(run / "tensorboard" / path.name)
+    end()
+    assert "damaged" not in capsys.readouterr().out
+    assert not (run / "tensorboard").exists()
 
 
 def test_a_clock_that_was_set_back_keeps_the_order(
@@ -342,7 +355,7 @@ def test_a_clock_that_was_set_back_keeps_the_order(
     end = halfway("divergence-w1")
     monkeypatch.setattr(events.time, "time", lambda: 1.0)
     end()
-    files = sorted((run_of(tmp_path / "runs") / "tensorboard").iterdir())
+    files = sorted(run_of(tmp_path / "runs").glob("events.*"))
     assert len(files) == 2
     times = [event.wall_time for path in files for event in EventFileLoader(str(path)).Load()]
     assert times == sorted(times)

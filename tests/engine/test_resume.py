@@ -83,7 +83,7 @@ def rows(directory: Path) -> list[tuple[int, str, float]]:
 def events(directory: Path) -> list[tuple[int, str]]:
     """(step, tag) of everything in the TensorBoard files, duplicates included."""
     found = []
-    for path in sorted((run_of(directory) / "tensorboard").glob("events.*")):
+    for path in sorted(run_of(directory).glob("events.*")):
         for event in EventFileLoader(str(path)).Load():
             found += [(event.step, value.tag) for value in event.summary.value]
     return found

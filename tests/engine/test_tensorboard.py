@@ -1,54 +1,204 @@
-"""What TensorBoard finds in a run."""
+"""What TensorBoard finds in a run, and in a folder of several."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from genbench.engine.board import Board
+from genbench.engine.measurement import Quantity
+
+Run = Callable[..., int]
+STATUSES = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+ALL = api_pb2.ListSessionGroupsRequest(allowed_statuses=STATUSES, slice_size=100)
+
+
+def read(run: Path) -> EventAccumulator:
+    events = EventAccumulator(str(run), size_guidance={"images": 0, "tensors": 0})
+    events.Reload()
+    return events
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def text(events: EventAccumulator, tag: str) -> str:
+    (value,) = events.Tensors(f"{tag}/text_summary")
+    found: bytes = value.tensor_proto.string_val[0]
+    return found.decode()
+
+
+def hyperparameters(events: EventAccumulator) -> Any:
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    return HParamsPluginData.FromString(content).session_start_info.hparams
+
+
+class Shown:
+    """What TensorBoard itself makes of a folder: `runs`, the layout of its charts, columns and rows of HParams."""
+
+    def __init__(self, folder: Path) -> None:
+        multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
+        multiplexer.Reload()
+        provider = MultiplexerDataProvider(multiplexer, str(folder))
+        context = TBContext(data_provider=provider, logdir=str(folder), plugin_name_to_instance={})
+        request, hparams = RequestContext(), backend_context.Context(context)
+        self.runs = set(multiplexer.Runs())
+        layout = CustomScalarsPlugin(context).layout_impl(request, "")
+        self.layout = json.loads(layout) if isinstance(layout, str) else layout
+        self.experiment = get_experiment.Handler(request, hparams, "", api_pb2.GetExperimentRequest()).run()
+        self.rows = list_session_groups.Handler(request, hparams, "", ALL).run().session_groups
+
+    @property
+    def columns(self) -> list[str]:
+        return [info.name for info in self.experiment.hparam_infos]
+
+    @property
+    def differing(self) -> list[str]:
+        return [info.name for info in self.experiment.hparam_infos if info.differs]
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_scalars_pictures_settings_and_charts(genbench: Callable[..., int], tmp_path: Path) -> None:
+def test_curves_pictures_texts_and_charts(genbench: Run, tmp_path: Path) -> None:
     assert genbench("experiment=vae-mnist5k", "trainer.epochs=2", "trainer.log_every=2") == 0
     (run,) = (tmp_path / "outputs" / "vae-mnist5k").iterdir()
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "tensors": 0})
-    events.Reload()
-    tags = events.Tags()
-    assert {"train/elbo", "valid/elbo", "test/log_likelihood"} <= set(tags["scalars"])
-    assert {"figures/samples", "figures/latents", "samples/generated"} <= set(tags["images"])
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    events, rows = read(run), rows_of(run)
+    assert {"figures/samples", "figures/latents", "samples/generated"} <= set(events.Tags()["images"])
     for metric in ("train/elbo", "valid/elbo"):
         logged = [(event.step, event.value) for event in events.Scalars(metric)]
         written = [(row["step"], row["value"]) for row in rows if row["metric"] == metric]
         assert [step for step, _ in logged] == [step for step, _ in written]
         assert all(abs(a - b) < 1e-4 * abs(b) for (_, a), (_, b) in zip(logged, written, strict=True))
 
-    layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
-    charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
-    assert charts["evidence lower bound (nats)"] == ["train/elbo", "valid/elbo", "test/elbo"]
+    assert "vae-mnist5k epochs=2, seed=1" in text(events, "settings")
+    assert "| model.latent_dim | 20 |" in text(events, "settings")
+    finals = json.loads((run / "summary.json").read_text(encoding="utf-8"))["metrics"]
+    results = text(events, "results")
+    for metric in ("test/log_likelihood", "valid/elbo", "test/reconstruction"):  # the last is no quantity
+        assert f"| {metric} |" in results
+        assert f"{finals[metric]['final']['value']:.6g}" in results
 
-    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    (elbo, kl) = Shown(tmp_path / "outputs").layout["category"]
+    assert elbo["title"] == "Variational auto-encoders: evidence lower bound (nats)"
+    assert elbo["chart"][0]["multiline"]["tag"] == ["train/elbo$", "valid/elbo$"]
+    assert kl["title"] == "Variational auto-encoders: KL divergence (nats)"
+
+    settings = hyperparameters(events)
     assert settings["model.latent_dim"].number_value == 20
     assert settings["dataset.name"].string_value == "mnist5k"
+    assert settings["dataset.binarized"].string_value == "true"
     assert "data_root" not in settings  # where the data lie explains no result
-    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
-    metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
-    measured = {"valid/elbo", "test/elbo", "test/log_likelihood", "valid/kl", "test/active_units"}
-    assert {info.name.tag for info in metrics} == measured  # the task's quantities
+
+
+@pytest.mark.parametrize(("better", "best"), [("higher", [3, 5, 5, 6]), ("lower", [3, 3, 3, 3])])
+def test_the_best_value_so_far_is_a_curve(tmp_path: Path, better: Any, best: list[float]) -> None:
+    board = Board(tmp_path, "a family", {}, Quantity("valid/score", "score", better=better))
+    board.open({}, 0.0, [])
+    for step, value in enumerate([3.0, 5.0, 4.0, 6.0]):
+        board.scalar(("valid/score", value, step))
+        board.scalar(("valid/other", value, step))
+    board.close()
+    events = read(tmp_path)
+    assert set(events.Tags()["scalars"]) == {"valid/score", "valid/other", "best/valid/score"}
+    assert [(event.step, event.value) for event in events.Scalars("best/valid/score")] == list(enumerate(best))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_a_board_goes_on_as_if_it_had_never_stopped(tmp_path: Path, cut: int) -> None:
+    points = [("valid/score", 0.5 * step, step) for step in range(4)]
+    charts = {"score": ["valid/score"]}
+    judged = Quantity("valid/score", "score", better="higher")
+    board = Board(tmp_path, "a family", charts, judged)
+    board.open({}, 0.0, [])
+    for point in points[:cut]:
+        board.scalar(point)
+    state = board.state_dict()
+    board.scalar(("valid/score", 7.0, 7))  # is lost
+    board.close()
+    again = Board(tmp_path, "a family", charts, judged)
+    assert again.open(state["events"], state["clock"], points[:cut])
+    for point in points[cut:]:
+        again.scalar(point)
+    again.close()
+    events = read(tmp_path)
+    for tag in ("valid/score", "best/valid/score"):
+        assert [(tag, event.value, event.step) for event in events.Scalars(tag)] == [
+            (tag, *rest) for _, *rest in points
+        ]
+    assert len(events.Tensors("custom_scalars__config__")) == 1
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_a_diverged_run_is_in_the_table_of_its_sweep(genbench: Callable[..., int], tmp_path: Path) -> None:
+def test_a_diverged_run_is_in_the_table_of_its_sweep(genbench: Run, tmp_path: Path) -> None:
     assert genbench("experiment=vae-mnist5k", "trainer.max_steps=60", "optimizer.lr=1e30") == 3
     (run,) = (tmp_path / "outputs" / "vae-mnist5k").iterdir()
-    events = EventAccumulator(str(run / "tensorboard"))
-    events.Reload()
-    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
-    assert settings["optimizer.lr"].number_value == 1e30
+    assert hyperparameters(read(run))["optimizer.lr"].number_value == 1e30
+
+
+@pytest.fixture
+def mixed(genbench: Run, tmp_path: Path) -> Path:
+    """Runs of four experiments, of three families, in one folder."""
+    short = ("trainer.max_steps=40", "trainer.log_every=10", "trainer.evaluate_every=20")
+    assert genbench("-m", "experiment=dirac-jsd-3,dirac-w1-3", *short) == 0
+    assert genbench("-m", "experiment=divergence-w1", "seed=1,2", *short) == 0
+    once = ("trainer.epochs=null", "trainer.max_steps=4", "trainer.log_every=2")  # evaluated once
+    assert genbench("-m", "experiment=vae-mnist5k", "model.latent_dim=2,20", *once) == 0
+    return tmp_path / "outputs"
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_a_folder_of_several_experiments(mixed: Path) -> None:
+    shown = Shown(mixed)
+    assert shown.runs == {path.relative_to(mixed).as_posix() for path in mixed.glob("*/*") if path.is_dir()}
+    assert any(re.fullmatch(r"vae-mnist5k/latent_dim=2,.*seed=1-\w{8}", run) for run in shown.runs)
+
+    # Every value of every run has its curve, or is the only one of its metric and run.
+    for path in (mixed / run for run in shown.runs):
+        events = read(path)
+        curves = {tag: len(events.Scalars(tag)) for tag in events.Tags()["scalars"]}
+        logged = Counter(row["metric"] for row in rows_of(path))
+        assert {tag: count for tag, count in curves.items() if not tag.startswith("best/")} == {
+            metric: count for metric, count in logged.items() if count > 1
+        }
+
+    titles = [category["title"] for category in shown.layout["category"]]
+    assert len(titles) == len(set(titles))
+    assert set(titles) == {
+        "Dirac-GANs: critic slope ψ0 vs. generator θ",
+        "Dirac-GANs: JSD vs. distance to the equilibrium",
+        "Dirac-GANs: W1 vs. distance to the equilibrium",
+        "Divergence estimation: W1 vs. its truth",
+        "Variational auto-encoders: evidence lower bound (nats)",
+        "Variational auto-encoders: KL divergence (nats)",
+    }
+
+    # HParams: a row for each run, columns for the settings of all, first those that differ.
+    assert {row.name for row in shown.rows} == shown.runs
+    assert {"model.latent_dim", "loss.free_bits", "→ test/elbo", "→ test/error"} <= set(shown.columns)
+    assert shown.columns[: len(shown.differing)] == shown.differing
+    assert shown.columns[0] == "changed"
+    latents = Shown(mixed / "vae-mnist5k")
+    assert latents.differing[:2] == ["changed", "model.latent_dim"]
+    assert all(name.startswith("→ ") for name in latents.differing[2:])
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_a_metric_whose_name_begins_as_another_does_is_on_its_own_chart_only(mixed: Path) -> None:
+    for category in Shown(mixed).layout["category"]:
+        for pattern in category["chart"][0]["multiline"]["tag"]:
+            assert re.match(pattern, pattern.removesuffix("$"))
+            assert not re.match(pattern, pattern.removesuffix("$") + "_ratio")

@@ -139,7 +139,7 @@ def test_an_fid_of_fewer_images_than_features_says_so(data_root: Path) -> None:
     )
     assert few.notes(values_of(few.evaluate("valid"))) == []
     # A chart of FID has FID on it.
-    assert [title for title in task.curves if "FID" in title] == ["W1 and FID / 100", "FID"]
+    assert [title for title in task.curves if "FID" in title] == ["W1 vs. FID / 100", "FID"]
     assert not [title for title in few.curves if "FID" in title]
 
 

@@ -77,7 +77,7 @@ class Adversarial(Task):
         name = divergence_name(self.loss.symbol)
         self.divergence = Quantity(f"eval/{self.loss.symbol}", f"{name}, as the critic sees it")
         self.quantities = (*self.quantities, self.divergence)
-        self.curves = {"divergence and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
+        self.curves = {f"{name} and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
         compile_for = parts.batch_size if compile else None
         self._critic_gradients = {
             penalized: Gradients(partial(self._critic_objective, penalized), self.critic.parameters(), compile_for)

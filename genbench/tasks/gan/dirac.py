@@ -19,6 +19,7 @@ from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import FinishedRun, Record, Stage
 from genbench.figures.dirac import Equilibrium, Pair, animate, pairs_page
 from genbench.figures.dirac import trajectory as draw_trajectory
+from genbench.figures.style import divergence_name
 from genbench.losses.jsd import JensenShannon
 from genbench.losses.w1 import Wasserstein1
 from genbench.metrics import dirac as theory
@@ -71,9 +72,10 @@ class DiracGame(Adversarial):
         require(self.critic, "model", "dirac", "psi")
         require(self.generator, "model", "dirac", "theta")
         self.quantities = type(self).quantities  # the players are judged, not their divergence
+        symbol = self.loss.symbol
         self.curves = {
-            "critic slope ψ0 and generator θ": ["state/psi0", "state/theta"],
-            "divergence and distance to the equilibrium": [f"train/{self.loss.symbol}", "eval/distance"],
+            "critic slope ψ0 vs. generator θ": ["state/psi0", "state/theta"],
+            f"{divergence_name(symbol)} vs. distance to the equilibrium": [f"train/{symbol}", "eval/distance"],
         }
         self._start_recording(self._point().unsqueeze(0))
 

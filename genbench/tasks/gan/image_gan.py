@@ -109,7 +109,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         if fid_samples:
             # TensorBoard draws both on one axis, so FID comes in hundreds.
             both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
-            title = f"{divergence_name(self.loss.symbol)} and FID / 100"
+            title = f"{divergence_name(self.loss.symbol)} vs. FID / 100"
             self.curves = {**self.curves, title: both, "FID": ["eval/fid"]}
         self._names, self._count_classes = networks, classes
         self._weights = Path(inception_weights) if inception_weights else None
