@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genbench.engine.measurement import HEADLINE, Quantity, objective_among
+from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
 from genbench.errors import ConfigError, GenbenchError, RunLocked
 
 __all__ = ["EXIT_CODES", "Outcome", "finished_outcome", "of_summary", "table"]
 
+HEADLINE = 3  # quantities that a line has room for
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
 
 

@@ -101,8 +101,18 @@ def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
     protocol = {"dataset": dataset.name, **dataset.protocol, **task.protocol}
     changed = _changes(config)
     title = identity.title(config, changed)
-    settings = {"changed": ", ".join(identity.words(changed)) or "nothing", **identity.settings(config)}
-    return Logbook(run_dir, title, task.family, task.quantities, protocol, config.reference, settings, task.curves)
+    settings = {"Changes": ", ".join(identity.words(changed)) or "none", **identity.settings(config)}
+    return Logbook(
+        run_dir,
+        title,
+        task.family,
+        str(config.task["name"]),
+        task.quantities,
+        protocol,
+        config.reference,
+        settings,
+        task.curves,
+    )
 
 
 class Job:

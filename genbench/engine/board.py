@@ -6,22 +6,27 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
-from genbench.engine.events import EventFile, as_left, event_files, move_up, picture
+from genbench.engine.events import EventFile, as_left, event_files, picture
 from genbench.engine.measurement import Quantity
 
-__all__ = ["BEST", "RESULT", "Board", "Point"]
+__all__ = ["Board", "Point"]
 
 BEST = "best/"
 """How the name of the curve begins that shows the best value so far."""
 
-RESULT = "→ "
-"""How the columns of results begin in the HParams tab: after all settings that differ, as TensorBoard sorts them."""
+FINAL = "Final "
+"""How the columns of results begin in the HParams tab. TensorBoard sorts columns by name, capital letters first, and
+shows the first five."""
+
+EARLIER = "tensorboard"
+"""The folder in which earlier versions kept event files, with other names of curves."""
 
 Point = tuple[str, float, int]
 """A metric, its value, and the step."""
@@ -35,15 +40,23 @@ class Board:
 
     Args:
         directory: where the files lie. TensorBoard names a run by its directory, so it is the run's own.
+        kind: how the names of curves begin. TensorBoard draws curves of one name on one axis, whatever their runs
+            train, and the JSD of points is not that of images.
         family: heading of the charts.
         charts: contrasting curves by title, each on one chart as soon as one of them is a curve.
         judged: the metric whose best value so far is a curve, too: TensorBoard takes the last value for a result.
     """
 
     def __init__(
-        self, directory: Path, family: str, charts: Mapping[str, Sequence[str]], judged: Quantity | None
+        self,
+        directory: Path,
+        kind: str,
+        family: str,
+        charts: Mapping[str, Sequence[str]],
+        judged: Quantity | None,
     ) -> None:
-        self._directory, self._family, self._charts, self._judged = directory, family, charts, judged
+        self._directory, self._kind, self._family = directory, kind, family
+        self._charts, self._judged = charts, judged
         self._events: EventFile | None = None
         self._earlier: dict[str, tuple[int, int]] = {}  # event files of earlier sessions: length, checksum
         self._start_again()
@@ -53,17 +66,22 @@ class Board:
         self._shown: list[str] = []  # titles of charts
         self._best = math.nan
 
+    # Opening, closing, going back
+
     def open(self, files: Mapping[str, tuple[int, int]], clock: float, points: Iterable[Point]) -> bool:
         """Go on from what `state_dict` returned, with all `points` so far; drop what was written since.
 
-        False if some of it was no longer there: then the curves, and they alone, are drawn again.
+        False if some of it was no longer there, or an earlier version wrote it: then the curves, and they alone, are
+        drawn again.
         """
-        move_up(self._directory / "tensorboard", self._directory)
         kept = as_left(files, self._directory)
         self._earlier = dict(files) if kept else {}
-        for path in event_files(self._directory):
+        old = self._directory / EARLIER
+        for path in [*event_files(old), *event_files(self._directory)]:
             if path.name not in self._earlier:
                 path.unlink()
+        with suppress(OSError):  # there is none, or somebody's files lie there, too
+            old.rmdir()
         self._events = EventFile(self._directory, clock)
         self._start_again()
         for point in points:
@@ -91,6 +109,8 @@ class Board:
             self._events.close()
         self._events = None
 
+    # Curves and charts
+
     def scalar(self, point: Point) -> None:
         for summary, step in self._drawn(point):
             self._opened.summary(summary, step)
@@ -102,35 +122,32 @@ class Board:
             self._waiting[metric] = point
             return
         first, self._waiting[metric] = self._waiting[metric], None
-        for name, value, step in [first, point] if first else [point]:
-            yield _scalar(name, value), step
-            if self._judged and name == self._judged.name:
+        for _, value, step in [first, point] if first else [point]:
+            yield _scalar(self._tag(metric), value), step
+            if self._judged and metric == self._judged.name:
                 self._best = value if self._judged.is_better(value, self._best) else self._best
-                yield _scalar(BEST + name, self._best), step
-        if first:
-            yield from self._layouts(metric)
-
-    def _layouts(self, metric: str) -> Iterator[tuple[Any, None]]:
-        """The charts, whenever a new one has a curve: TensorBoard takes the last layout of each run.
-
-        Each has a category of its own: of categories that several runs share, TensorBoard 2.21 shows the charts of
-        one run alone.
-        """
+                yield _scalar(BEST + self._tag(metric), self._best), step
         new = [title for title, metrics in self._charts.items() if metric in metrics and title not in self._shown]
         if new:
             self._shown += new
-            yield (
-                custom_scalars(
-                    {
-                        f"{self._family}: {title}": {
-                            title: ["Multiline", [f"{re.escape(each)}$" for each in metrics]]
-                        }
-                        for title, metrics in self._charts.items()
-                        if title in self._shown
-                    }
-                ),
-                None,
-            )
+            yield self._layout(), None
+
+    def _tag(self, metric: str) -> str:
+        return f"{self._kind}/{metric}"
+
+    def _layout(self) -> Any:
+        """The charts. TensorBoard takes the last layout that a run wrote.
+
+        Each chart has a category of its own: of a category that is not the first run's, TensorBoard 2.21 shows only
+        the charts of the first run that has it.
+        """
+        categories: dict[str, dict[str, list[Any]]] = {}
+        for title in filter(self._shown.__contains__, self._charts):
+            tags = [re.escape(self._tag(metric)) + "$" for metric in self._charts[title]]
+            categories[f"{self._family}: {title}"] = {title: ["Multiline", tags]}
+        return custom_scalars(categories)
+
+    # Everything else
 
     def picture(self, tag: str, png: bytes, step: int) -> None:
         self._opened.summary(picture(tag, png), step)
@@ -138,15 +155,16 @@ class Board:
     def text(self, tag: str, markdown: str) -> None:
         self._opened.summary(text(tag, markdown))
 
-    def hyperparameters(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
+    def hyperparameters(self, settings: Mapping[str, Any], finals: Mapping[str, float]) -> None:
         """A row of the HParams tab, in this very run (`SummaryWriter.add_hparams` would start another).
 
         Which columns there are is not said: TensorBoard would take the columns of one run for all. So it looks for
-        them in all runs, and shows settings that differ first. Results are columns among them, as it takes metrics
-        from curves alone.
+        them in all runs, and shows those first in which runs differ. Results are columns among the settings, since
+        it takes metrics from curves alone.
         """
         columns = {key: _plain(value) for key, value in settings.items() if value is not None}
-        _, start, end = hparams(columns | {RESULT + name: value for name, value in results.items()}, {})
+        results = {FINAL + self._tag(metric): value for metric, value in finals.items()}
+        _, start, end = hparams(columns | results, {})
         self._opened.summary(start)
         self._opened.summary(end)
 

@@ -7,7 +7,6 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-__all__ = ["EventFile", "as_left", "event_files", "move_up", "picture"]
+__all__ = ["EventFile", "as_left", "event_files", "picture"]
 
 PREFIX = "events.out.tfevents."
 
@@ -82,15 +81,6 @@ def as_left(files: Mapping[str, tuple[int, int]], directory: Path) -> bool:
         if len(content) > length:
             os.truncate(directory / name, length)
     return True
-
-
-def move_up(old: Path, directory: Path) -> None:
-    """Event files from `old`, a folder of their own in which earlier versions kept them, to `directory`."""
-    if old.is_dir():
-        for path in event_files(old):
-            path.replace(directory / path.name)
-        with suppress(OSError):  # somebody's files lie there, too
-            old.rmdir()
 
 
 def picture(tag: str, png: bytes) -> Any:

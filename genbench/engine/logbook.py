@@ -16,7 +16,7 @@ import torch
 from genbench.atomic import replacing
 from genbench.config import Reference, flatten
 from genbench.engine.board import Board, Point
-from genbench.engine.measurement import HEADLINE, Family, Measurement, Quantity, agree
+from genbench.engine.measurement import Family, Measurement, Quantity, agree
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import GenbenchError
 
@@ -29,6 +29,9 @@ __all__ = ["TEST", "Logbook", "before_the_end"]
 RESULTS = ("metric", "what it is", "final", "best", "published or exact")
 """Columns of TensorBoard's table of results."""
 
+SHOWN = 2
+"""Quantities, the most telling ones, whose final values are columns of TensorBoard's HParams tab."""
+
 TEST = "test/"
 """How the names of metrics begin that are measured once, at the end."""
 
@@ -40,8 +43,8 @@ class Logbook:
     lengths and checksums, and what was lost there is made again from the rows, pictures aside.
 
     `quantities` are those whose best value is remembered, `protocol` is what all of the run's measurements depend on;
-    `references` are published values. TensorBoard shows the `settings`, and the `charts` under the `family`:
-    contrasting curves by title.
+    `references` are published values. TensorBoard shows the `settings`, curves whose names begin with the `kind` of
+    task, and the `charts` under the `family`: contrasting curves by title.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Logbook:
         run: RunDirectory,
         title: str,
         family: Family,
+        kind: str,
         quantities: Sequence[Quantity],
         protocol: Mapping[str, str],
         references: Sequence[Reference],
@@ -70,7 +74,7 @@ class Logbook:
         self._rows: BinaryIO | None = None
         drawn = {name: [each for each in metrics if not each.startswith(TEST)] for name, metrics in charts.items()}
         judged = next((each for each in quantities if each.better and not each.name.startswith(TEST)), None)
-        self._board = Board(run.path, family.title, drawn, judged)
+        self._board = Board(run.path, kind, family.title, drawn, judged)
 
     # What pictures may ask (engine.task.Record)
 
@@ -133,8 +137,8 @@ class Logbook:
         kept = self._board.open(events, state["clock"], self._points())
         if not kept:
             restored.append(
-                f"TensorBoard files in {self.run.path} are damaged; their curves are restored, "
-                "and the pictures so far are in figures/ and samples/"
+                f"TensorBoard files in {self.run.path} are damaged or of an earlier version; "
+                "their curves are restored, and the pictures so far are in figures/ and samples/"
             )
         if not kept or not events:
             self._board.text("settings", _table(("setting", "value"), self._shown_settings().items(), self.title))
@@ -236,11 +240,8 @@ class Logbook:
         """The run has ended: what TensorBoard shows of its settings and its results."""
         finals = self.final_values
         told = [name for name in self._quantities if name in finals]
-        headline = dict.fromkeys(
-            [*(row.metric for row in self._references if row.metric in finals), *told[:HEADLINE]]
-        )
         once = [name for name in finals if name not in self._quantities and len(self._curves[name]) == 1]
-        self._board.hyperparameters(self._shown_settings(), {name: finals[name] for name in headline})
+        self._board.hyperparameters(self._shown_settings(), {name: finals[name] for name in told[:SHOWN]})
         self._board.text("results", _table(RESULTS, map(self._result, [*told, *once]), self.title))
 
     def _shown_settings(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "HEADLINE",
     "WHAT_IT_IS",
     "Better",
     "Family",
@@ -34,9 +33,6 @@ CERTAIN = 4.0
 
 WHAT_IT_IS = ("conditional",)
 """Entries of a protocol without which a value is one of another quantity: log p(x|y) is none of log p(x)."""
-
-HEADLINE = 3
-"""Quantities that stand for a run where there is no room for all."""
 
 FLOAT32 = 1e-6
 """Relative error that arithmetic in float32 leaves in a value."""

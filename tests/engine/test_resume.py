@@ -103,9 +103,7 @@ def assert_equal_to(undisturbed: Path, directory: Path) -> None:
     assert rows(directory) == rows(undisturbed)
     logged = events(directory)
     assert sorted(logged) == sorted(events(undisturbed))
-    scalars = [
-        entry for entry in logged if entry[1].startswith(("train/", "valid/", "test/", "figures/", "samples/"))
-    ]
+    scalars = [entry for entry in logged if entry[1].startswith(("variational/", "best/", "figures/", "samples/"))]
     assert len(scalars) == len(set(scalars))
     assert json.loads((run_of(directory) / "status.json").read_text())["status"] == "done"
 

@@ -37,6 +37,11 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(row) for row in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def tags(run: Path) -> list[str]:
+    found: list[str] = read(run).Tags()["scalars"]
+    return found
+
+
 def text(events: EventAccumulator, tag: str) -> str:
     (value,) = events.Tensors(f"{tag}/text_summary")
     found: bytes = value.tensor_proto.string_val[0]
@@ -79,7 +84,7 @@ def test_curves_pictures_texts_and_charts(genbench: Run, tmp_path: Path) -> None
     events, rows = read(run), rows_of(run)
     assert {"figures/samples", "figures/latents", "samples/generated"} <= set(events.Tags()["images"])
     for metric in ("train/elbo", "valid/elbo"):
-        logged = [(event.step, event.value) for event in events.Scalars(metric)]
+        logged = [(event.step, event.value) for event in events.Scalars(f"variational/{metric}")]
         written = [(row["step"], row["value"]) for row in rows if row["metric"] == metric]
         assert [step for step, _ in logged] == [step for step, _ in written]
         assert all(abs(a - b) < 1e-4 * abs(b) for (_, a), (_, b) in zip(logged, written, strict=True))
@@ -94,7 +99,7 @@ def test_curves_pictures_texts_and_charts(genbench: Run, tmp_path: Path) -> None
 
     (elbo, kl) = Shown(tmp_path / "outputs").layout["category"]
     assert elbo["title"] == "Variational auto-encoders: evidence lower bound (nats)"
-    assert elbo["chart"][0]["multiline"]["tag"] == ["train/elbo$", "valid/elbo$"]
+    assert elbo["chart"][0]["multiline"]["tag"] == ["variational/train/elbo$", "variational/valid/elbo$"]
     assert kl["title"] == "Variational auto-encoders: KL divergence (nats)"
 
     settings = hyperparameters(events)
@@ -106,15 +111,19 @@ def test_curves_pictures_texts_and_charts(genbench: Run, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("better", "best"), [("higher", [3, 5, 5, 6]), ("lower", [3, 3, 3, 3])])
 def test_the_best_value_so_far_is_a_curve(tmp_path: Path, better: Any, best: list[float]) -> None:
-    board = Board(tmp_path, "a family", {}, Quantity("valid/score", "score", better=better))
+    board = Board(tmp_path, "kind", "a family", {}, Quantity("valid/score", "score", better=better))
     board.open({}, 0.0, [])
     for step, value in enumerate([3.0, 5.0, 4.0, 6.0]):
         board.scalar(("valid/score", value, step))
         board.scalar(("valid/other", value, step))
     board.close()
     events = read(tmp_path)
-    assert set(events.Tags()["scalars"]) == {"valid/score", "valid/other", "best/valid/score"}
-    assert [(event.step, event.value) for event in events.Scalars("best/valid/score")] == list(enumerate(best))
+    assert set(events.Tags()["scalars"]) == {
+        "kind/valid/score",
+        "kind/valid/other",
+        "best/kind/valid/score",
+    }
+    assert [(event.step, event.value) for event in events.Scalars("best/kind/valid/score")] == list(enumerate(best))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
@@ -122,23 +131,21 @@ def test_a_board_goes_on_as_if_it_had_never_stopped(tmp_path: Path, cut: int) ->
     points = [("valid/score", 0.5 * step, step) for step in range(4)]
     charts = {"score": ["valid/score"]}
     judged = Quantity("valid/score", "score", better="higher")
-    board = Board(tmp_path, "a family", charts, judged)
+    board = Board(tmp_path, "kind", "a family", charts, judged)
     board.open({}, 0.0, [])
     for point in points[:cut]:
         board.scalar(point)
     state = board.state_dict()
     board.scalar(("valid/score", 7.0, 7))  # is lost
     board.close()
-    again = Board(tmp_path, "a family", charts, judged)
+    again = Board(tmp_path, "kind", "a family", charts, judged)
     assert again.open(state["events"], state["clock"], points[:cut])
     for point in points[cut:]:
         again.scalar(point)
     again.close()
     events = read(tmp_path)
-    for tag in ("valid/score", "best/valid/score"):
-        assert [(tag, event.value, event.step) for event in events.Scalars(tag)] == [
-            (tag, *rest) for _, *rest in points
-        ]
+    for tag in ("kind/valid/score", "best/kind/valid/score"):
+        assert [("valid/score", event.value, event.step) for event in events.Scalars(tag)] == points
     assert len(events.Tensors("custom_scalars__config__")) == 1
 
 
@@ -171,9 +178,8 @@ def test_a_folder_of_several_experiments(mixed: Path) -> None:
         events = read(path)
         curves = {tag: len(events.Scalars(tag)) for tag in events.Tags()["scalars"]}
         logged = Counter(row["metric"] for row in rows_of(path))
-        assert {tag: count for tag, count in curves.items() if not tag.startswith("best/")} == {
-            metric: count for metric, count in logged.items() if count > 1
-        }
+        own = {tag.partition("/")[2]: count for tag, count in curves.items() if not tag.startswith("best/")}
+        assert own == {metric: count for metric, count in logged.items() if count > 1}
 
     titles = [category["title"] for category in shown.layout["category"]]
     assert len(titles) == len(set(titles))
@@ -188,12 +194,22 @@ def test_a_folder_of_several_experiments(mixed: Path) -> None:
 
     # HParams: a row for each run, columns for the settings of all, first those that differ.
     assert {row.name for row in shown.rows} == shown.runs
-    assert {"model.latent_dim", "loss.free_bits", "→ test/elbo", "→ test/error"} <= set(shown.columns)
+    final = {"Final variational/test/elbo", "Final divergence/test/error", "Final dirac/eval/distance"}
+    assert {"model.latent_dim", "loss.free_bits", *final} <= set(shown.columns)
     assert shown.columns[: len(shown.differing)] == shown.differing
-    assert shown.columns[0] == "changed"
+    assert shown.columns[0] == "Changes"
+    assert all(column.startswith("Final ") for column in shown.columns[1:5])
     latents = Shown(mixed / "vae-mnist5k")
-    assert latents.differing[:2] == ["changed", "model.latent_dim"]
-    assert all(name.startswith("→ ") for name in latents.differing[2:])
+    assert latents.differing == [
+        "Changes",
+        "Final variational/test/elbo",
+        "Final variational/valid/elbo",
+        "model.latent_dim",
+    ]
+
+    # No axis is shared by runs of two families.
+    families = {tag.split("/")[tag.startswith("best/")] for run in shown.runs for tag in tags(mixed / run)}
+    assert families == {"variational", "dirac", "divergence"}
 
 
 @pytest.mark.usefixtures("few_digits")

@@ -72,7 +72,9 @@ def make_run(outputs: Path) -> MakeRun:
             run.write_summary(begun)
             common = {"dataset": "arcs", "split": "30/20/10"} if protocol is None else protocol
             title = str(begun["title"])
-            logbook = Logbook(run, title, family, quantities, common, references, identity.settings(config), {})
+            logbook = Logbook(
+                run, title, family, "tilt", quantities, common, references, identity.settings(config), {}
+            )
             logbook.open()
             for step, row in logged.items():
                 measured = {k: v if isinstance(v, Measurement) else Measurement(v) for k, v in row.items()}
