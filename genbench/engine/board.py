@@ -21,9 +21,9 @@ __all__ = ["Board", "Point"]
 BEST = "best/"
 """How the name of the curve begins that shows the best value so far."""
 
-FINAL = "Final "
-"""How the columns of results begin in the HParams tab. TensorBoard sorts columns by name, capital letters first, and
-shows the first five."""
+FINAL, LAST = "Final ", "Last "
+"""How the columns of results begin in the HParams tab: what is measured at the end, and the last value of the curve
+whose best value is a metric. TensorBoard sorts columns by name, capital letters first, and shows the first five."""
 
 EARLIER = "tensorboard"
 """The folder in which earlier versions kept event files, with other names of curves."""
@@ -163,8 +163,10 @@ class Board:
         it takes metrics from curves alone.
         """
         columns = {key: _plain(value) for key, value in settings.items() if value is not None}
-        results = {FINAL + self._tag(metric): value for metric, value in finals.items()}
-        _, start, end = hparams(columns | results, {})
+        curve = self._judged.name if self._judged else None
+        for metric, value in finals.items():
+            columns[(LAST if metric == curve else FINAL) + self._tag(metric)] = value
+        _, start, end = hparams(columns, {})
         self._opened.summary(start)
         self._opened.summary(end)
 

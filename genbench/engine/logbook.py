@@ -29,9 +29,6 @@ __all__ = ["TEST", "Logbook", "before_the_end"]
 RESULTS = ("metric", "what it is", "final", "best", "published or exact")
 """Columns of TensorBoard's table of results."""
 
-SHOWN = 2
-"""Quantities, the most telling ones, whose final values are columns of TensorBoard's HParams tab."""
-
 TEST = "test/"
 """How the names of metrics begin that are measured once, at the end."""
 
@@ -73,8 +70,8 @@ class Logbook:
         self._written = bytearray()  # what metrics.jsonl holds
         self._rows: BinaryIO | None = None
         drawn = {name: [each for each in metrics if not each.startswith(TEST)] for name, metrics in charts.items()}
-        judged = next((each for each in quantities if each.better and not each.name.startswith(TEST)), None)
-        self._board = Board(run.path, kind, family.title, drawn, judged)
+        self._judged = next((each for each in quantities if each.better and not each.name.startswith(TEST)), None)
+        self._board = Board(run.path, kind, family.title, drawn, self._judged)
 
     # What pictures may ask (engine.task.Record)
 
@@ -241,7 +238,10 @@ class Logbook:
         finals = self.final_values
         told = [name for name in self._quantities if name in finals]
         once = [name for name in finals if name not in self._quantities and len(self._curves[name]) == 1]
-        self._board.hyperparameters(self._shown_settings(), {name: finals[name] for name in told[:SHOWN]})
+        curve = self._judged.name if self._judged else ""
+        others = [name for name in told if name != curve]
+        headline = {name: finals[name] for name in [*others[:1], curve] if name in finals}
+        self._board.hyperparameters(self._shown_settings(), headline)
         self._board.text("results", _table(RESULTS, map(self._result, [*told, *once]), self.title))
 
     def _shown_settings(self) -> dict[str, Any]:

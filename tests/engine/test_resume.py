@@ -150,7 +150,7 @@ def test_measurements_keep_their_meaning(
 
     assert genbench(*words, "output_root=whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(Logbook, "hyperparameters", lambda logbook: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(Logbook, "conclude", lambda logbook: os.kill(os.getpid(), signal.SIGTERM))
         assert genbench(*words, "output_root=parts") == 143
     (path,) = (tmp_path / "parts").glob("*/*/summary.json")
     assert "metrics" not in json.loads(path.read_text())

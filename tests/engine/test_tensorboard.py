@@ -194,16 +194,16 @@ def test_a_folder_of_several_experiments(mixed: Path) -> None:
 
     # HParams: a row for each run, columns for the settings of all, first those that differ.
     assert {row.name for row in shown.rows} == shown.runs
-    final = {"Final variational/test/elbo", "Final divergence/test/error", "Final dirac/eval/distance"}
+    final = {"Final variational/test/elbo", "Final divergence/test/error", "Last dirac/eval/distance"}
     assert {"model.latent_dim", "loss.free_bits", *final} <= set(shown.columns)
     assert shown.columns[: len(shown.differing)] == shown.differing
     assert shown.columns[0] == "Changes"
-    assert all(column.startswith("Final ") for column in shown.columns[1:5])
+    assert all(column.startswith(("Final ", "Last ")) for column in shown.columns[1:5])
     latents = Shown(mixed / "vae-mnist5k")
     assert latents.differing == [
         "Changes",
         "Final variational/test/elbo",
-        "Final variational/valid/elbo",
+        "Last variational/valid/elbo",
         "model.latent_dim",
     ]
 
