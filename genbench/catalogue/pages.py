@@ -49,7 +49,7 @@ def _times(page: str) -> list[tuple[str, Time]]:
             columns = []
         elif BREAK not in row[0] and set(row[0]) - set("-:"):
             cells = dict(zip(columns, row, strict=True))
-            device = cells["device"].split(BREAK)[0].replace("cpu (", "CPU (").replace(" 1 threads", " 1 thread")
+            device = cells["device"].split(BREAK)[0].replace("cpu (", "CPU (")
             found.append((cells["experiment"], Time(cells["wall time"], device, page)))
     return found
 

@@ -1,1 +1,1 @@
-"""Trainer, run directory, checkpoints, averages, devices: knows no family."""
+"""Trainer, run directory, checkpoints, averages, devices: independent of the model family."""

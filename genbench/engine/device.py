@@ -302,7 +302,8 @@ def describe(device: torch.device) -> str:
     """The device's name for people: a GPU's model, or kind, processor and threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{device.type} ({platform.machine()}, {threads} thread{'s' if threads > 1 else ''})"
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: steps, and what is due between them. Knows no family of models."""
+"""The training loop: steps, and what is due between them. Independent of the model family."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ RESULTS = """\
 
 | experiment | runs | steps | training | wall time | memory | device |
 |---|---:|---:|---:|---:|---:|---|
-| kite-1 | 3 | 10 | 2 s | 7.04 s | 1 MiB | cpu (x86\\_64, 1 threads)<br>fp32 |
+| kite-1 | 3 | 10 | 2 s | 7.04 s | 1 MiB | cpu (x86\\_64, 1 thread)<br>fp32 |
 | kite-1 | 1 | 10 | 1 s | 2.5 s | 1 MiB | NVIDIA H100<br>tf32 |
 | kite-2<br>trainer.epochs 40 → 3 | 1 | 5 | 2 s | 8 s | 1 MiB | cpu (x86\\_64, 2 threads)<br>fp32 |
 
