@@ -76,6 +76,13 @@ C = TypeVar("C", bound=Callable[..., Any])
 class Range:
     """An admissible interval, written in an annotation: `Annotated[float, Range(above=0, below=1)]`."""
 
+    RELATIONS = {
+        "minimum": ("≥", operator.ge),
+        "above": (">", operator.gt),
+        "maximum": ("≤", operator.le),
+        "below": ("<", operator.lt),
+    }
+
     def __init__(
         self,
         minimum: float | None = None,
@@ -83,22 +90,17 @@ class Range:
         above: float | None = None,
         below: float | None = None,
     ) -> None:
-        self.bounds = [
-            (symbol, bound, holds)
-            for symbol, bound, holds in (
-                ("≥", minimum, operator.ge),
-                (">", above, operator.gt),
-                ("≤", maximum, operator.le),
-                ("<", below, operator.lt),
-            )
-            if bound is not None
-        ]
+        bounds = {"minimum": minimum, "above": above, "maximum": maximum, "below": below}
+        self.bounds = {name: bound for name, bound in bounds.items() if bound is not None}
 
     def __contains__(self, value: float) -> bool:
-        return all(holds(value, bound) for _, bound, holds in self.bounds)
+        return all(self.RELATIONS[name][1](value, bound) for name, bound in self.bounds.items())
 
     def __str__(self) -> str:
-        return " and ".join(f"{symbol} {bound:.10g}" for symbol, bound, _ in self.bounds)
+        return " and ".join(f"{self.RELATIONS[name][0]} {bound:.10g}" for name, bound in self.bounds.items())
+
+    def __repr__(self) -> str:
+        return f"Range({', '.join(f'{name}={bound!r}' for name, bound in self.bounds.items())})"
 
 
 class OneOf:
@@ -112,6 +114,9 @@ class OneOf:
 
     def __str__(self) -> str:
         return f"one of {', '.join(map(str, self.choices))}"
+
+    def __repr__(self) -> str:
+        return f"OneOf({', '.join(map(repr, self.choices))})"
 
 
 class Matching:

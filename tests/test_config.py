@@ -179,3 +179,9 @@ def test_what_was_read_once_is_read_again_as_it_was_written() -> None:
     with pytest.raises(ConfigError, match="latent_dim"):
         configuration(EXPERIMENT, "model.latent_dim=true")
     assert to_dict(configuration(*words)) == before
+
+
+def test_limits_are_shown_as_they_are_written() -> None:
+    for limit in (registry.Range(minimum=1, maximum=9), registry.Range(above=0, below=0.5), registry.OneOf("a", 2)):
+        assert repr(eval(repr(limit), vars(registry))) == repr(limit)
+    assert repr(registry.PositiveInt) == "typing.Annotated[int, Range(minimum=1)]"
