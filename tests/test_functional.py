@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 from collections.abc import Callable
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from genbench import functional
 from genbench.functional import (
     kl_gaussian_gaussian_analytic,
     kl_gaussian_gaussian_mc,
@@ -374,9 +372,3 @@ def test_a_batch_of_scalars_gives_one_value_each() -> None:
     assert log_likelihood_normal(x, x, x).tolist() == pytest.approx([-0.5 * math.log(2 * math.pi)] * 4)
     assert log_likelihood_bernoulli_logits(x, x).tolist() == pytest.approx([-math.log(2)] * 4)
     assert kl_gaussian_gaussian_mc(x, x, x, x).shape == (4,)
-
-
-def test_examples_in_the_docstrings() -> None:
-    failed, attempted = doctest.testmod(functional)
-    assert attempted > 0
-    assert failed == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -40,7 +41,7 @@ def test_the_wheel_holds_the_whole_configuration(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {f"genbench/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert expected <= names
-    assert {"genbench/report/page.html", "genbench/report/page.css"} <= names
+    assert {"genbench/py.typed", "genbench/report/page.html", "genbench/report/page.css"} <= names
     assert {f"genbench/{page}" for page in pages.PAGES} <= names
     assert not [name for name in names if name.startswith(("tests/", "conf/", "benchmarks/"))]
 
@@ -74,6 +75,17 @@ def test_both_console_scripts_exist(wheel: Path) -> None:
     scripts = archive.read(name).decode()
     assert "genbench = genbench.train:main" in scripts
     assert "genbench-figures = genbench.commands.figures:main" in scripts
+
+
+def test_links_of_the_readme_work_elsewhere(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+    links = re.findall(r"\]\(([^)]+)\)", archive.read(name).decode())
+    assert len(links) == len(re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    for link in links:
+        found = re.fullmatch(r"https://github\.com/genbench/genbench/(raw|blob)/main/(.+)", link)
+        assert found and (ROOT / found[2]).exists(), link
+        assert (found[1] == "raw") == link.endswith(".png"), link
 
 
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="tests run in one process")
