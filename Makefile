@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 
 MINUTES ?= 25
 
-.PHONY: run test test-launchers acceptance lint bench bench-gan bench-vae bench-flows bench-peak bench-scale gpu clean
+.PHONY: run test test-launchers acceptance acceptance-long lint docs release-check bench bench-gan bench-vae bench-flows bench-peak bench-scale gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
@@ -27,6 +27,17 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -E -W --keep-going -q -c docs/site -d build/doctrees -b html . build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
+release-check: $(VENV)/.release
+	rm -rf build/release
+	$(BIN)/python -m build --outdir build/release
+	$(BIN)/python -m twine check --strict build/release/*
+	$(BIN)/python packaging/try_wheel.py build/release/*.whl
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.vae
@@ -53,6 +64,10 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev,$*]"
 	touch $@
 
 clean:
