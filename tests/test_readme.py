@@ -16,7 +16,7 @@ from genbench import arguments, compose
 from genbench.commands import evaluate, figures, pack, report
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(document: Path) -> list[str]:
