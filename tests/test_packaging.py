@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from genbench import compose
 from genbench.catalogue import pages
@@ -92,3 +93,21 @@ def test_links_of_the_readme_work_elsewhere(wheel: Path) -> None:
 def test_one_process_runs_all_tests_of_a_file(request: pytest.FixtureRequest) -> None:
     """Else what they share is set up once for every process: twice the time, and two processes training one run."""
     assert request.node.nodeid.rpartition("]")[2].endswith(f"@{request.path}")
+
+
+def test_the_conda_recipe_and_the_citation_say_what_pyproject_says() -> None:
+    tomllib = pytest.importorskip("tomllib")  # since Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    recipe = yaml.safe_load((ROOT / "packaging" / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert project["version"] == recipe["context"]["version"] == citation["version"]
+    assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert citation["repository-code"] == recipe["about"]["repository"] == project["urls"]["Repository"]
+    scripts = [f"{name} = {target}" for name, target in project["scripts"].items()]
+    assert recipe["build"]["python"]["entry_points"] == scripts
+    python, *packages = recipe["requirements"]["run"]
+    oldest = recipe["context"]["python_min"]
+    assert python.replace("${{ python_min }}", oldest) == f"python {project['requires-python']}"
+    conda = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    needed = [re.fullmatch(r"([\w-]+)(.*)", requirement) for requirement in project["dependencies"]]
+    assert packages == [f"{conda.get(found[1], found[1])} {found[2]}" for found in needed if found]
