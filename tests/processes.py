@@ -8,6 +8,7 @@ import os
 import runpy
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -49,6 +50,7 @@ class Forked:
             signal.signal(signum, handler)
         os.chdir(directory)
         os.environ.update(environment)
+        warnings.simplefilter("ignore")  # which are errors in the tests themselves
         torch.set_num_threads(1)
         loading.forget()
         # The parent's server of processes is no child of this one, which starts its own.

@@ -44,7 +44,7 @@ PLACES = ("_log", "_evaluate", "_draw", "save")
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
-@pytest.mark.parametrize(("signum", "place"), zip(SIGNALS, itertools.cycle(PLACES), strict=False))
+@pytest.mark.parametrize(("signum", "place"), list(zip(SIGNALS, itertools.cycle(PLACES), strict=False)))
 def test_signals_save_and_say_so(
     genbench: Run,
     tmp_path: Path,

@@ -365,7 +365,7 @@ def test_a_clock_that_was_set_back_keeps_the_order(
 # B13: a full disk, a damaged summary
 
 
-@pytest.mark.parametrize(("number", "experiment"), zip((1, 4, 7, 10), itertools.cycle(LIGHT), strict=False))
+@pytest.mark.parametrize(("number", "experiment"), list(zip((1, 4, 7, 10), itertools.cycle(LIGHT), strict=False)))
 def test_a_full_disk_is_one_message_and_loses_nothing(
     genbench: Run,
     tmp_path: Path,
@@ -431,6 +431,7 @@ def test_what_a_done_run_says_of_itself_is_written_again(
 # B15: file systems without locks
 
 
+@pytest.mark.filterwarnings("ignore:flock not supported:UserWarning")  # filelock says what it does instead
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS])
 def test_where_files_cannot_be_locked_a_file_says_who_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
