@@ -97,7 +97,7 @@ def read(path: Path) -> Tensor:
     if path.is_dir():
         return _stacked([_picture(file) for file in sorted(path.glob("*.png"))], path)
     try:
-        with np.load(path) as stored:  # NumPy refuses to unpickle
+        with path.open("rb") as file, np.load(file) as stored:  # NumPy refuses to unpickle
             names = [name for name in ("images", "arr_0") if name in stored]
             array = stored[names[0]] if names else None
     except FileNotFoundError:

@@ -67,7 +67,7 @@ def cached(
     path = root / ".cache" / f"{name}.npz"
     stamp = np.array([number for source in sources for number in _stamp(source)], dtype=np.int64)
     # A damaged archive may raise anything, such as zlib.error or NotImplementedError: parse again.
-    with contextlib.suppress(Exception), np.load(path) as stored:
+    with contextlib.suppress(Exception), path.open("rb") as file, np.load(file) as stored:
         if np.array_equal(stored["stamp"], stamp):
             return {key: _unpack(stored, key) for key in stored["keys"].tolist()}
     arrays = parse()

