@@ -10,6 +10,7 @@ so its numbers are the CPU's, bit for bit, random ones included.
 
 from __future__ import annotations
 
+import pkgutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -318,7 +319,8 @@ def simulated_device(float64: bool = True, captures: bool = False) -> Iterator[N
             "genbench.optimizers.hooks.can_capture": lambda device: captures and device == DEVICE,
         }
         for name, replacement in patched.items():
-            stack.enter_context(mock.patch(name, replacement))
+            owner, _, attribute = name.rpartition(".")
+            stack.enter_context(mock.patch.object(pkgutil.resolve_name(owner), attribute, replacement))
         stack.enter_context(warnings.catch_warnings())
         # load_state_dict believes that a tensor on this device holds nothing.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import Annealing, Decay, Schedule, captured, fusable, hooked, number
+from genbench.optimizers.hooks import Annealing, Decay, Schedule, captured, hooked, number
 from genbench.registry import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, register
 
 __all__ = ["adam"]
@@ -39,7 +39,7 @@ def adam(
         betas=(beta1, beta2),
         eps=eps,
         weight_decay=weight_decay,
-        fused=fusable(parameters),
+        fused=True,
         capturable=captured(parameters),
     )
     return hooked(optimizer, Schedule(lr, milestones, decay, warmup, anneal, annealing), max_norm)

@@ -15,7 +15,7 @@ from genbench.engine.capture import can_capture
 from genbench.engine.device import float64_device
 from genbench.registry import OneOf, Range
 
-__all__ = ["Annealing", "Decay", "Schedule", "captured", "fusable", "hooked", "number"]
+__all__ = ["Annealing", "Decay", "Schedule", "captured", "hooked", "number"]
 
 Decay = Annotated[float, Range(above=0, maximum=1)]
 Annealing = Annotated[str, OneOf("cosine", "linear")]
@@ -29,11 +29,6 @@ def captured(parameters: Sequence[nn.Parameter]) -> bool:
     # PyTorch warns that such an optimizer is slower outside of graphs, but it runs the same kernels.
     warnings.filterwarnings("ignore", message=".*came with capturable=True")
     return can_capture(parameters[0].device)
-
-
-def fusable(parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether one kernel can update all of them. A rehearsal's have no storage, which PyTorch 2.4 refuses."""
-    return not parameters[0].is_meta
 
 
 def number(value: float, parameters: Sequence[nn.Parameter]) -> Any:

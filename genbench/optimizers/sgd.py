@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from genbench.optimizers.hooks import Annealing, Decay, Schedule, captured, fusable, hooked, number
+from genbench.optimizers.hooks import Annealing, Decay, Schedule, captured, hooked, number
 from genbench.registry import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, register
 
 __all__ = ["sgd"]
@@ -33,7 +33,6 @@ def sgd(
         lr=number(lr, parameters),
         momentum=momentum,
         weight_decay=weight_decay,
-        # For a single tensor, to gather them costs more.
-        fused=fusable(parameters) and (len(parameters) > 1 or captured(parameters)),
+        fused=len(parameters) > 1 or captured(parameters),  # for a single tensor, to gather them costs more
     )
     return hooked(optimizer, Schedule(lr, milestones, decay, warmup, anneal, annealing), max_norm)
