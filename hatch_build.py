@@ -1,8 +1,8 @@
 """What pyproject.toml cannot say of a built package.
 
 The configuration lies beside the package in a checkout and inside it in a wheel, and so do the pages of the
-documentation that `genbench explain` reads. `force-include` would copy them into site-packages for an editable install
-too, where the copies would grow stale beside the checkout.
+documentation that `genbench explain` reads. `force-include` would copy them into site-packages for an editable
+install too, where the copies would grow stale beside the checkout.
 """
 
 import re

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_origin
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config as Sections
 from sphinx.ext.napoleon import GoogleDocstring
@@ -125,12 +125,12 @@ def copy_pictures(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def inline_formula(writer: HTML5Translator, node: nodes.math) -> None:
-    writer.body.append(tex2mathml(node.astext()))
+    writer.body.append(convert(node.astext()))
     raise nodes.SkipNode
 
 
 def formula(writer: HTML5Translator, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 
