@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,12 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(document: Path) -> list[str]:
-    """Indented lines, continued ones joined, without what follows a #."""
-    lines = document.read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    """Indented lines, and those of ```bash blocks, continued ones joined, without what follows a #."""
+    text = document.read_text(encoding="utf-8").replace("\\\n", "")
+    text = re.sub(r"^```bash\n(.*?)^```", lambda block: textwrap.indent(block[1], " " * 4), text, flags=re.S | re.M)
     return [
         re.split(r"\s#", line)[0].strip()
-        for line in lines
+        for line in text.splitlines()
         if re.match(r"    (make|genbench|tensorboard|source|python)\b", line)
     ]
 
@@ -87,7 +89,10 @@ def test_what_is_to_be_explained_is_known(genbench: Callable[..., int], command:
     assert genbench(*shlex.split(command)[1:]) == 0
 
 
-TRAINING = [c for c in OTHERS if c.startswith("genbench ") and "--help" not in c and c not in EXPLAINING]
+IN_CLASS = [c for c in OTHERS if c.startswith("genbench --config-dir class ")]
+TRAINING = [
+    c for c in OTHERS if c.startswith("genbench ") and "--help" not in c and c not in (*EXPLAINING, *IN_CLASS)
+]
 
 
 @pytest.mark.parametrize("command", TRAINING)
@@ -95,6 +100,23 @@ def test_training_commands_are_valid(command: str) -> None:
     asked = arguments.parse(shlex.split(command)[1:])
     words = [word for word in asked.overrides if "interval(" not in word]  # Optuna draws them
     compose.requests(words, asked.multirun)
+
+
+def test_the_exercise_for_teachers_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "course" / "teaching.md").read_text(encoding="utf-8")
+    (yaml,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "class" / "experiment").mkdir(parents=True)
+    (tmp_path / "class" / "experiment" / "exercise-1.yaml").write_text(yaml)
+    monkeypatch.chdir(tmp_path)
+    (command,) = IN_CLASS
+    asked = arguments.parse(shlex.split(command)[1:])
+    compose.add_search_path(asked.search_path)
+    try:
+        (request,) = compose.requests(asked.overrides, asked.multirun)
+    finally:
+        compose.add_search_path()
+    assert request.config.model["latent_dim"] == 5
+    assert request.config.reference[0].metric == "valid/elbo"
 
 
 COMMANDS = {
