@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 from shared import smaller
 
@@ -72,6 +73,7 @@ def test_its_commands_run(
     matplotlib.use("Agg")
     for source in blocks(lesson, "python"):
         exec(compile(source, str(lesson), "exec"), {})
+    plt.close("all")
 
 
 def outputs_of(lesson: Path) -> str:
