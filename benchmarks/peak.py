@@ -70,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def training(name: str, rounds: int, steps: int) -> list[str]:
-    config = experiment(name, *(NO_SCORES if name.startswith("cifar10") else ()))
+    # An experiment may ask for a number of threads of its own; all have the same here.
+    words = (f"trainer.threads={torch.get_num_threads()}", *(NO_SCORES if name.startswith("cifar10") else ()))
+    config = experiment(name, *words)
     loops = {}
     for layout, memory_format in LAYOUTS.items():
         task = build_task(config, CPU)
