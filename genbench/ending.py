@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     for row in summary["reference"]:
         quantity, at = quantities.get(row["metric"], Quantity(row["metric"], row["metric"])), row["at"]
         measured = Measurement.from_summary(summary["metrics"].get(row["metric"], {}), at)
-        difference = None if row["measured"] is None else row["measured"] - row["value"]
+        difference = None if math.isnan(measured.value) else measured.value - row["value"]
         compared.add((quantity.name, at))
         yield (
             quantity.title + (", best" if at == "best" else ""),

@@ -93,3 +93,18 @@ def test_nothing_is_said_of_a_run_that_is_not_over(tmp_path: Path, capsys: pytes
         show(Outcome(tmp_path, status, 0), QUICK)
     show(Outcome(Path("/dev/null"), "failed", 1), QUICK)
     assert capsys.readouterr().out == ""
+
+
+def test_the_next_commands_find_the_user_s_own_experiments(
+    genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "class room" / "experiment"
+    own.mkdir(parents=True)
+    (own / "exercise.yaml").write_text("# @package _global_\ndefaults: [dirac-w1-3, _self_]\nname: exercise\n")
+    assert genbench("--config-dir", "class room", "experiment=exercise", "trainer.max_steps=2") == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("three seeds"))
+    program, *words = shlex.split(line.removeprefix("three seeds"))
+    assert program == "genbench"
+    compose.add_search_path()
+    assert genbench(*words, "trainer.max_steps=2") == 0
+    assert "sweep: 3 of 3 jobs done" in capsys.readouterr().out

@@ -81,7 +81,7 @@ class Quantity:
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether a value is better than another one, or the first that is a number."""
-        return than != than or (value > than if self.better == "higher" else value < than)
+        return math.isnan(than) or (value > than if self.better == "higher" else value < than)
 
 
 def objective_among(quantities: Sequence[Quantity], name: str | None = None) -> Quantity:

@@ -62,8 +62,10 @@ class Command:
             print(closing.told(self.requests, self.outcomes))
             sweeps.show(outcome.directory for outcome in self.outcomes)
         else:
+            places = self._asked.search_path
+            where = (f"hydra.searchpath=[{','.join(places)}]",) if places else ()
             for words, outcome in self.done_here.items():
-                ending.show(outcome, words)
+                ending.show(outcome, (*where, *words))
         codes = [outcome.exit_code for outcome in (*self.outcomes, *self.done_here.values())]
         return max([*codes, 128 + self.signal if self.signal else 0])
 
