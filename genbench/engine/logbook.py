@@ -16,7 +16,7 @@ import torch
 from genbench.atomic import replacing
 from genbench.config import Reference, flatten
 from genbench.engine.board import Board, Point
-from genbench.engine.measurement import Family, Measurement, Quantity, agree
+from genbench.engine.measurement import TEST, Family, Measurement, Quantity, agree, headline
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import GenbenchError
 
@@ -24,13 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["TEST", "Logbook", "before_the_end"]
+__all__ = ["Logbook", "before_the_end"]
 
 RESULTS = ("metric", "what it is", "final", "best", "published or exact")
 """Columns of TensorBoard's table of results."""
-
-TEST = "test/"
-"""How the names of metrics begin that are measured once, at the end."""
 
 
 class Logbook:
@@ -70,8 +67,10 @@ class Logbook:
         self._written = bytearray()  # what metrics.jsonl holds
         self._rows: BinaryIO | None = None
         drawn = {name: [each for each in metrics if not each.startswith(TEST)] for name, metrics in charts.items()}
-        self._judged = next((each for each in quantities if each.better and not each.name.startswith(TEST)), None)
-        self._board = Board(run.path, kind, family.title, drawn, self._judged)
+        self.headline = headline(quantities)
+        """What to watch in training, if anything is better or worse."""
+
+        self._board = Board(run.path, kind, family.title, drawn, self.headline)
 
     # What pictures may ask (engine.task.Record)
 
@@ -238,7 +237,7 @@ class Logbook:
         finals = self.final_values
         told = [name for name in self._quantities if name in finals]
         once = [name for name in finals if name not in self._quantities and len(self._curves[name]) == 1]
-        curve = self._judged.name if self._judged else ""
+        curve = self.headline.name if self.headline else ""
         others = [name for name in told if name != curve]
         headline = {name: finals[name] for name in [*others[:1], curve] if name in finals}
         self._board.hyperparameters(self._shown_settings(), headline)

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "TEST",
     "WHAT_IT_IS",
     "Better",
     "Family",
     "Measurement",
     "Quantity",
     "agree",
+    "headline",
     "mean_over",
     "objective_among",
     "values_of",
@@ -27,6 +29,9 @@ __all__ = [
 ]
 
 Better = Literal["higher", "lower", ""]
+
+TEST = "test/"
+"""How the names of quantities begin that are measured on the test split."""
 
 CERTAIN = 4.0
 """Standard errors past a limit from which on a value is called impossible: chance alone goes there once in 30,000."""
@@ -84,17 +89,21 @@ class Quantity:
         return math.isnan(than) or (value > than if self.better == "higher" else value < than)
 
 
+def headline(quantities: Sequence[Quantity]) -> Quantity | None:
+    """The first quantity that is better one way and is not measured on the test split: what to watch in training."""
+    return next((each for each in quantities if each.better and not each.name.startswith(TEST)), None)
+
+
 def objective_among(quantities: Sequence[Quantity], name: str | None = None) -> Quantity:
-    """What a sweeper optimizes: the quantity of this name, or the first that is not measured on the test split.
+    """What a sweeper optimizes: the quantity of this name, or the headline.
 
     Whoever tunes on the test split measures nothing with it any more, so that takes its name. Raises ConfigError
     where there is none, or where neither direction is better.
     """
     judged = {quantity.name: quantity for quantity in quantities if quantity.better}
-    if name is None:
-        name = next((each for each in judged if not each.startswith("test/")), None)
-    if name in judged:
-        return judged[name]
+    found = headline(quantities) if name is None else judged.get(name)
+    if found:
+        return found
     told = "nothing that is measured during training says what is better" if name is None else f"objective={name}"
     raise ConfigError(f"{told}: no objective", f"set objective=NAME, one of {', '.join(judged) or 'none'}")
 

@@ -18,12 +18,11 @@ from genbench.engine.batches import Batch, Batches
 from genbench.engine.capture import CapturedStep, Step, can_capture
 from genbench.engine.console import Reporter
 from genbench.engine.interrupts import Interrupted, Interrupts
-from genbench.engine.logbook import TEST, Logbook, before_the_end
-from genbench.engine.measurement import Measurement, objective_among, values_of
+from genbench.engine.logbook import Logbook, before_the_end
+from genbench.engine.measurement import TEST, Measurement, values_of
 from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Stage, Task
-from genbench.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -108,7 +107,8 @@ class Trainer:
 
     def fit(self, interrupts: Interrupts) -> None:
         """Run to the end. Raises Diverged or Interrupted, in both cases with the run fit to be looked at."""
-        with Reporter(self.logbook.title, self.total_steps, _headline(self.task)) as reporter:
+        watched = self.logbook.headline
+        with Reporter(self.logbook.title, self.total_steps, watched.name if watched else "") as reporter:
             self.begin(interrupts, reporter)
             if self.captures:
                 self.captured_step = CapturedStep(self.task.training_step, say=reporter.say)
@@ -312,14 +312,6 @@ class Trainer:
 def uncaptured(step: Step) -> Callable[[Batch, Hashable], dict[str, Tensor]]:
     """A step that is called as a captured one is."""
     return lambda batch, variant: step(*batch)
-
-
-def _headline(task: Task) -> str:
-    """The metric to watch in training: what a sweeper would optimize; empty where nothing is better or worse."""
-    try:
-        return objective_among(task.quantities).name
-    except ConfigError:
-        return ""
 
 
 def _all_finite(state: Any) -> bool:
