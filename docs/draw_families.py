@@ -1,4 +1,4 @@
-"""docs/families.png: digits drawn by one model of each family, cut out of the pictures of their runs in docs/results.
+"""families.png in docs/pictures: digits drawn by one model of each family, cut out of what lies there of their runs.
 
 python docs/draw_families.py
 """
@@ -13,15 +13,10 @@ from PIL import Image
 
 from genbench.figures.grids import labelled_rows
 
-DOCS = Path(__file__).parent
+PICTURES = Path(__file__).parent / "pictures"
 COLUMNS = 16
 SIDE, GAP = 28, 1  # pixels of a digit, and between two of them
-FAMILIES = {
-    "GAN": "mnist-gan-generated-end-seed1-b6c049ef.png",
-    "VAE": "vae-binmnist-l100-seed-1-041603a8-samples-generated-end.png",
-    "RealNVP": "realnvp-mnist-generated-end-seed1-729c9040.png",
-    "PixelCNN": "pixelcnn-binmnist-seed-1-776ff703-samples-generated-end.png",
-}
+FAMILIES = ("GAN", "VAE", "RealNVP", "PixelCNN")
 
 
 def digits(path: Path) -> NDArray[np.float64]:
@@ -33,8 +28,8 @@ def digits(path: Path) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    rows = [digits(DOCS / "results" / name) for name in FAMILIES.values()]
-    labelled_rows(np.stack(rows), list(FAMILIES)).savefig(DOCS / "families.png")
+    rows = [digits(PICTURES / f"digits-{family.lower()}.png") for family in FAMILIES]
+    labelled_rows(np.stack(rows), FAMILIES).savefig(PICTURES / "families.png")
 
 
 if __name__ == "__main__":

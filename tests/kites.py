@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from genbench.config import Config, Reference, TrainerConfig
 from genbench.engine.measurement import Family, Measurement, Quantity
@@ -58,8 +59,10 @@ def configuration(name: str, references: Sequence[Reference], changed: Mapping[s
     return config
 
 
-def draw(path: Path) -> None:
-    """A picture whose content depends on its name."""
+def draw(path: Path, family: str = "") -> None:
+    """A picture whose content depends on its name; those of sweeps say whose `family` they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(len(path.name))
-    Image.fromarray(random.integers(0, 255, (64, 300, 3), dtype=np.uint8)).save(path)
+    labels = PngInfo()
+    labels.add_text("Family", family)
+    Image.fromarray(random.integers(0, 255, (64, 300, 3), dtype=np.uint8)).save(path, pnginfo=labels)

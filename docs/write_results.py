@@ -1,0 +1,94 @@
+"""The page of results, docs/results.md, from the records of runs in docs/runs.
+
+    python docs/write_results.py            the page and its pictures, docs/results/*.png, anew
+    python docs/write_results.py RUN …      keep records of these run directories first, in place of older ones
+
+A record is what a report reads of a run: how it ended, what it measured and logged, and the pictures that sum it up.
+Only finished runs of a named experiment, without changes to it, are kept. What a sweep has drawn beside them is kept,
+too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from genbench.commands import report
+from genbench.engine.rundir import FINISHED
+from genbench.errors import ConfigError
+from genbench.output import command
+from genbench.report.pictures import sweep_pictures
+from genbench.report.reading import Damaged, Run, read
+
+__all__ = ["RUNS", "keep", "main", "page"]
+
+DOCS = Path(__file__).parent
+RUNS = DOCS / "runs"
+FILES = ("status.json", "summary.json", "metrics.jsonl")
+STAGES, CURVES = "figures/stages-end.png", "figures/curves-end.png"
+"""Kept beside a run's cover, if it drew its samples before, during and after training."""
+
+
+def keep(path: Path, runs: Path = RUNS) -> Path:
+    """Copy what is to be kept of a run directory into `runs`, as <experiment>/seed-<seed>.
+
+    Raises ConfigError for a run that is not whole, not done, or not of an experiment as it is.
+    """
+    try:
+        run = read(path)
+    except Damaged as damaged:
+        raise ConfigError(f"{path} is not a whole run directory: {damaged}") from None
+    if run.state not in FINISHED:
+        raise ConfigError(f"{path} is {run.state}", "let it end first")
+    if run.words:
+        raise ConfigError(f"{path} is {run.name} with {run.words}", "give that an experiment of its own")
+    record = runs / run.name / f"seed-{run.seed}"
+    shutil.rmtree(record, ignore_errors=True)
+    record.mkdir(parents=True)
+    for name in (*FILES, *_pictures(run)):
+        (record / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path / name, record / name)
+    for drawn in sweep_pictures([run], []).get(run.family.title, []):
+        if drawn.source:
+            shutil.copyfile(drawn.source, runs / drawn.source.name)
+    return record
+
+
+def _pictures(run: Run) -> list[str]:
+    """Those of the first seed: a report shows no others."""
+    names = dict.fromkeys((str(run.summary["cover"]), *((STAGES, CURVES) if (run.path / STAGES).exists() else ())))
+    return [name for name in names if run.seed == 1 and (run.path / name).is_file()]
+
+
+def page(out: Path, runs: Path = RUNS) -> str:
+    """Write the report of all records into `out`; its Markdown."""
+    with redirect_stdout(io.StringIO()):
+        report.main([str(runs), "--out", str(out)])
+    return (out / "results.md").read_text(encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: keep records, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="run directories to keep records of")
+    options = parser.parse_args(arguments)
+    with command("write_results"), TemporaryDirectory() as out:
+        for path in options.runs:
+            print(keep(path).relative_to(DOCS.parent))
+        text = page(Path(out))
+        for picture in (DOCS / "results").glob("*.png"):
+            picture.unlink()
+        for name in re.findall(r"\]\(results/([^)]+)\)", text):
+            shutil.copyfile(Path(out, "results", name), DOCS / "results" / name)
+        (DOCS / "results.md").write_text(text, encoding="utf-8")
+        print("docs/results.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""docs/results.md is the report of the records in docs/runs, and a record is what a report reads of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import write_results
+from kites import draw
+
+from genbench.commands.report import main as report
+from genbench.errors import ConfigError
+
+MakeRun = Callable[..., Path]
+DOCS = Path(write_results.__file__).parent
+
+
+def test_the_page_is_the_report_of_the_records(tmp_path: Path) -> None:
+    text = write_results.page(tmp_path)
+    assert (DOCS / "results.md").read_text(encoding="utf-8") == text
+    named = re.findall(r"\]\(results/([^)]+)\)", text)
+    assert named, "the page shows nothing"
+    assert sorted(named) == sorted(path.name for path in (DOCS / "results").glob("*.png"))
+    assert "## Left out" not in text
+
+
+def test_a_record_says_the_same_as_its_run(make_run: MakeRun, outputs: Path, tmp_path: Path) -> None:
+    runs = [make_run("red-kite", seed, pictures=["figures/kite-end.png", "figures/extra-end.png"]) for seed in (1, 2)]
+    draw(outputs / "sweep-kites.png", "Kites")
+    draw(outputs / "sweep-planes.png", "Planes")
+    for run in runs:
+        write_results.keep(run, tmp_path / "runs")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("runs/**/*") if path.is_file()) == [
+        *(f"runs/red-kite/seed-1/{name}" for name in ("figures/kite-end.png", "metrics.jsonl", "status.json")),
+        "runs/red-kite/seed-1/summary.json",
+        *(f"runs/red-kite/seed-2/{name}" for name in ("metrics.jsonl", "status.json", "summary.json")),
+        "runs/sweep-kites.png",
+    ]
+    for name, root in (("of-runs", outputs), ("of-records", tmp_path / "runs")):
+        report([str(root), "--out", str(tmp_path / name)])
+    said = [(tmp_path / name / "results.csv").read_text() for name in ("of-runs", "of-records")]
+    assert said[0] == said[1]
+
+
+def test_a_record_takes_the_place_of_an_older_one(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(pictures=["figures/kite-end.png"])
+    record = write_results.keep(run, tmp_path / "runs")
+    (run / "figures" / "kite-end.png").unlink()
+    assert write_results.keep(run, tmp_path / "runs") == record
+    assert not (record / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"status": "running"}, "is running"),
+        ({"changed": {"model.layers": 3}}, "red-kite with layers=3"),
+    ],
+)
+def test_what_is_no_result_is_not_kept(
+    how: dict[str, object], message: str, make_run: MakeRun, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        write_results.keep(make_run(**how), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_is_not_whole_is_not_kept(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"not a whole run directory: metrics\.jsonl is missing"):
+        write_results.keep(run, tmp_path / "runs")
