@@ -37,6 +37,8 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
     """The task with all its components on the device of the data set. Raises ConfigError for what does not fit."""
     model = registry.build("model", config.model, dataset.shape, dataset.classes)
     model = model.to(device, memory_format=devices.training_layout(device))
+    if not hasattr(model, "critic"):
+        _refuse_what_is_for_critics(config)
     critic_optimizer = config.critic_optimizer or config.optimizer
     parts = Parts(
         model=model,
@@ -59,6 +61,21 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Task:
             "set model.conditional=false",
         )
     return task
+
+
+def _refuse_what_is_for_critics(config: Config) -> None:
+    """Raise ConfigError if something was chosen that would do nothing, and be part of the run's name."""
+    model = config.model["name"]
+    if config.regularizer["name"] != "none":
+        raise ConfigError(
+            f"model={model} has no critic that regularizer={config.regularizer['name']} could regularize",
+            "set regularizer=none",
+        )
+    if config.critic_optimizer is not None:
+        raise ConfigError(
+            f"model={model} has no critic that a critic_optimizer could train",
+            "set optimizer@critic_optimizer=null, and choose the model's by optimizer",
+        )
 
 
 def ready_task(config: Config, device: torch.device, dataset: Dataset | None = None) -> Task:

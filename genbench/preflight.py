@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from genbench import ensemble, parents
-from genbench.build import assemble
+from genbench.build import assemble, make_batches
 from genbench.compose import Request
 from genbench.config import Config, to_dict
 from genbench.data.loading import load
@@ -99,6 +99,7 @@ def rehearse(config: Config) -> Task | None:
     except Exception:  # foreign code may ask for values
         return None
     _check_memory(task.parts.model)
+    _check_annealing(config, task)
     return task
 
 
@@ -106,6 +107,23 @@ def _check_memory(model: torch.nn.Module) -> None:
     """Raise ConfigError if parameters and their gradients need more memory than there is, without any activations."""
     needed = 2 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     check_memory(needed, "networks and gradients", "choose a smaller model: fewer or narrower layers")
+
+
+def _check_annealing(config: Config, task: Task) -> None:
+    """Raise ConfigError if a learning rate falls to 0 before the training ends: what follows would do nothing."""
+    trainer = config.trainer
+    limits = (trainer.max_steps, (trainer.epochs or 0) * make_batches(config, task).steps_per_epoch)
+    steps = min(limit for limit in limits if limit)
+    updates = {"optimizer": steps}
+    if hasattr(task.parts.model, "critic"):
+        updates["critic_optimizer" if config.critic_optimizer else "optimizer"] = steps * task.batches_per_step
+    for key, made in updates.items():
+        until = getattr(config, key).get("anneal")
+        if until and until < made:
+            raise ConfigError(
+                f"{key}.anneal={until} lets the learning rate fall to 0 before the last of {made:,} updates",
+                f"set {key}.anneal={made}, or train shorter",
+            )
 
 
 def writable(directory: Path, below: int = 0) -> None:

@@ -65,6 +65,13 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         (["experiment=vae-mnist5k", "model.activation=tanhh"], ["model.activation must be one of"]),
         (["experiment=vae-mnist5k", "dataset=mnist"], ["mnist"]),
         (["experiment=vae-mnist5k", "loss=jsd"], ["task=variational cannot use this loss", "has no objective"]),
+        (["experiment=vae-mnist5k", "regularizer=r1"], ["mlp-vae has no critic", "set regularizer=none"]),
+        (["experiment=vae-mnist5k", "optimizer@critic_optimizer=adam"], ["has no critic", "critic_optimizer"]),
+        (["experiment=vae-mnist5k", "optimizer.anneal=1500"], ["last of 2,520 updates", "set optimizer.anneal=2520"]),
+        (
+            ["experiment=mnist5k-gan", "task.critic_steps=2", "trainer.max_steps=9", "optimizer.anneal=9"],
+            ["last of 18 updates"],
+        ),
         ([*QUICK, "loss=elbo"], ["task=adversarial cannot use this loss", "ELBO has no metric"]),
         ([*QUICK, "device=cuda:99"], ["device 'cuda:99' is not available", "device=auto"]),
         ([*QUICK, "device=toaster"], ["'toaster' is not a device"]),
