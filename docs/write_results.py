@@ -31,8 +31,8 @@ __all__ = ["RUNS", "keep", "main", "page"]
 DOCS = Path(__file__).parent
 RUNS = DOCS / "runs"
 FILES = ("status.json", "summary.json", "metrics.jsonl")
-STAGES, CURVES = "figures/stages-end.png", "figures/curves-end.png"
-"""Kept beside a run's cover, if it drew its samples before, during and after training."""
+PICTURES = ("figures/stages-end.png", "figures/divergence-beside-fid-end.png")
+"""Kept beside a run's cover."""
 
 
 def keep(path: Path, runs: Path = RUNS) -> Path:
@@ -62,7 +62,7 @@ def keep(path: Path, runs: Path = RUNS) -> Path:
 
 def _pictures(run: Run) -> list[str]:
     """Those of the first seed: a report shows no others."""
-    names = dict.fromkeys((str(run.summary["cover"]), *((STAGES, CURVES) if (run.path / STAGES).exists() else ())))
+    names = dict.fromkeys((str(run.summary["cover"]), *PICTURES))
     return [name for name in names if run.seed == 1 and (run.path / name).is_file()]
 
 
