@@ -134,7 +134,6 @@ def _compose(
         )
         for name in dict.fromkeys(one.family.title for one, _, _ in rows)
     ]
-    families = [section for section in sections if section.compares]
     compared = {
         (one.experiment, c.reference.metric, c.reference.label)
         for one, found, _ in rows
@@ -146,7 +145,7 @@ def _compose(
         _lead(runs, paths) + leading.told([(one, section is not None) for one, _, section in rows]),
         tables.my_runs_table([(one, found, section.key if section else "") for one, found, section in rows]),
         [section for _, _, section in rows if section],
-        families,
+        sections,
         tables.across_tables([(one, found) for one, found, _ in rows]),
         tables.published_table(missing(published(), compared)),
         tables.problems_table(problems),
@@ -155,7 +154,6 @@ def _compose(
 
 def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[Problem]) -> RunSection:
     own: list[Picture] = pictures.own_pictures(one.first, key, problems)
-    shown = [details.values_table(found)] if found else []
     return RunSection(
         f"run-{key}",
         one.title,
@@ -164,7 +162,8 @@ def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[P
         pictures.cover(one.first, own),
         own,
         list(pictures.own_curves(one, key)),
-        [*shown, details.commands_table(one)],
+        [details.values_table(found)] if found else [],
+        details.commands_table(one),
         details.settings_table(one.first),
     )
 

@@ -31,13 +31,16 @@ class RunSection:
     cover: Picture | None
     pictures: list[Picture]
     curves: list[Picture]
-    tables: list[Table]
+    measured: list[Table]
+    """One, or none if nothing was."""
+
+    commands: Table
     settings: Table
 
 
 @dataclass(frozen=True)
 class FamilySection:
-    """The groups of one family beside each other."""
+    """The groups of one family, beside each other if there are several."""
 
     key: str
     title: str
@@ -105,10 +108,14 @@ def _embedded(png: bytes) -> str:
 
 
 def to_markdown(report: Report) -> str:
-    """The same tables, and the pictures that compare; they lie in `results/` beside the file."""
+    """The same tables, the pictures that compare and each group's best; they lie in `results/` beside the file.
+
+    A family of one group has what that has measured.
+    """
     parts = [f"# {report.title}", report.lead, markdown(report.my_runs)]
     for family in report.families:
-        parts += [f"## {family.title}", *map(markdown, family.tables)]
+        alone = () if family.compares else (table for run in family.runs for table in run.measured)
+        parts += [f"## {family.title}", *map(markdown, (*family.tables, *alone))]
         covers = [run.cover for run in family.runs if run.cover]
         for pictures in (family.curves, family.sweeps, covers):
             parts += ["\n".join(map(_image, pictures))] if pictures else []

@@ -289,12 +289,18 @@ def test_what_repeats_a_run_is_in_the_json(out: Path) -> None:
     assert {Path(row["path"]).parent.name for row in machine["left_out"]} == {"box-kite", "figures"}
 
 
+def test_in_markdown_a_family_of_one_group_has_what_it_measured(out: Path) -> None:
+    text = (out / "results.md").read_text(encoding="utf-8")
+    alone = text[text.index("## Planes, ") :].split("\n## ")[0]
+    assert "| mean height (m) ↑ | 3.0" in alone
+    assert "**Measured**" not in text[text.index("## Kites") :].split("\n## ")[0]
+
+
 def test_the_markdown_links_to_pictures_that_are_there(out: Path) -> None:
     text = (out / "results.md").read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)]+)\)", text)
     assert len(targets) == 4  # a comparison, a sweep, two covers
     assert all((out / path).is_file() for path in targets)
-    assert "## Planes" not in text  # one run alone compares nothing
 
 
 def test_what_is_left_out_is_said(some_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
