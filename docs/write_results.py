@@ -61,7 +61,7 @@ def keep(path: Path, runs: Path = RUNS) -> Path:
 
 
 def _pictures(run: Run) -> list[str]:
-    """Those of the first seed: a report shows no others."""
+    """Those of seed 1: of several seeds, a report shows the pictures of the lowest one."""
     names = dict.fromkeys((str(run.summary["cover"]), *PICTURES))
     return [name for name in names if run.seed == 1 and (run.path / name).is_file()]
 

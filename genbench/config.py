@@ -74,6 +74,11 @@ class TrainerConfig:
         None  # CPU threads within an operation; null: PyTorch's choice
     )
 
+    def steps(self, steps_per_epoch: int) -> int:
+        """All training steps: whichever of `epochs` and `max_steps` ends first."""
+        limits = (self.max_steps, (self.epochs or 0) * steps_per_epoch)
+        return min(limit for limit in limits if limit)
+
 
 @dataclass
 class Reference:

@@ -111,9 +111,7 @@ def _check_memory(model: torch.nn.Module) -> None:
 
 def _check_annealing(config: Config, task: Task) -> None:
     """Raise ConfigError if a learning rate falls to 0 before the training ends: what follows would do nothing."""
-    trainer = config.trainer
-    limits = (trainer.max_steps, (trainer.epochs or 0) * make_batches(config, task).steps_per_epoch)
-    steps = min(limit for limit in limits if limit)
+    steps = config.trainer.steps(make_batches(config, task).steps_per_epoch)
     updates = {"optimizer": steps}
     if hasattr(task.parts.model, "critic"):
         updates["critic_optimizer" if config.critic_optimizer else "optimizer"] = steps * task.batches_per_step

@@ -90,8 +90,7 @@ class Trainer:
         self.config, self.device, self._companions = config, device, companions
         self._seed, self._origin, self._parent, self._evaluated = seed, origin, parent, evaluated
         self.progress = Progress()
-        limits = (config.max_steps, config.epochs and config.epochs * batches.steps_per_epoch)
-        self.total_steps = min(limit for limit in limits if limit)
+        self.total_steps = config.steps(batches.steps_per_epoch)
         evaluate = config.evaluate_every or batches.steps_per_epoch
         self.intervals = {
             "log": config.log_every,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,17 @@ def test_the_page_is_the_report_of_the_records(tmp_path: Path) -> None:
     assert named, "the page shows nothing"
     assert sorted(named) == sorted(path.name for path in (DOCS / "results").glob("*.png"))
     assert "## Left out" not in text
+
+
+def test_the_table_of_the_small_gans_holds_what_they_measured() -> None:
+    text = (DOCS / "measurements.md").read_text(encoding="utf-8").replace("**", "")
+    rows = re.findall(r"^\| `(cifar10-.*-small)` \| [^|]+ \| ([\d.]+) \| [\d.]+ \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(path.name for path in DOCS.glob("runs/cifar10-*-small"))
+    for name, *told in rows:
+        metrics = json.loads((DOCS / "runs" / name / "seed-1" / "summary.json").read_text(encoding="utf-8"))[
+            "metrics"
+        ]
+        assert told == [f"{metrics[key]['final']['value']:.2f}" for key in ("test/fid", "test/critic_tracks_fid")]
 
 
 def test_a_record_says_the_same_as_its_run(make_run: MakeRun, outputs: Path, tmp_path: Path) -> None:
