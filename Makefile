@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 
 MINUTES ?= 25
 
-.PHONY: run test test-launchers acceptance acceptance-long lint docs release-check bench bench-gan bench-vae bench-flows bench-peak bench-scale gpu clean
+.PHONY: run test test-launchers acceptance acceptance-long lint docs release-check bench bench-gan bench-vae bench-flows bench-peak bench-scale bench-start gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/genbench experiment=vae-mnist5k
@@ -56,6 +56,9 @@ bench-peak: $(VENV)/.installed
 
 bench-scale: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.scale
+
+bench-start: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.start
 
 gpu: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)

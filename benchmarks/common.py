@@ -26,10 +26,16 @@ Loop = Generator[None, None, None]
 """A training loop that pauses after every step."""
 
 
-def argument_parser(description: str | None, rounds: int | None, steps: int | None) -> argparse.ArgumentParser:
-    """The options that all benchmarks have; None where the default depends on the device."""
+def rounds_parser(description: str | None, rounds: int | None) -> argparse.ArgumentParser:
+    """The option of every benchmark whose sides take turns; None where the default depends on the device."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
-    parser.add_argument("--rounds", type=_at_least_two, default=rounds, help="turns of every loop, at least 2")
+    parser.add_argument("--rounds", type=_at_least_two, default=rounds, help="turns of every side, at least 2")
+    return parser
+
+
+def argument_parser(description: str | None, rounds: int | None, steps: int | None) -> argparse.ArgumentParser:
+    """The options of the benchmarks of training; None where the default depends on the device."""
+    parser = rounds_parser(description, rounds)
     parser.add_argument("--steps", type=int, default=steps, help="training steps in each turn")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: PyTorch's choice)")
     return parser

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-from benchmarks.common import WIDTH, argument_parser, print_table, ratios
+from benchmarks.common import WIDTH, print_table, ratios, rounds_parser
 from genbench.metrics import fidelity
 
 IMAGES, FEATURES = 5000, 2048
@@ -35,9 +35,7 @@ def timed(function: Callable[[], float]) -> tuple[float, float]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    options = argument_parser(__doc__, rounds=5, steps=None).parse_args(words)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options = rounds_parser(__doc__, rounds=5).parse_args(words)
     real = features(0)
     theirs, own = fid_features_to_statistics(real), fidelity.statistics(real)
     root_seconds, _ = timed(lambda: own.root[0, 0].item())

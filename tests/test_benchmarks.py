@@ -15,7 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import arithmetic, flows, gan, gpu, likelihoods, peak, scale
+from benchmarks import arithmetic, flows, gan, gpu, likelihoods, peak, scale, start
 from genbench import run
 from genbench.bijections.planar import Planar
 from genbench.compose import configuration
@@ -294,3 +294,10 @@ def test_files_of_a_run_are_counted(tmp_path: Path) -> None:
     (tmp_path / "below" / "a").write_bytes(b"12345")
     (tmp_path / "b").write_bytes(b"67")
     assert scale.size(tmp_path) == scale.Size(files=2, inodes=4, bytes=7)
+
+
+def test_what_is_timed_as_a_start_ends_at_the_first_step(tmp_path: Path) -> None:
+    words = ["experiment=dirac-jsd-1", f"output_root={tmp_path}"]
+    subprocess.run([sys.executable, "-c", start.FIRST_STEP, *words], check=True, stdout=subprocess.DEVNULL)
+    (directory,) = (tmp_path / "dirac-jsd-1").iterdir()
+    assert RunDirectory(directory).status == "running"  # a process that ends its run writes another
