@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import re
 import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ LARGEST_SEED = 2**32 - 1  # what NumPy takes
 
 ANNOTATION = "annotation"  # of a constructor's parameter, in the metadata of a schema's field
 REMEMBERED = 256  # parts of configurations that were checked: jobs of a sweep have most of them in common
+
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # to another key, of the whole value
 
 # A run's name is a directory's, on any file system, and stands in commands and titles.
 Name = Annotated[
@@ -168,6 +171,7 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
     """As dictionaries, lists and scalars. Raises ConfigError for interpolations of nothing and values left open."""
+    _refuse_references_to_null(composed)
     try:
         found = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -178,6 +182,15 @@ def _plain(composed: DictConfig) -> dict[str, Any]:
         raise ConfigError(_first_line(error)) from error
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
+
+
+def _refuse_references_to_null(composed: DictConfig) -> None:
+    """Raise ConfigError for ${key} where that key is null: who refers to a value counts on one."""
+    raw: Any = OmegaConf.to_container(composed)
+    for key, written in flatten(raw).items():
+        reference = _REFERENCE.fullmatch(written) if isinstance(written, str) else None
+        if reference and OmegaConf.select(composed, reference[1], default="") is None:
+            raise ConfigError(f"{key}={written}, and {reference[1]} is null", f"set {reference[1]}=VALUE")
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -69,6 +69,11 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         (["experiment=vae-mnist5k", "optimizer@critic_optimizer=adam"], ["has no critic", "critic_optimizer"]),
         (["experiment=vae-mnist5k", "optimizer.anneal=1500"], ["last of 2,520 updates", "set optimizer.anneal=2520"]),
         (
+            ["experiment=vae-mnist5k", "optimizer.anneal=${trainer.max_steps}"],
+            ["optimizer.anneal=${trainer.max_steps}, and trainer.max_steps is null", "set trainer.max_steps=VALUE"],
+        ),
+        ([*QUICK, "trainer.epochs=null", "trainer.log_every=${trainer.epochs}"], ["trainer.epochs is null"]),
+        (
             ["experiment=mnist5k-gan", "task.critic_steps=2", "trainer.max_steps=9", "optimizer.anneal=9"],
             ["last of 18 updates"],
         ),
