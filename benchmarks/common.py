@@ -7,11 +7,12 @@ import statistics
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from genbench.compose import configuration
 from genbench.config import Config
@@ -19,8 +20,11 @@ from genbench.engine import device as devices
 from genbench.engine.batches import Batches
 from genbench.engine.capture import CapturedStep
 from genbench.engine.meters import Meters
+from genbench.models.vae import Elu
 
 WIDTH = 132  # of what is printed, in characters
+
+T = TypeVar("T", bound=nn.Module)
 
 Loop = Generator[None, None, None]
 """A training loop that pauses after every step."""
@@ -54,6 +58,15 @@ def experiment(name: str, *words: str) -> Config:
     if not (Path(config.data_root) / "binarized_mnist").is_dir():
         config = configuration(f"experiment={name}", *words, "dataset=mnist5k")
     return config
+
+
+def with_plain_elus(model: T) -> T:
+    """The model itself, now with PyTorch's ELU, as in the reports."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Elu):
+                setattr(module, name, nn.ELU())
+    return model
 
 
 def genbench_steps(task: Any, batches: Batches, captured: bool = False) -> Loop:

@@ -10,6 +10,7 @@ of its 784 equal passes are timed.
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from benchmarks.common import (
     seconds,
     speedup,
     take_turns,
+    with_plain_elus,
 )
 from genbench.build import build_task
 from genbench.engine.batches import Batches
@@ -155,8 +157,9 @@ def importance_sampling(rounds: int) -> list[str]:
     task = build_task(config, CPU)
     stored, to_float = task.dataset.test[:IMAGES], task.dataset.to_float
     x = to_float(stored)
+    plain_model = with_plain_elus(copy.deepcopy(task.model))
     loops = {
-        "plain": loop_over(lambda: log_likelihood_by_particle(task.model, x, PARTICLES)),
+        "plain": loop_over(lambda: log_likelihood_by_particle(plain_model, x, PARTICLES)),
         "own": loop_over(
             lambda: importance_sampled_log_likelihood(task.model, stored, to_float, PARTICLES, task.memory_mib)
         ),

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from genbench.functional import (
+    elu,
     kl_gaussian_gaussian_analytic,
     kl_gaussian_gaussian_mc,
     kl_gaussian_standard_normal,
@@ -113,9 +114,56 @@ def test_bernoulli_logits_at_extremes(dtype: torch.dtype) -> None:
     for target in (0.0, 1.0):
         assert_finite(lambda x, t=target: log_likelihood_bernoulli_logits(x, torch.full_like(x, t)), logits)
     expected = torch.tensor([-1e4, -50, -math.log(2), -math.exp(-50), 0], dtype=dtype)
+    rounding = torch.finfo(dtype).eps / 2  # of 1 + exp(−50)
     torch.testing.assert_close(
-        log_likelihood_bernoulli_logits(logits, torch.ones_like(logits)), expected, rtol=1e-6, atol=0
+        log_likelihood_bernoulli_logits(logits, torch.ones_like(logits)), expected, rtol=1e-6, atol=rounding
     )
+
+
+@pytest.mark.parametrize("features", [1, 111, 112, 113, 784, 1000])
+def test_bernoulli_logits_of_any_number_of_pixels(features: int) -> None:
+    """Large and small, in float32, beside the value in float64: their product overflows, taken all at once."""
+    logits = torch.randn(6, features) * torch.tensor([0.0, 1e-3, 0.1, 1, 10, 100])[:, None]
+    target = torch.bernoulli(torch.full_like(logits, 0.3))
+    expected = Bernoulli(logits=logits.double()).log_prob(target.double()).sum(1)
+    found = log_likelihood_bernoulli_logits(logits, target).double()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    logits.requires_grad_()
+    (gradient,) = torch.autograd.grad(log_likelihood_bernoulli_logits(logits, target).sum(), logits)
+    torch.testing.assert_close(gradient, target - logits.sigmoid())
+
+
+# ELU
+
+
+def test_elu_is_that_of_pytorch() -> None:
+    x = torch.tensor([-math.inf, -1e4, -3, -1e-3, -1e-9, -0.0, 0.0, 1e-9, 0.5, 200, 1e30, math.inf]).requires_grad_()
+    rounding = torch.finfo(x.dtype).eps
+    torch.testing.assert_close(elu(x), nn.functional.elu(x), rtol=1e-6, atol=rounding)
+    slopes = [torch.autograd.grad(function(x).sum(), x)[0] for function in (elu, nn.functional.elu)]
+    torch.testing.assert_close(*slopes, rtol=1e-6, atol=rounding)
+    assert elu(torch.tensor([math.nan])).isnan()
+
+
+def test_elu_has_two_derivatives() -> None:
+    x = normal((4, 5), 2).requires_grad_()
+    assert torch.autograd.gradcheck(elu, x)
+    assert torch.autograd.gradgradcheck(elu, x)
+
+
+def test_a_gpu_takes_the_kernels_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, target = torch.randn(4, 5), torch.bernoulli(torch.full((4, 5), 0.5))
+    own = elu(x), log_likelihood_bernoulli_logits(x, target)
+    monkeypatch.setattr("genbench.functional.FUSED", {"cpu"})
+    assert torch.equal(elu(x), nn.functional.elu(x))
+    torch.testing.assert_close((elu(x), log_likelihood_bernoulli_logits(x, target)), own)
+
+
+def test_elu_leaves_its_input_and_its_layout_alone() -> None:
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    before = x.clone()
+    assert elu(x).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x, before)
 
 
 # Normal

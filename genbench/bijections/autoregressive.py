@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from genbench.bijections.base import Bijection
 from genbench.errors import ConfigError
+from genbench.functional import elu
 
 __all__ = ["MADE", "InverseAutoregressive", "MaskedAutoregressive", "MaskedLinear", "made_masks"]
 
@@ -88,7 +89,7 @@ class MADE(nn.Module):
         if self.context_in is not None:
             h = h + self.context_in(context)
         for layer in rest:
-            h = layer(F.elu(h))
+            h = layer(elu(h))
         if self.context_out is not None:
             h = h + self.context_out(context)
         shift, scale = h.chunk(2, dim=1)

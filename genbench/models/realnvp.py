@@ -11,7 +11,6 @@ from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from genbench.bijections.base import Bijection, Compose
 from genbench.bijections.coupling import AffineCoupling, channel_mask, checkerboard_mask
@@ -20,7 +19,7 @@ from genbench.bijections.flow import Flow
 from genbench.bijections.shape import Logit, Squeeze
 from genbench.bijections.split import Split
 from genbench.errors import ConfigError
-from genbench.functional import log_mean_exp
+from genbench.functional import elu, log_mean_exp
 from genbench.registry import Depth, OneOf, Range, Width, register
 
 __all__ = ["GatedResNet", "PixelFlow", "PixelMlp", "RealNvp", "RealNvpConv", "RealNvpMultiscale"]
@@ -275,7 +274,7 @@ class ConcatElu(nn.Module):
     """[B, C, …] → [B, 2C, …]: elu(x) and elu(−x), so that the gradient does not vanish on either side of 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([F.elu(x), F.elu(-x)], dim=1)
+        return torch.cat([elu(x), elu(-x)], dim=1)
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from genbench.errors import ConfigError
+from genbench.functional import elu
 from genbench.models.conditioning import known_classes
 from genbench.models.conv_vae import ConvDecoder, ConvEncoder
 from genbench.models.likelihood import LIKELIHOODS, make_likelihood
@@ -24,9 +25,7 @@ from genbench.models.pixelcnn import PixelCnn
 from genbench.models.posterior import FLOW_POSTERIORS, POSTERIORS, Code, make_posterior
 from genbench.registry import Depth, OneOf, PositiveFloat, Range, Width, register
 
-__all__ = ["ConvVae", "MlpVae", "Vae"]
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
+__all__ = ["ConvVae", "Elu", "MlpVae", "Vae"]
 
 # Numbers per latent that a convolutional encoder supplies to a flow posterior.
 CONTEXT_PER_LATENT = 4
@@ -98,6 +97,16 @@ class Vae(nn.Module):
     def simulate(self, z: Tensor) -> Tensor:
         """Images [B, C, H, W] drawn from p(x|z): not means, unlike those of `images`."""
         return self.likelihood.sample(self.decode(z))
+
+
+class Elu(nn.Module):
+    """genbench.functional.elu as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return elu(x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": Elu, "relu": nn.ReLU}
 
 
 @register("model", "mlp-vae")
