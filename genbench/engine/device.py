@@ -1,6 +1,7 @@
 """The device of a run, its arithmetic and its random number generators.
 
-Only this module and `genbench.engine.capture` distinguish kinds of devices.
+Only this module and `genbench.engine.capture` distinguish kinds of devices, and `genbench.functional`, of which
+formulas are fastest there.
 """
 
 from __future__ import annotations
