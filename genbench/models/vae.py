@@ -152,8 +152,10 @@ class MlpVae(Vae):
 
     def _beside(self, x: Tensor, *labels: Tensor) -> Tensor:
         """An input [B, D], with the units of the labels."""
+        if not labels:
+            return x
         units = torch.eye(self.classes, dtype=x.dtype, device=x.device)
-        return torch.cat([x, *(units.index_select(0, each) for each in labels)], dim=1) if labels else x
+        return torch.cat([x, *(units.index_select(0, each) for each in labels)], dim=1)
 
 
 @register("model", "conv-vae")
