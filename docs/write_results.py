@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -54,10 +56,19 @@ def keep(path: Path, runs: Path = RUNS) -> Path:
     for name in (*FILES, *_pictures(run)):
         (record / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(path / name, record / name)
+    _without_places(record / "summary.json")
     for drawn in sweep_pictures([run], []).get(run.family.title, []):
         if drawn.source:
             shutil.copyfile(drawn.source, runs / drawn.source.name)
     return record
+
+
+def _without_places(summary: Path) -> None:
+    """Take from the command where its files lay: that was one machine's."""
+    values = json.loads(summary.read_text(encoding="utf-8"))
+    words = shlex.split(values["command"] or "")
+    values["command"] = shlex.join(word for word in words if not word.startswith(("data_root=", "output_root=")))
+    summary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _pictures(run: Run) -> list[str]:

@@ -61,6 +61,11 @@ def test_a_record_says_the_same_as_its_run(make_run: MakeRun, outputs: Path, tmp
     assert said[0] == said[1]
 
 
+def test_no_record_says_where_its_files_lay() -> None:
+    for path in DOCS.glob("runs/*/*/summary.json"):
+        assert re.search(r"(data|output)_root=", path.read_text(encoding="utf-8")) is None, path
+
+
 def test_a_record_takes_the_place_of_an_older_one(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(pictures=["figures/kite-end.png"])
     record = write_results.keep(run, tmp_path / "runs")
