@@ -1,7 +1,7 @@
 """The device of a run, its arithmetic and its random number generators.
 
-Only this module and `genbench.engine.capture` distinguish kinds of devices, and `genbench.functional`, of which
-formulas are fastest there.
+Only this module and `genbench.engine.capture` distinguish kinds of devices, besides `genbench.functional`, which
+takes the formula that is fastest on each.
 """
 
 from __future__ import annotations
