@@ -4,8 +4,8 @@
     python docs/write_results.py RUN …      keep records of these run directories first, in place of older ones
 
 A record is what a report reads of a run: how it ended, what it measured and logged, and the pictures that sum it up.
-Only finished runs of a named experiment, without changes to it, are kept. What a sweep has drawn beside them is kept,
-too.
+Only finished runs of a named experiment are kept, without changes to it but in what it is made to be swept over. What
+a sweep has drawn beside them is kept, too.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ RUNS = DOCS / "runs"
 FILES = ("status.json", "summary.json", "metrics.jsonl")
 PICTURES = ("figures/stages-end.png", "figures/divergence-beside-fid-end.png")
 """Kept beside a run's cover."""
+SWEPT = {"dataset.theta"}
+"""What a sweep of a named experiment may change: the divergences are a function of θ."""
 
 
 def keep(path: Path, runs: Path = RUNS) -> Path:
-    """Copy what is to be kept of a run directory into `runs`, as <experiment>/seed-<seed>.
+    """Copy what is to be kept of a run directory into `runs`, as <experiment>/seed-<seed> or, of a sweep,
+    <experiment>/theta=<θ>,seed-<seed>.
 
     Raises ConfigError for a run that is not whole, not done, or not of an experiment as it is.
     """
@@ -48,9 +51,9 @@ def keep(path: Path, runs: Path = RUNS) -> Path:
         raise ConfigError(f"{path} is not a whole run directory: {damaged}") from None
     if run.state not in FINISHED:
         raise ConfigError(f"{path} is {run.state}", "let it end first")
-    if run.words:
+    if not run.summary["changes"].keys() <= SWEPT:
         raise ConfigError(f"{path} is {run.name} with {run.words}", "give that an experiment of its own")
-    record = runs / run.name / f"seed-{run.seed}"
+    record = runs / run.name / ",".join(filter(None, (run.words, f"seed-{run.seed}")))
     shutil.rmtree(record, ignore_errors=True)
     record.mkdir(parents=True)
     for name in (*FILES, *_pictures(run)):
@@ -72,9 +75,9 @@ def _without_places(summary: Path) -> None:
 
 
 def _pictures(run: Run) -> list[str]:
-    """Those of seed 1: of several seeds, a report shows the pictures of the lowest one."""
+    """Those of seed 1: of several seeds, a report shows the pictures of the lowest one. A sweep has its own."""
     names = dict.fromkeys((str(run.summary["cover"]), *PICTURES))
-    return [name for name in names if run.seed == 1 and (run.path / name).is_file()]
+    return [name for name in names if run.seed == 1 and not run.words and (run.path / name).is_file()]
 
 
 def page(out: Path, runs: Path = RUNS) -> str:

@@ -74,11 +74,20 @@ def test_a_record_takes_the_place_of_an_older_one(make_run: MakeRun, tmp_path: P
     assert not (record / "figures").exists()
 
 
+def test_a_sweep_is_kept_point_by_point(make_run: MakeRun, tmp_path: Path) -> None:
+    pictures = ["figures/kite-end.png"]
+    runs = [make_run(changed=changed, pictures=pictures) for changed in ({}, {"dataset.theta": 0.5})]
+    kept = [write_results.keep(run, tmp_path) for run in runs]
+    assert [path.name for path in kept] == ["seed-1", "theta=0.5,seed-1"]
+    assert [(path / "figures").exists() for path in kept] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
         ({"status": "running"}, "is running"),
         ({"changed": {"model.layers": 3}}, "red-kite with layers=3"),
+        ({"changed": {"model.layers": 3, "dataset.theta": 0.5}}, "red-kite with layers=3, theta=0.5"),
     ],
 )
 def test_what_is_no_result_is_not_kept(
