@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TEST",
+    "VALIDATION",
     "WHAT_IT_IS",
     "Better",
     "Family",
@@ -32,6 +33,9 @@ Better = Literal["higher", "lower", ""]
 
 TEST = "test/"
 """How the names of quantities begin that are measured on the test split."""
+
+VALIDATION = "valid/"
+"""How they begin on the validation split."""
 
 CERTAIN = 4.0
 """Standard errors past a limit from which on a value is called impossible: chance alone goes there once in 30,000."""

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
-from genbench.engine.measurement import WHAT_IT_IS
+from genbench.engine.measurement import TEST, VALIDATION, WHAT_IT_IS, Quantity
 from genbench.numerals import duration, number, signed
 from genbench.report.cells import (
     ERRORS,
@@ -195,24 +195,24 @@ def _across_table(data: str, told: Sequence[tuple[Group, Result]]) -> Table:
 
 
 def reached_table(rows: Iterable[Result]) -> Table:
-    """When an evaluation during training first was as good as a published value, without tolerance."""
+    """When an evaluation during training first was as good as a published value, without tolerance.
+
+    A value published for the test split, which is measured at the end alone, is awaited on the validation split.
+    """
     columns = ("experiment", "quantity", "published", "runs that reached it", "steps", "training", "device")
     cells = []
     for row in rows:
-        name = row.quantity.name
-        for comparison in row.comparisons:
+        quantity, watched = _watched(row)
+        for comparison in row.comparisons if watched else ():
             reference = comparison.reference
-            watched = [run for run in row.runs if len(run.curves.get(name, ())) > 2]
-            found = [(run, first) for run in watched if (first := run.first(name, reference))]
-            if not watched:
-                continue
+            found = [(run, first) for run in watched if (first := run.first(quantity.name, reference))]
             count = len(found)
             devices = dict.fromkeys(str(run.summary.get("device") or "") for run, _ in found)
             cells.append(
                 (
                     text(row.group.experiment, small=row.group.words),
-                    text(row.quantity.title),
-                    numeric(number(reference.value, row.quantity.decimals), small=reference.source),
+                    text(quantity.title),
+                    numeric(number(reference.value, quantity.decimals), small=reference.source),
                     numeric(f"{count} of {len(watched)}"),
                     numeric(f"{sum(first.step for _, first in found) / count:,.0f}" if found else ""),
                     numeric(duration(math.fsum(first.value for _, first in found) / count) if found else ""),
@@ -221,6 +221,16 @@ def reached_table(rows: Iterable[Result]) -> Table:
             )
     note = "means over the runs that reached it; evaluations are not counted"
     return Table("Time to a published value", note, columns, tuple(cells))
+
+
+def _watched(row: Result) -> tuple[Quantity, list[Run]]:
+    """A result's quantity as measured during training, on its own or the validation split, and the runs that did."""
+    for name in (row.quantity.name, row.quantity.name.replace(TEST, VALIDATION, 1)):
+        runs = [run for run in row.runs if len(run.curves.get(name, ())) > 2]
+        for quantity in runs[0].quantities if runs else ():
+            if quantity.name == name:
+                return quantity, runs
+    return row.quantity, []
 
 
 def cost_table(groups: Sequence[Group]) -> Table:

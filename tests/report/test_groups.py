@@ -274,6 +274,18 @@ def test_when_a_published_value_was_first_reached(make_run: MakeRun, outputs: Pa
     assert column(table, "device") == [("a test",)]
 
 
+def test_a_value_published_for_the_test_split_is_awaited_on_the_validation_split(
+    make_run: MakeRun, outputs: Path
+) -> None:
+    logged: dict[int, dict[str, Any]] = {10 * k: {"valid/tilt": value} for k, value in enumerate([0.5, 0.3, 0.2], 1)}
+    logged[30]["test/tilt"] = 0.4
+    quantities = [TILT, Quantity("test/tilt", "test tilt", "rad", "lower", decimals=3)]
+    make_run(logged=logged, quantities=quantities, references=[Reference("test/tilt", 0.3, "someone", better="lower")])
+    table = tables.reached_table(measured(outputs, "test/tilt"))
+    assert column(table, "quantity") == [("tilt (rad)",)]
+    assert column(table, "steps") == [("20",)]
+
+
 def test_a_published_best_value_is_held_against_the_best(make_run: MakeRun, outputs: Path) -> None:
     reference = Reference("valid/tilt", 0.26, "someone", at="best", better="lower")
     make_run(logged={10: {"valid/tilt": 0.26}, 20: {"valid/tilt": 0.48}}, references=[reference])
