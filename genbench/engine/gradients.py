@@ -27,9 +27,9 @@ class Gradients:
     """Calling it stores the gradients of an objective in its parameters' `.grad` and returns the values to log.
 
     With `compile_for`, inputs of that many rows go through torch.compile, objective and gradients as one graph, after
-    a warm-up of several seconds; other lengths (an epoch's smaller last batch) run eagerly. With `add`, gradients are
-    added to the existing ones, and parameters that the objective does not use keep theirs. Raises ConfigError if this
-    version of PyTorch cannot compile gradients, or, when called, this objective.
+    a warm-up of several seconds; other lengths (an epoch's smaller last batch) run eagerly. A parameter that the
+    objective does not use has gradient 0. With `add`, gradients are added to the existing ones. Raises ConfigError if
+    this version of PyTorch cannot compile gradients, or, when called, this objective.
     """
 
     def __init__(
@@ -48,9 +48,8 @@ class Gradients:
         values, gradients = function(*inputs)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             if self._add:
-                if gradient is not None:  # the objective need not use every parameter
-                    assert parameter.grad is not None
-                    parameter.grad += gradient
+                assert parameter.grad is not None
+                parameter.grad += gradient
                 continue
             # A fused optimizer walks through memory: with another layout it would pair the wrong elements.
             same = gradient.stride() == parameter.stride()
@@ -60,7 +59,7 @@ class Gradients:
     def _gradients(self, *inputs: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         # Unlike backward(), this does not accumulate: there is nothing to clear, and the graph compiles as a whole.
         loss, values = self._objective(*inputs)
-        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=self._add)
+        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
         return {name: value.detach() for name, value in values.items()}, gradients
 
 

@@ -194,12 +194,22 @@ class ConvVae(Vae):
             PixelCnn(shape, channels=pixelcnn_channels, blocks=pixelcnn_blocks) if pixelcnn_channels else None
         )
         self.register_buffer("pixelcnn_weight", torch.ones(()))
+        self._pixelcnn_on = True  # what the weight says: a look at a GPU's memory would wait for the GPU
+        self.register_load_state_dict_post_hook(ConvVae._read_switch)  # type: ignore[no-untyped-call]
         self.latent_floats += TEMPORARIES * decoder_channels * self.latent_dim
         self.image_floats += TEMPORARIES * (encoder_channels * self.latent_dim + pixelcnn_channels * math.prod(shape))
 
     def switch_pixelcnn(self, on: bool) -> None:
-        """When off, the decoder alone makes the images, and the PixelCNN gets no gradient."""
+        """When off, the decoder alone makes the images, and the PixelCNN is not computed."""
         self.pixelcnn_weight.fill_(float(on))
+        self._pixelcnn_on = on
+
+    def _read_switch(self, *_: Any) -> None:
+        self._pixelcnn_on = bool(self.pixelcnn_weight)
+
+    @property
+    def _active_pixelcnn(self) -> PixelCnn | None:
+        return self.pixelcnn if self._pixelcnn_on else None
 
     def encode(self, x: Tensor, *labels: Tensor) -> Code:
         return Code(*self.encoder(x))
@@ -209,17 +219,19 @@ class ConvVae(Vae):
         return outputs
 
     def from_pixels(self, x: Tensor) -> Tensor | None:
-        return None if self.pixelcnn is None else self.pixelcnn_weight * self.pixelcnn(x)
+        pixelcnn = self._active_pixelcnn
+        return None if pixelcnn is None else pixelcnn(x)
 
     def images(
         self, z: Tensor, uniforms: Tensor, *labels: Tensor, progress: Callable[[int], None] | None = None
     ) -> Tensor:
-        if self.pixelcnn is None or not self.pixelcnn_weight:
+        pixelcnn = self._active_pixelcnn
+        if pixelcnn is None:
             return super().images(z, uniforms)
-        return self.pixelcnn.sample(uniforms=uniforms, bias=self.decode(z), progress=progress)
+        return pixelcnn.sample(uniforms=uniforms, bias=self.decode(z), progress=progress)
 
     def simulate(self, z: Tensor) -> Tensor:
-        if self.pixelcnn is None or not self.pixelcnn_weight:
+        if self._active_pixelcnn is None:
             return super().simulate(z)
         return self.images(z, torch.rand(len(z), *self.shape, dtype=z.dtype, device=z.device))
 

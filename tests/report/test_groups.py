@@ -280,7 +280,9 @@ def test_a_value_published_for_the_test_split_is_awaited_on_the_validation_split
     logged: dict[int, dict[str, Any]] = {10 * k: {"valid/tilt": value} for k, value in enumerate([0.5, 0.3, 0.2], 1)}
     logged[30]["test/tilt"] = 0.4
     quantities = [TILT, Quantity("test/tilt", "test tilt", "rad", "lower", decimals=3)]
-    make_run(logged=logged, quantities=quantities, references=[Reference("test/tilt", 0.3, "someone", better="lower")])
+    make_run(
+        logged=logged, quantities=quantities, references=[Reference("test/tilt", 0.3, "someone", better="lower")]
+    )
     table = tables.reached_table(measured(outputs, "test/tilt"))
     assert column(table, "quantity") == [("tilt (rad)",)]
     assert column(table, "steps") == [("20",)]

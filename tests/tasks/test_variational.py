@@ -130,9 +130,11 @@ def test_one_sample_more_and_the_bound_is_tighter(data_root: Path) -> None:
 
 
 def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
-    """And a checkpoint knows whether it has."""
+    """Before, it is not even computed. And a checkpoint knows whether it has joined in."""
     words = ("experiment=pixelvae-mnist5k", "task.pixelcnn_from_step=2", *TINY)
     task = make_task(data_root, *words)
+    passes: list[torch.Tensor] = []
+    task.model.pixelcnn.register_forward_hook(lambda pixelcnn, inputs, logits: passes.append(logits))
     pixelcnn = [parameter for name, parameter in task.model.named_parameters() if "pixelcnn" in name]
     before = [parameter.clone() for parameter in pixelcnn]
     batch = task.dataset.train[:20]
@@ -142,6 +144,7 @@ def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
         if number == 2:
             break
         step(task, batch)
+    assert not passes
     resumed = make_task(data_root, *words)
     resumed.load_state_dict(task.state_dict())
     for either in (task, resumed):

@@ -138,11 +138,13 @@ class VaeLearning(SampledTask):
         values = {"train/elbo": log_weights.mean(), "train/kl": kl.mean(), "train/objective": bound.mean()}
         return -surrogate, values
 
-    def prepare_step(self) -> None:
+    def prepare_step(self) -> bool:
+        """Whether the PixelCNN is computed."""
         if self._step == self.pixelcnn_from_step > 0:
             self.model.switch_pixelcnn(True)
         self._kl_weight.fill_(self.loss.kl_weight(self._step))
         self._step += 1
+        return self._step > self.pixelcnn_from_step
 
     def training_step(self, batch: Tensor, *labels: Tensor) -> dict[str, Tensor]:
         values = self._gradients(self.dataset.to_float(batch), self._kl_weight, *labels)
