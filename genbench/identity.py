@@ -15,6 +15,7 @@ from genbench.config import COMPONENTS, Config, TrainerConfig, flatten, group_of
 
 __all__ = [
     "LONGEST",
+    "WEIGHTS",
     "changes",
     "differences",
     "directory_name",
@@ -46,6 +47,9 @@ So a run resumes where a path has moved, on another device, and with other inter
 
 LONGEST = 80  # characters of a directory's name
 
+WEIGHTS = "model.safetensors"
+"""The file of a packed model that holds its networks."""
+
 
 def without(flat: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     """{dotted key: value} less `keys` and all below them."""
@@ -59,12 +63,20 @@ PARENTS = ("extend", "init_from")
 def settings(config: Config) -> dict[str, Any]:
     """The part of the configuration that decides what is computed, {dotted key: value}.
 
-    Of a run that begins with another one that is the other's fingerprint, wherever it lies; of the user's own files
-    what they hold (registry.Contents).
+    Of a run that begins with another one that is the other's fingerprint, wherever it lies, or a digest of a packed
+    model's weights; of the user's own files what they hold (registry.Contents).
     """
     marks = registry.contents(registry.lookup("dataset", config.dataset["name"])).values()
     flat = without(flatten(to_dict(config)), [*NOT_IDENTITY, *(f"dataset.{mark.place}" for mark in marks)])
-    return flat | {key: Path(flat[key]).name.rpartition("-")[2] for key in PARENTS if flat[key]}
+    return flat | {key: _of_parent(Path(flat[key])) for key in PARENTS if flat[key]}
+
+
+def _of_parent(path: Path) -> str:
+    """A run directory's name ends in its fingerprint, and the run may be gone. A packed model may have any name."""
+    weights = path / WEIGHTS
+    if weights.is_file():
+        return hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    return path.resolve().name.rpartition("-")[2]
 
 
 def fingerprint(config: Config) -> str:

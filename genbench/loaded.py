@@ -24,11 +24,9 @@ from genbench.engine.measurement import Measurement
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
+from genbench.identity import WEIGHTS
 
 __all__ = ["WEIGHTS", "LoadedRun"]
-
-WEIGHTS = "model.safetensors"
-"""The file of a packed model that holds its networks."""
 
 
 # The one in C, where PyYAML was built with it, takes an eighth of the time; the end of a sweep reads all its runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -104,6 +105,7 @@ def told(config: Config, directory: RunDirectory) -> dict[str, Any] | None:
                 "experiment": run.config["name"],
                 "run": Path(path).resolve().name,
                 "fingerprint": identity.fingerprint(run.checked()),
+                "group": identity.fingerprint(dataclasses.replace(run.checked(), seed=0, extend=None)),
                 "step": run.summary.get("step"),
             }
     return None

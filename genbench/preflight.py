@@ -65,10 +65,12 @@ def check_run(
     for run in runs:
         writable(Path(run.output_root), below=len(run.name) + LONGEST + ROOM)
         directory = RunDirectory(run_directory(run))
-        if directory.status in FINISHED or not _new(_without_seed(run), seen):
+        if directory.status in FINISHED:
             continue
         if not directory.begun:  # of another run that it began with it has all that it needs
-            parents.check(config)
+            parents.check(config)  # of each seed: an extended run has one of its own
+        if not _new(_without_seed(run), seen):
+            continue
         if not elsewhere:
             if run.tracker:
                 live.check(run.tracker)

@@ -12,7 +12,9 @@ import pytest
 import torch
 from shared import assert_same, judged_less, smaller
 
+from genbench.compose import configuration
 from genbench.engine import checkpoint
+from genbench.identity import fingerprint
 from genbench.loaded import LoadedRun
 
 Run = Callable[..., int]
@@ -105,6 +107,30 @@ def test_a_run_that_has_begun_needs_the_other_no_more(
     shutil.rmtree(run)
     assert genbench(*second) == 2  # without a checkpoint it does
     assert "is not a run directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seeds", ["1,2", "2,1"])
+def test_each_seed_extends_its_own_run(genbench: Run, capsys: pytest.CaptureFixture[str], seeds: str) -> None:
+    """Or seed 2 would go on with the weights, data and random numbers of seed 1."""
+    words = ("experiment=divergence-w1", *FEW)
+    assert genbench(*trained(words, "half", 10)) == 0
+    assert genbench("-m", *trained(words, "more", 20), "extend=half/*/*", f"seed={seeds}") == 2
+    assert "seed (was 1, is 2)" in capsys.readouterr().err
+    assert not Path("more").exists()
+
+
+def test_packed_models_are_told_apart_by_their_weights(tmp_path: Path) -> None:
+    """Their folders may have any name, and the same one."""
+    for number, name in enumerate(("jan/vae", "feb/vae", "jan-vae", "feb-vae")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model.safetensors").write_bytes(bytes([number]))
+    packs = [path.parent for path in tmp_path.rglob("model.safetensors")]
+    configs = [configuration("experiment=vae-mnist5k", f"init_from={path}") for path in packs]
+    assert len({fingerprint(config) for config in configs}) == 4
+    shutil.copytree(packs[0], tmp_path / "moved")
+    assert fingerprint(configuration("experiment=vae-mnist5k", f"init_from={tmp_path}/moved")) == fingerprint(
+        configs[0]
+    )
 
 
 def test_what_cannot_be_extended_is_told(genbench: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,8 @@ from genbench.report.statistics import Estimate, estimate
 
 __all__ = ["Comparison", "Group", "Result", "group", "protocol_text", "results"]
 
-# What does not tell groups apart: the seed, and how steps are computed.
-NOT_SETTINGS = ("seed", "deterministic", "task.compile")
+# What does not tell groups apart: the seed, how steps are computed, and a first part that was a run of its own.
+NOT_SETTINGS = ("seed", "deterministic", "task.compile", "extend")
 JUDGED = ("reached", "missed", "shortened", "impossible")
 """Verdicts on a value that could be compared."""
 
@@ -105,7 +105,7 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[Problem]]:
     ended: dict[tuple[str, int, str], Run] = {}
     problems: list[Problem] = []
     for run in sorted(runs, key=lambda run: (natural(run.name), natural(run.words), run.seed)):
-        key = json.dumps([run.name, without(run.summary["settings"], NOT_SETTINGS)], sort_keys=True)
+        key = json.dumps([run.name, without(run.summary["settings"], NOT_SETTINGS) | run.parent], sort_keys=True)
         found = groups.setdefault(key, Group(run.name, run.words, run.family))
         twin = ended.setdefault((key, run.seed, run.state), run) if run.state in FINISHED else run
         if twin is not run:

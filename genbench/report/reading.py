@@ -110,8 +110,15 @@ class Run:
 
     @property
     def words(self) -> str:
-        """What was changed from the experiment."""
-        return ", ".join(words(self.summary["changes"]))
+        """What was changed from the experiment, the same for all seeds."""
+        changes = {key: value for key, value in self.summary["changes"].items() if key != "extend"}
+        return ", ".join(words(changes | self.parent))
+
+    @property
+    def parent(self) -> dict[str, str]:
+        """With whose weights it began, up to the seed; runs of earlier versions do not know."""
+        parent = self.summary.get("parent") or {}
+        return {"init_from": parent["group"]} if parent.get("kind") == "init_from" and "group" in parent else {}
 
     @cached_property
     def family(self) -> Family:

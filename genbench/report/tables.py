@@ -213,7 +213,7 @@ def reached_table(rows: Iterable[Result]) -> Table:
                     text(row.group.experiment, small=row.group.words),
                     text(quantity.title),
                     numeric(number(reference.value, quantity.decimals), small=reference.source),
-                    numeric(f"{count} of {len(watched)}"),
+                    numeric(f"{count} of {len(watched)}", small=row.group.diverged),
                     numeric(f"{sum(first.step for _, first in found) / count:,.0f}" if found else ""),
                     numeric(duration(math.fsum(first.value for _, first in found) / count) if found else ""),
                     text(", ".join(devices)),

@@ -53,6 +53,7 @@ def make_run(outputs: Path) -> MakeRun:
         root: Path | None = None,
         pictures: Sequence[str] = (),
         ended: Mapping[str, Any] | None = None,
+        parent: dict[str, Any] | None = None,
     ) -> Path:
         published = configuration(experiment, references, {})
         config = configuration(experiment, references, changed or {})
@@ -67,7 +68,7 @@ def make_run(outputs: Path) -> MakeRun:
         with RunDirectory(run_directory(config)) as run:
             run.write_config(to_dict(config))
             words = [f"experiment={experiment}", *(f"{k}={v}" for k, v in (changed or {}).items()), f"seed={seed}"]
-            begun = summary.before(config, published, cast(Task, task), words, torch.device("cpu"), None)
+            begun = summary.before(config, published, cast(Task, task), words, torch.device("cpu"), parent)
             begun |= {"device": "a test", "git_commit": "0123456789abcdef0123", "versions": {"torch": "2.4"}}
             run.write_summary(begun)
             common = {"dataset": "arcs", "split": "30/20/10"} if protocol is None else protocol

@@ -288,6 +288,29 @@ def test_a_value_published_for_the_test_split_is_awaited_on_the_validation_split
     assert column(table, "steps") == [("20",)]
 
 
+def test_seeds_that_diverged_are_told_beside_those_that_reached_it(make_run: MakeRun, outputs: Path) -> None:
+    references = [Reference("valid/tilt", 0.3, "someone", better="lower")]
+    logged: dict[int, dict[str, Any]] = {10 * k: {"valid/tilt": 0.1} for k in range(1, 4)}
+    for seed, status in enumerate(("done", "diverged", "diverged"), 1):
+        make_run(seed=seed, logged=logged, references=references, status=status)
+    table = tables.reached_table(measured(outputs, "valid/tilt"))
+    assert "| 1 of 1<br>2 of 3 diverged |" in markdown(table)
+
+
+def test_runs_that_begin_with_others_are_averaged_over_seeds(make_run: MakeRun, outputs: Path) -> None:
+    """Each seed with the weights of a parent of its own. Where the parent is another experiment's, it is told."""
+    for seed in (1, 2):
+        for kind, of in (("extend", "a"), ("init_from", "a"), ("init_from", "b")):
+            path = f"outputs/box-kite/seed={seed}-{of}{kind}{seed}"
+            make_run(seed=seed, changed={kind: path}, parent={"kind": kind, "group": of})
+    groups = [one for one, _ in judge(outputs)[0]]
+    assert sorted((one.title, len(one.done)) for one in groups) == [
+        ("red-kite", 2),
+        ("red-kite (init_from=a)", 2),
+        ("red-kite (init_from=b)", 2),
+    ]
+
+
 def test_a_published_best_value_is_held_against_the_best(make_run: MakeRun, outputs: Path) -> None:
     reference = Reference("valid/tilt", 0.26, "someone", at="best", better="lower")
     make_run(logged={10: {"valid/tilt": 0.26}, 20: {"valid/tilt": 0.48}}, references=[reference])
