@@ -81,10 +81,14 @@ def score(
         metrics |= of_network(network, *compared(extractor))
     common = {"dataset": data.name, **data.protocol}
     title = NAME.sub("_", name or images.resolve().stem).strip("_") or "images"
-    settings = ":".join([dataset, split, str(count), *sorted(others)])
-    key = hashlib.sha256(pixels.numpy().tobytes() + settings.encode()).hexdigest()[:8]
+    against = {"dataset": dataset, "split": split} | ({"reference": str(count)} if count else {})
+    settings = against | {
+        "networks": sorted(others),
+        "images": hashlib.sha256(pixels.numpy().tobytes()).hexdigest()[:16],
+    }
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     with RunDirectory(out / title / f"{dataset}-{split}-{key}") as run:
-        _write(run, title, metrics, common, describe(device))
+        _write(run, title, metrics, common, describe(device), against, settings)
     return run.path
 
 
@@ -137,7 +141,13 @@ def _stacked(images: list[np.ndarray], path: Path) -> Tensor:
 
 
 def _write(
-    run: RunDirectory, title: str, metrics: dict[str, Measurement], common: dict[str, str], device: str
+    run: RunDirectory,
+    title: str,
+    metrics: dict[str, Measurement],
+    common: dict[str, str],
+    device: str,
+    against: dict[str, str],
+    settings: dict[str, Any],
 ) -> None:
     from genbench.tasks.gan.image_gan import ImageGan
 
@@ -154,8 +164,8 @@ def _write(
         "name": title,
         "seed": 0,
         "title": title,
-        "changes": {},
-        "settings": {"dataset.name": common["dataset"]},
+        "changes": against,
+        "settings": settings,
         "family": dataclasses.asdict(ImageGan.family),
         "quantities": [dataclasses.asdict(quantity) for quantity in ImageGan.quantities],
         "curves": {},

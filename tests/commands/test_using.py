@@ -217,8 +217,13 @@ def test_images_from_elsewhere_have_the_scores_of_the_run_that_drew_them(train: 
     (row,) = (row for row in package.runs("outputs") if row.experiment == "theirs")
     for name in ("test/fid", "test/kid", "test/precision", "test/recall"):
         assert row.metrics[name] == pytest.approx(own[name], rel=1e-9), name
+    # Against another split it is another result, and both stand in the report.
+    assert call(evaluate, "--images", "drawn", "--against", "cifar10:test", "--name", "theirs")[0] == 0
     assert call(report, "outputs", "--out", "report")[0] == 0
-    assert "theirs" in Path("report/results.md").read_text()
+    said = Path("report/results.md").read_text()
+    assert "theirs<br>dataset=cifar10, split=train, reference=16" in said
+    assert "theirs<br>dataset=cifar10, split=test" in said
+    assert "## Left out" not in said
 
 
 @pytest.mark.parametrize(
