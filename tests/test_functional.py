@@ -120,6 +120,16 @@ def test_bernoulli_logits_at_extremes(dtype: torch.dtype) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_bernoulli_logits_in_half_precision(dtype: torch.dtype) -> None:
+    """784 pixels of probability ½ have a product of 2⁷⁸⁴ on the way, which none of the types holds."""
+    logits = torch.zeros(2, 784, dtype=dtype)
+    found = log_likelihood_bernoulli_logits(logits, torch.ones_like(logits))
+    torch.testing.assert_close(
+        found.double(), torch.full((2,), -784 * math.log(2), dtype=torch.float64), rtol=1e-2, atol=0
+    )
+
+
 @pytest.mark.parametrize("features", [1, 111, 112, 113, 784, 1000])
 def test_bernoulli_logits_of_any_number_of_pixels(features: int) -> None:
     """Large and small, in float32, beside the value in float64: their product overflows, taken all at once."""

@@ -201,8 +201,9 @@ class ConvVae(Vae):
 
     def switch_pixelcnn(self, on: bool) -> None:
         """When off, the decoder alone makes the images, and the PixelCNN is not computed."""
-        self.pixelcnn_weight.fill_(float(on))
-        self._pixelcnn_on = on
+        if on != self._pixelcnn_on:
+            self.pixelcnn_weight.fill_(float(on))
+            self._pixelcnn_on = on
 
     def _read_switch(self, *_: Any) -> None:
         self._pixelcnn_on = bool(self.pixelcnn_weight)

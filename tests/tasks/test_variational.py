@@ -153,6 +153,19 @@ def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
     assert not all(torch.equal(old, new) for old, new in zip(before, pixelcnn, strict=True))
 
 
+@pytest.mark.parametrize("parent", ["joined", "not yet"])
+def test_the_pixelcnn_joins_in_at_its_step_whatever_weights_a_run_begins_with(data_root: Path, parent: str) -> None:
+    words = ("experiment=pixelvae-mnist5k", *TINY)
+    other = make_task(data_root, *words, "task.pixelcnn_from_step=9")
+    other.model.switch_pixelcnn(parent == "joined")
+    task = make_task(data_root, *words, "task.pixelcnn_from_step=2")
+    task.load_weights(other.weights())
+    assert [task.prepare_step() for _ in range(2)] == [False, False]
+    assert task.model.pixelcnn_weight == 0
+    assert task.prepare_step()
+    assert task.model.pixelcnn_weight == 1
+
+
 def test_a_collapse_is_noted(data_root: Path) -> None:
     task = make_task(data_root, "experiment=vae-mnist5k")
     (note,) = task.notes({"test/kl": 0.2, "test/active_units": 3})

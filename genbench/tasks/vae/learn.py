@@ -140,11 +140,12 @@ class VaeLearning(SampledTask):
 
     def prepare_step(self) -> bool:
         """Whether the PixelCNN is computed."""
-        if self._step == self.pixelcnn_from_step > 0:
-            self.model.switch_pixelcnn(True)
+        joined = self._step >= self.pixelcnn_from_step
+        if getattr(self.model, "pixelcnn", None) is not None:  # weights that a run begins with bring another's switch
+            self.model.switch_pixelcnn(joined)
         self._kl_weight.fill_(self.loss.kl_weight(self._step))
         self._step += 1
-        return self._step > self.pixelcnn_from_step
+        return joined
 
     def training_step(self, batch: Tensor, *labels: Tensor) -> dict[str, Tensor]:
         values = self._gradients(self.dataset.to_float(batch), self._kl_weight, *labels)
