@@ -97,7 +97,8 @@ class Trainer:
             "valid": evaluate,
             "save": config.checkpoint_every or max(evaluate, self.total_steps // 100),
         }
-        self.stages: dict[int, Stage] = {0: "start", self.total_steps // 2: "middle", self.total_steps: "end"}
+        # Of one step, half is its start.
+        self.stages: dict[int, Stage] = {self.total_steps // 2: "middle", 0: "start", self.total_steps: "end"}
         self._done = {"log": 0, "valid": -1 if config.evaluate_first else 0, "draw": -1, "save": 0, "test": -1}
         self.meters = Meters()
         self.captured_step: CapturedStep | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def test_grids_and_pictures_come_in_any_order(experiment: str, data_root: Path) 
         for parameter in second.parts.model.parameters():
             parameter.add_(1.0)
     assert torch.equal(second.images("start")["generated"], grid)  # of the start they remain
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_a_run_of_one_step_is_drawn_before_and_after_it(genbench: Callable[..., int], tmp_path: Path) -> None:
+    assert genbench("experiment=vae-mnist5k", "trainer.max_steps=1", *smaller("vae-mnist5k")) == 0
+    drawn = tmp_path.glob("outputs/*/*/figures/samples-*.png")
+    assert {path.name for path in drawn} == {"samples-start.png", "samples-end.png"}
 
 
 class Record:
