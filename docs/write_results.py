@@ -60,7 +60,7 @@ def keep(path: Path, runs: Path = RUNS) -> Path:
         (record / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(path / name, record / name)
     _without_places(record / "summary.json")
-    for drawn in sweep_pictures([run], []).get(run.family.title, []):
+    for drawn in sweep_pictures([run], set(), []).get(run.family.title, []):
         if drawn.source:
             shutil.copyfile(drawn.source, runs / drawn.source.name)
     return record

@@ -10,7 +10,6 @@ The same command again updates the report.
 from __future__ import annotations
 
 import argparse
-import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from genbench.errors import ConfigError
 from genbench.identity import differences
+from genbench.naming import untaken
 from genbench.output import command
 from genbench.report import details, leading, pictures, tables
 from genbench.report.cells import Table
@@ -98,16 +98,17 @@ def _report(roots: Sequence[Path], out: Path, title: str) -> None:
         drawing = bar.add_task("drawing runs", total=sum(shown))
         rows: list[Row] = []
         keys: set[str] = set()
+        names: set[str] = set()  # of all pictures: they lie in one folder
         for (one, found, mixed), has_section in zip(measured, shown, strict=True):
             problems += mixed
             section = None
             if has_section:
                 key = _anchor(f"{one.experiment} {one.first.path.name}", keys)
-                section = _run_section(key, one, found, problems)
+                section = _run_section(key, one, found, names, problems)
                 bar.advance(drawing)
             rows.append((one, found, section))
         everything = [row for _, found, _ in rows for row in found]
-        report = _compose(title, paths, runs, rows, problems)
+        report = _compose(title, paths, runs, rows, names, problems)
         write(out, report, everything, runs, problems)
     for problem in problems:
         print(f"genbench-report: {problem.path}: {problem.reason}", file=sys.stderr)
@@ -119,9 +120,10 @@ def _compose(
     paths: Sequence[Path],
     runs: Sequence[Run],
     rows: Sequence[Row],
+    names: set[str],
     problems: list[Problem],
 ) -> Report:
-    sweeps = pictures.sweep_pictures(runs, problems)
+    sweeps = pictures.sweep_pictures(runs, names, problems)
     studies = study_tables(runs, problems)
     keys: set[str] = set()
     sections = [
@@ -131,6 +133,7 @@ def _compose(
             [row for row in rows if row[0].family.title == name],
             sweeps.get(name, []),
             studies.get(name, []),
+            names,
         )
         for name in dict.fromkeys(one.family.title for one, _, _ in rows)
     ]
@@ -152,8 +155,10 @@ def _compose(
     )
 
 
-def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[Problem]) -> RunSection:
-    own: list[Picture] = pictures.own_pictures(one.first, key, problems)
+def _run_section(
+    key: str, one: Group, found: Sequence[Result], names: set[str], problems: list[Problem]
+) -> RunSection:
+    own: list[Picture] = pictures.own_pictures(one.first, key, names, problems)
     return RunSection(
         f"run-{key}",
         one.title,
@@ -161,7 +166,7 @@ def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[P
         one.words,
         pictures.cover(one.first, own),
         own,
-        list(pictures.own_curves(one, key)),
+        list(pictures.own_curves(one, key, names)),
         [details.values_table(found)] if found else [],
         details.commands_table(one),
         details.settings_table(one.first),
@@ -169,7 +174,7 @@ def _run_section(key: str, one: Group, found: Sequence[Result], problems: list[P
 
 
 def _family_section(
-    key: str, name: str, rows: Sequence[Row], sweeps: list[Picture], studies: list[Table]
+    key: str, name: str, rows: Sequence[Row], sweeps: list[Picture], studies: list[Table], names: set[str]
 ) -> FamilySection:
     found = [row for _, results_, _ in rows for row in results_]
     reached = tables.reached_table(found)
@@ -177,7 +182,7 @@ def _family_section(
         key,
         name,
         [*tables.quantity_tables(found), *([reached] if reached.rows else []), *studies],
-        list(pictures.compared_curves(found)),
+        list(pictures.compared_curves(found, names)),
         sweeps,
         [section for _, _, section in rows if section],
         tables.cost_table([one for one, _, _ in rows]),
@@ -187,9 +192,7 @@ def _family_section(
 def _anchor(words: str, taken: set[str]) -> str:
     """A name that is in no way special, and not `taken` yet."""
     plain = re.sub(r"\W+", "-", words).strip("-").lower()
-    key = next(key for k in itertools.count(1) if (key := f"{plain}-{k}" if k > 1 else plain) not in taken)
-    taken.add(key)
-    return key
+    return untaken(plain, taken)
 
 
 def _lead(runs: Sequence[Run], paths: Sequence[Path]) -> str:

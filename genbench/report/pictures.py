@@ -1,4 +1,7 @@
-"""The pictures of a report: those that runs and sweeps have drawn, and curves over seeds."""
+"""The pictures of a report: those that runs and sweeps have drawn, and curves over seeds.
+
+All of them lie in one folder: `names` are those that are taken, and what is found or drawn adds its own.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from PIL import Image
 
 from genbench.engine.task import STAGE_TITLES
 from genbench.figures.curves import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
+from genbench.naming import untaken
 from genbench.report.groups import Group, Result
 from genbench.report.leading import best
 from genbench.report.reading import Problem, Run, homes
@@ -41,25 +45,26 @@ class Picture:
         return self.source.read_bytes() if self.source else self.png
 
 
-def _found(path: Path, name: str, caption: str, problems: list[Problem]) -> Picture | None:
+def _found(path: Path, name: str, caption: str, names: set[str], problems: list[Problem]) -> Picture | None:
     """A picture file; one that cannot be read is named in `problems`."""
     try:
         with Image.open(path) as image:
             image.verify()  # a run may be writing it
-            return Picture(f"{_slug(name)}.png", caption, image.size, source=path)
+            return Picture(_file_name(name, names), caption, image.size, source=path)
     except (OSError, SyntaxError, ValueError) as error:
         problems.append(Problem(path, f"cannot be read: {error}"))
         return None
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.]+", "-", name).strip("-").lower()
+def _file_name(words: str, names: set[str]) -> str:
+    plain = re.sub(r"[^\w.]+", "-", words).strip("-").lower()
+    return f"{untaken(plain, names)}.png"
 
 
 # What runs have drawn
 
 
-def own_pictures(run: Run, key: str, problems: list[Problem]) -> list[Picture]:
+def own_pictures(run: Run, key: str, names: set[str], problems: list[Problem]) -> list[Picture]:
     """All of the run with the section `key`: its cover first, then those after training, then earlier ones."""
     first = run.path / str(run.summary["cover"])
     paths = [path for folder in ("figures", "samples") for path in (run.path / folder).glob("*.png")]
@@ -69,7 +74,7 @@ def own_pictures(run: Run, key: str, problems: list[Problem]) -> list[Picture]:
         what, _, stage = path.stem.rpartition("-")
         words = [what, STAGE_TITLES[stage]] if stage in STAGE_TITLES else [path.stem]
         caption = ", ".join(words).replace("-", " ")
-        pictures.append(_found(path, f"{key}-{path.parent.name}-{path.stem}", caption, problems))
+        pictures.append(_found(path, f"{key}-{path.parent.name}-{path.stem}", caption, names, problems))
     return [picture for picture in pictures if picture]
 
 
@@ -89,14 +94,14 @@ def thumbnail(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def sweep_pictures(runs: Sequence[Run], problems: list[Problem]) -> dict[str, list[Picture]]:
+def sweep_pictures(runs: Sequence[Run], names: set[str], problems: list[Problem]) -> dict[str, list[Picture]]:
     """What sweeps have drawn beside these runs or beside their experiments, by the title of the family."""
     found: dict[str, list[Picture]] = {}
     for directory in homes(runs):
         for path in sorted(directory.glob("sweep-*.png")):
             what = path.stem.removeprefix("sweep-").replace("-", " ")
             caption = f"{what}: all runs of a sweep together"
-            if picture := _found(path, f"{directory.name}-{path.stem}", caption, problems):
+            if picture := _found(path, f"{directory.name}-{path.stem}", caption, names, problems):
                 with Image.open(path) as image:
                     found.setdefault(str(image.info.get("Family", "")), []).append(picture)
     return found
@@ -105,7 +110,7 @@ def sweep_pictures(runs: Sequence[Run], problems: list[Problem]) -> dict[str, li
 # Curves
 
 
-def own_curves(one: Group, key: str) -> Iterator[Picture]:
+def own_curves(one: Group, key: str, names: set[str]) -> Iterator[Picture]:
     """What a group's task draws over training, training and validation together. Runs that are done have drawn it."""
     if one.done:
         return
@@ -114,10 +119,10 @@ def own_curves(one: Group, key: str) -> Iterator[Picture]:
         bands = [band for metric in metrics[:MAX_CURVES] if (band := _band(metric, one.others, metric)) is not None]
         charts += [(title, bands, ())] if any(len(band.steps) > 1 for band in bands) else []
     if charts:
-        yield _drawn(f"{key}-curves", "so far", stacked_curves(charts, one.title))
+        yield _drawn(f"{key}-curves", "so far", stacked_curves(charts, one.title), names)
 
 
-def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
+def compared_curves(results: Sequence[Result], names: set[str]) -> Iterator[Picture]:
     """Quantities of several groups over training, on one chart for each protocol."""
     charts: dict[str, list[Result]] = {}
     number = itertools.count(1)
@@ -131,14 +136,14 @@ def compared_curves(results: Sequence[Result]) -> Iterator[Picture]:
         size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
         for start in range(0, len(rows) if len(rows) > 1 else 0, size):
             part = rows[start : start + size]
-            names = _names([row.group for row in part])
-            bands = [_band(name, row.runs, quantity.name) for name, row in zip(names, part, strict=True)]
+            labels = _labels([row.group for row in part])
+            bands = [_band(name, row.runs, quantity.name) for name, row in zip(labels, part, strict=True)]
             data = rows[0].protocol.get("dataset", "")
             figure = overlaid_curves([band for band in bands if band], quantity.title, _published(part), data)
             name = f"{rows[0].group.family.title}-{quantity.name}-{next(number)}"
             of_all = f" (the best {len(rows)} of {len(found):,})" if len(rows) < len(found) else ""
             titles = ", ".join(row.group.title for row in part)
-            yield _drawn(name, f"{quantity.title} over training{of_all}: {titles}", figure)
+            yield _drawn(name, f"{quantity.title} over training{of_all}: {titles}", figure, names)
 
 
 def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:
@@ -151,7 +156,7 @@ def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:
     return list(found.items())[:2]
 
 
-def _names(groups: Sequence[Group]) -> list[str]:
+def _labels(groups: Sequence[Group]) -> list[str]:
     """What tells groups apart, short enough for a margin."""
     if len({one.experiment for one in groups}) == 1:
         names = [one.words or one.experiment for one in groups]
@@ -175,8 +180,8 @@ def _band(label: str, runs: Sequence[Run], metric: str) -> Band | None:
     return Band(label, np.array(steps, dtype=np.float64), values.mean(axis=0), low, high)
 
 
-def _drawn(name: str, caption: str, figure: Figure) -> Picture:
+def _drawn(name: str, caption: str, figure: Figure, names: set[str]) -> Picture:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     with Image.open(buffer) as image:
-        return Picture(f"{_slug(name)}.png", caption, image.size, png=buffer.getvalue())
+        return Picture(_file_name(name, names), caption, image.size, png=buffer.getvalue())

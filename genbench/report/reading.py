@@ -247,7 +247,11 @@ def readable(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Run]:
 
 def homes(runs: Iterable[Run]) -> list[Path]:
     """The directories that runs lie in, and those of their experiments: where sweeps leave what is of all of them."""
-    return list(dict.fromkeys(home for run in runs for home in (run.path.parent, run.path.parent.parent)))
+    found = dict.fromkeys(home for run in runs for home in (run.path.parent, run.path.parent.parent))
+    once: dict[Path, Path] = {}  # a directory may be named in several ways
+    for home in found:
+        once.setdefault(home.resolve(), home)
+    return list(once.values())
 
 
 def _evaluations(run: Run) -> Iterator[Run]:

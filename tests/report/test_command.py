@@ -256,6 +256,28 @@ def test_names_of_sections_are_never_taken_twice(make_run: MakeRun, outputs: Pat
     assert len(list((tmp_path / "out" / "results").glob("*figures-x.png"))) == 6
 
 
+def test_pictures_that_would_be_called_alike_are_all_there(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of sweeps in two output roots, and of two families."""
+    roots = [tmp_path / place / "outputs" for place in ("here", "there")]
+    for root, experiment, title in zip(roots, ("red-kite", "box-kite"), ("Kites", "KITES"), strict=True):
+        for layers in (1, 2):
+            make_run(experiment, family=Family(title), changed={"model.layers": layers}, root=root)
+        draw(root / f"{root.parent.name}.png", title)
+        (root / f"{root.parent.name}.png").rename(root / "sweep-heights.png")
+    monkeypatch.chdir(tmp_path)
+    first, second = (roots[0] / "red-kite").iterdir()
+    assert report(first, second.relative_to(tmp_path), roots[1], "--out", "out") == 0
+    shown = re.findall(r"\]\(results/([^)]+)\)", Path("out", "results.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == [
+        *("kites-valid-tilt-1-2.png", "kites-valid-tilt-1.png"),
+        *("outputs-sweep-heights-2.png", "outputs-sweep-heights.png"),
+    ]
+    drawn = {Path("out", "results", name).read_bytes() for name in shown if "sweep" in name}
+    assert drawn == {(root / "sweep-heights.png").read_bytes() for root in roots}
+
+
 # All files
 
 

@@ -231,7 +231,7 @@ def test_a_quantity_that_is_only_logged_needs_no_protocol(make_run: MakeRun, out
         (run / "summary.json").write_text(json.dumps(summary))
     rows = measured(outputs, "valid/tilt")
     assert [row.protocol for row in rows] == [{}, {}]
-    assert len(list(pictures.compared_curves(rows))) == 1
+    assert len(list(pictures.compared_curves(rows, set()))) == 1
 
 
 def test_verdicts_are_of_the_mean_over_seeds(make_run: MakeRun, outputs: Path) -> None:
@@ -408,7 +408,7 @@ def test_no_table_mixes_protocols_or_quantities(make_run: MakeRun, outputs: Path
         ("tilt (rad)", "arcs"): 4,  # it does not depend on the wind
         ("tilt (rad)", "sine"): 4,
     }
-    drawn = list(pictures.compared_curves(rows))
+    drawn = list(pictures.compared_curves(rows, set()))
     assert len({picture.name for picture in drawn}) == len(drawn) == 2
 
 
@@ -416,7 +416,7 @@ def test_curves_of_several_protocols_are_several_pictures(make_run: MakeRun, out
     for layers, (name, wind) in enumerate(itertools.product(("red-kite", "box-kite"), ("west", "east")), 1):
         logged = {step: {"valid/tilt": Measurement(1 / step, protocol={"wind": wind})} for step in (10, 20)}
         make_run(name, 1, logged, changed={"model.layers": layers})
-    drawn = list(pictures.compared_curves(measured(outputs, "valid/tilt")))
+    drawn = list(pictures.compared_curves(measured(outputs, "valid/tilt"), set()))
     assert len({picture.name for picture in drawn}) == len(drawn) == 2
 
 
@@ -547,7 +547,7 @@ def test_only_a_run_that_has_not_ended_has_its_curves_drawn_here(make_run: MakeR
     logged = {step: {"valid/tilt": 1 / step} for step in (10, 20)}
     make_run("kite-1", 1, logged, status="running")
     make_run("kite-2", 1, logged)
-    drawn = [[picture.name for picture in pictures.own_curves(one, one.title)] for one, _ in judge(outputs)[0]]
+    drawn = [[picture.name for picture in pictures.own_curves(one, one.title, set())] for one, _ in judge(outputs)[0]]
     assert drawn == [["kite-1-curves.png"], []]
 
 
