@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,13 @@ from genbench.engine.task import DrawsSweeps
 from genbench.errors import GenbenchError
 from genbench.loaded import LoadedRun
 
-__all__ = ["draw", "show"]
+__all__ = ["common_directory", "draw", "show"]
+
+
+def common_directory(paths: Collection[Path]) -> Path:
+    """The deepest directory that holds all of one or more paths; absolute if one of them is."""
+    common = os.path.commonpath([os.path.abspath(path) for path in paths])
+    return Path(common if any(path.is_absolute() for path in paths) else os.path.relpath(common))
 
 
 def draw(directories: Iterable[Path]) -> list[Path]:
@@ -31,7 +37,7 @@ def draw(directories: Iterable[Path]) -> list[Path]:
     for name, together in runs.items():
         task: Any = registry.lookup("task", name)
         if isinstance(task, DrawsSweeps):
-            where = Path(os.path.commonpath([run.directory.path.parent for run in together]))
+            where = common_directory([run.directory.path.parent for run in together])
             for title, figure in task.sweep_figures(together).items():
                 paths.append(where / f"sweep-{title}.png")
                 # A report finds in the file which family it belongs to.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from genbench.compose import Request
 from genbench.outcome import Outcome
+from genbench.sweeps import common_directory
 
 __all__ = ["told"]
 
@@ -24,5 +24,5 @@ def told(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> str:
         if outcome.status != "done":
             rows.append(f"{'':<{width}}  {outcome.directory}")
     done = sum(outcome.status == "done" for outcome in outcomes)
-    where = os.path.commonpath([outcome.directory.parent for outcome in outcomes])
+    where = common_directory([outcome.directory.parent for outcome in outcomes])
     return "\n".join([f"sweep: {done} of {len(outcomes)} jobs done, in {where}", *rows])

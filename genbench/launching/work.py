@@ -58,5 +58,5 @@ def perform(request: Request, home: Home, checked: bool = False) -> Outcome:
     except OSError as error:
         told = f"{home.directory} is not there on {socket.gethostname()}: {error.strerror}"
         print(f"genbench: {told}\n  start jobs from a directory that all machines share", file=sys.stderr)
-        return Outcome(home.directory, "failed", 2, told)
+        return Outcome(Path(request.config.output_root), "failed", 2, told)
     return jobs.do(lambda: request.config, request.words, checked)

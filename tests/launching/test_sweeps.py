@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from processes import Forked, python
 
 from genbench import compose, jobs
+from genbench.commands import figures
 from genbench.compose import Request, configuration
 from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import RunDirectory
@@ -26,6 +27,7 @@ from genbench.launching.work import Home, perform
 from genbench.numerals import number
 from genbench.report import reading
 from genbench.report.studies import study_tables
+from genbench.sweeps import common_directory
 
 Run = Callable[..., int]
 
@@ -176,8 +178,29 @@ def test_a_job_understands_words_where_they_were_typed(
 def test_a_directory_that_a_worker_does_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     request = Request(configuration("experiment=dirac-w1-3"))
     outcome = perform(request, Home(tmp_path / "nowhere"))
-    assert outcome.exit_code == 2
+    assert (outcome.directory, outcome.exit_code) == (Path("outputs"), 2)
     assert "a directory that all machines share" in capsys.readouterr().err
+
+
+def test_a_sweep_over_output_roots_ends_with_its_table_and_its_picture(
+    genbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Relative and absolute ones; so do pictures of finished runs that are named in both ways."""
+    roots = f"output_root=here/a,{tmp_path}/here/b"
+    assert genbench("-m", "experiment=dirac-w1-1,dirac-w1-6", "trainer.max_steps=2", roots) == 0
+    said = capsys.readouterr().out
+    assert f"4 of 4 jobs done, in {tmp_path / 'here'}\n" in said
+    assert f"picture      {tmp_path / 'here' / 'sweep-dirac-w1.png'}\n" in said
+    figures.main(["sweep", "here/a/dirac-w1-1", f"{tmp_path}/here/a/dirac-w1-6"])
+    assert (tmp_path / "here" / "a" / "sweep-dirac-w1.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("paths", "common"),
+    [(["a/b", "a/c"], "a"), (["a", "b"], "."), (["../a/b", "../a/c"], "../a"), (["/x/a", "/x/b"], "/x")],
+)
+def test_a_common_directory_is_named_as_the_others_are(paths: list[str], common: str) -> None:
+    assert common_directory([Path(path) for path in paths]) == Path(common)
 
 
 @pytest.mark.parametrize(
