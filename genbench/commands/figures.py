@@ -15,12 +15,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress, TaskID
+from matplotlib.backend_bases import FigureCanvasBase
+from rich.progress import Progress
 
 from genbench import sweeps
 from genbench.bijections.planar import Planar
@@ -114,16 +116,15 @@ def _sample(options: argparse.Namespace) -> None:
     of_class = "" if options.label is None else f"-class{options.label}"
     if options.format in FORMATS:
         run.done()
-    with Progress(console=console(error=True), transient=True) as bar:
-        job = bar.add_task("sampling", total=1.0)
-        told = partial(_tell, bar, job)
-        if options.format in FORMATS:
-            out = options.out or run.directory.samples / f"{options.count}{of_class}-{options.format}"
+        out = options.out or run.directory.samples / f"{options.count}{of_class}-{options.format}"
+        with _progress() as told:
             print(export(run, task, options.count, options.seed, options.format, out, told, options.label))
-            return
-        seed = 1 if options.seed is None else options.seed
+        return
+    form = _picture_format(options.out, options.format)
+    seed = 1 if options.seed is None else options.seed
+    with _progress() as told:
         samples = task.sample(options.count, seed, told, options.label)
-    path = options.out or run.directory.samples / f"new-seed{seed}{of_class}.{options.format or 'png'}"
+    path = options.out or run.directory.samples / f"new-seed{seed}{of_class}.{form}"
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = "" if options.label is None else f" of class {options.label}"
     title = f"{name}: {options.count} samples{shown}, seed {seed}"
@@ -132,12 +133,32 @@ def _sample(options: argparse.Namespace) -> None:
         figure = task.picture_of(samples, title)
     else:
         figure = image_grid(samples, math.ceil(options.count / columns), columns, title)
-    figure.savefig(path, format=options.format or path.suffix.removeprefix(".") or "png")
+    figure.savefig(path, format=form)
     print(path)
 
 
-def _tell(bar: Progress, job: TaskID, share: float) -> None:
-    bar.update(job, completed=share)
+@contextmanager
+def _progress() -> Iterator[Callable[[float], None]]:
+    """A bar that is told which share of the samples is drawn."""
+    with Progress(console=console(error=True), transient=True) as bar:
+        job = bar.add_task("sampling", total=1.0)
+        yield lambda share: bar.update(job, completed=share)
+
+
+def _picture_format(out: Path | None, asked: str | None = None) -> str:
+    """The one that was asked for, or that of the suffix of `out`, or png.
+
+    Raises ConfigError where no picture can be written to `out`: before it is drawn.
+    """
+    if out and out.is_dir():
+        raise ConfigError(f"{out} is a directory", "name a file with --out")
+    form = asked or (out.suffix.removeprefix(".").lower() if out else "") or "png"
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if form not in known:
+        raise ConfigError(
+            f"{out}: no picture can be written as {form!r}", f"choose a suffix from: {', '.join(known)}"
+        )
+    return form
 
 
 def _at_least_one(word: str) -> int:
@@ -164,6 +185,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
 def _planar_maps(options: argparse.Namespace) -> None:
     """f(z) = z + û tanh(wᵀz), z ~ N(0, I), for random w and u (report 000, problem 3.1)."""
+    form = _picture_format(options.out)
     generator = torch.Generator().manual_seed(options.seed)
     spread = list(itertools.product(MEANS_OF_U, VARIANCES_OF_U))
     samples = torch.empty(len(MAPS_OF_W), len(spread), MAP_SAMPLES, 2)
@@ -180,7 +202,7 @@ def _planar_maps(options: argparse.Namespace) -> None:
     columns = [f"u ~ N({mean:g}, {variance:g})" for mean, variance in spread]
     title = f"One planar map of N(0, I), w and u drawn with seed {options.seed}"
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    planar_maps(samples, rows, columns, title).savefig(options.out)
+    planar_maps(samples, rows, columns, title).savefig(options.out, format=form)
     print(options.out)
 
 

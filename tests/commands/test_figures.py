@@ -59,7 +59,16 @@ def test_a_picture_of_runs_knows_its_family(genbench: Genbench) -> None:
         assert picture.text["Family"] == "Dirac-GANs"
 
 
-@pytest.mark.parametrize("words", [["redraw", "nowhere"], ["animate", "nowhere"], ["sweep", "nowhere"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["redraw", "nowhere"],
+        ["animate", "nowhere"],
+        ["sweep", "nowhere"],
+        ["planar-maps", "--out", "pictures/maps.bmp"],
+        ["planar-maps", "--out", "."],
+    ],
+)
 def test_bad_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:

@@ -136,7 +136,7 @@ def test_an_export_goes_on(train: Train, call: Any, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("tiny_planes")
-def test_points_of_a_flow(train: Train, call: Any) -> None:
+def test_points_of_a_flow(train: Train, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train("flow-arcs-samples-k8")
     assert call(figures, "sample", run, "--count", 9, "--format", "npz", "--out", "points")[0] == 0
     with np.load("points/samples.npz") as stored:
@@ -147,6 +147,11 @@ def test_points_of_a_flow(train: Train, call: Any) -> None:
         assert call(figures, "sample", run, "--count", 20, "--format", form, "--out", f"points.{form}")[0] == 0
     assert Path("points.pdf").read_bytes().startswith(b"%PDF")
     assert "<svg" in Path("points.svg").read_text()
+    with monkeypatch.context() as patch:
+        patch.delattr(Samples, "chunks")  # it is told before a sample is drawn
+        code, _, said = call(figures, "sample", run, "--out", "pictures/points.bmp")
+    assert (code, "points.bmp: no picture can be written as 'bmp'" in said) == (2, True)
+    assert not Path("pictures").exists()
 
 
 # --- another protocol ----------------------------------------------------------------------------------------
