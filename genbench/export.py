@@ -78,12 +78,11 @@ def export(
 
 def _begin(out: Path, settings: dict[str, Any]) -> int:
     """The chunks that are there already. Raises ConfigError if the directory holds something else."""
-    if not out.exists():
-        out.mkdir(parents=True)
-        return 0
-    if not out.is_dir():
+    if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is no directory", "choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
     if not any(out.iterdir()):
+        _note(out, settings, 0)  # whose the first chunk is, while it is written
         return 0
     try:
         found = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
@@ -117,15 +116,14 @@ def _write_part(out: Path, first: int, samples: torch.Tensor) -> None:
 
 def _join(out: Path, form: Format, images: bool) -> None:
     path, parts = out / f"samples.{form}", sorted((out / PARTS).glob("*.npy"))
-    if not parts:  # joined already
-        return
-    whole = np.concatenate([np.load(part) for part in parts])
-    if form == "pt":
-        _save(path, lambda file: torch.save(torch.from_numpy(whole), file))
-    else:
-        arrays: Any = {"images": whole.transpose(0, 2, 3, 1)} if images else {"points": whole}
-        _save(path, lambda file: np.savez(file, **arrays))
-    shutil.rmtree(out / PARTS)
+    if parts and not path.exists():  # of parts that were joined, some may be gone already
+        whole = np.concatenate([np.load(part) for part in parts])
+        if form == "pt":
+            _save(path, lambda file: torch.save(torch.from_numpy(whole), file))
+        else:
+            arrays: Any = {"images": whole.transpose(0, 2, 3, 1)} if images else {"points": whole}
+            _save(path, lambda file: np.savez(file, **arrays))
+    shutil.rmtree(out / PARTS, ignore_errors=True)
 
 
 def _save(path: Path, write: Callable[[BinaryIO], object]) -> None:

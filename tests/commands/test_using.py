@@ -135,6 +135,44 @@ def test_an_export_goes_on(train: Train, call: Any, monkeypatch: pytest.MonkeyPa
     assert (code, "knows no classes" in said, Path("of-one-class").exists()) == (2, True, False)
 
 
+def test_an_export_goes_on_that_was_interrupted_in_its_first_chunk(
+    train: Train, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("mnist5k-gan", "trainer.batch_size=4")
+    words = ("sample", run, "--count", 3, "--format", "png", "--out", "samples")
+    save = Image.Image.save
+
+    def stopped(*arguments: Any, **options: Any) -> None:
+        save(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", stopped)
+        assert call(figures, *words)[0] == 130
+    assert {path.name for path in Path("samples").iterdir()} == {"000000.png", "manifest.json"}
+    assert call(figures, *words)[0] == 0
+    assert len(list(Path("samples").glob("*.png"))) == 3
+
+
+def test_an_export_that_was_interrupted_while_it_cleared_up_stays_whole(
+    train: Train, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("mnist5k-gan", "trainer.batch_size=4")
+    words = ("sample", run, "--count", 11, "--format", "npz", "--out", "samples")
+
+    def stopped(directory: Path, **_: Any) -> None:
+        next(directory.iterdir()).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stopped)
+        assert call(figures, *words)[0] == 130
+    assert call(figures, *words)[0] == 0
+    with np.load("samples/samples.npz") as stored:
+        assert len(stored["images"]) == 11
+    assert {path.name for path in Path("samples").iterdir()} == {"manifest.json", "samples.npz"}
+
+
 @pytest.mark.usefixtures("tiny_planes")
 def test_points_of_a_flow(train: Train, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train("flow-arcs-samples-k8")
