@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing"]
+__all__ = ["forget_old_parts", "replacing"]
+
+FORGOTTEN = 3600.0  # seconds after which a part that nothing is added to belongs to a process that was killed
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` once it is whole and on disk.
 
-    Where writing fails, `path` stays as it was, and nothing is left of what was written.
+    Where writing fails, `path` stays as it was, and nothing is left of what was written. Of several that write at
+    once, each replaces it with a file that is whole; the last one stays.
     """
-    part = path.with_name(f".{path.name}.part")
+    forget_old_parts(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # processes may be of several machines
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -31,6 +37,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             error.filename = str(path)  # writing knows the file's number only
         raise
     _sync(path.parent)
+
+
+def forget_old_parts(path: Path) -> None:
+    """Delete what killed processes left of `path`: `.<name>.<whose>.part` beside it."""
+    with suppress(OSError):  # another process may be about the same
+        for part in path.parent.glob(f".{path.name}.*.part"):
+            if time.time() - part.stat().st_mtime > FORGOTTEN:
+                part.unlink()
 
 
 def _sync(directory: Path) -> None:

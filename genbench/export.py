@@ -81,7 +81,7 @@ def _begin(out: Path, settings: dict[str, Any]) -> int:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is no directory", "choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    if not any(out.iterdir()):
+    if all(path.name.startswith(f".{MANIFEST}.") for path in out.iterdir()):  # at most what a killed process left
         _note(out, settings, 0)  # whose the first chunk is, while it is written
         return 0
     try:

@@ -28,7 +28,7 @@ ALLOWED = {
     "compose": {"arguments", "errors", "naming", "registry", "config"},
     "catalogue": {"compose", "config", "errors", "naming", "registry"},
     "bijections": GROUND,
-    "data": GROUND | {"engine"},
+    "data": GROUND | {"atomic", "engine"},
     "figures": GROUND,
     "engine": GROUND | {"atomic", "config", "terminal"},
     "optimizers": GROUND | {"engine"},

@@ -6,17 +6,17 @@ import contextlib
 import hashlib
 import http.client
 import os
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from genbench.atomic import forget_old_parts
+
 __all__ = ["digest_of", "fetch"]
 
 STALLED = 30.0  # seconds without a byte
 ATTEMPTS = 3  # at each address; those that bring the download forward do not count
-FORGOTTEN = 3600.0  # seconds after which a part that nothing is added to belongs to a process that was killed
 BLOCK = 2**20
 
 
@@ -47,7 +47,7 @@ def fetch(urls: Sequence[str], path: Path, algorithm: str, digest: str) -> None:
         for url in urls:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _forget_old_parts(path)
+                forget_old_parts(path)
                 _fetch_from(url, part)
                 found = digest_of(part, algorithm)
                 if not found.startswith(digest):
@@ -96,10 +96,3 @@ def _go_on(url: str, part: Path, have: int) -> None:
             received = file.tell() - have
     if length is not None and received < int(length):
         raise ConnectionError(f"the connection ended after {have + received} of {have + int(length)} bytes")
-
-
-def _forget_old_parts(path: Path) -> None:
-    with contextlib.suppress(OSError):  # another process may be about the same
-        for part in path.parent.glob(f".{path.name}.*.part"):
-            if time.time() - part.stat().st_mtime > FORGOTTEN:
-                part.unlink()

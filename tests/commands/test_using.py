@@ -152,6 +152,9 @@ def test_an_export_goes_on_that_was_interrupted_in_its_first_chunk(
     assert {path.name for path in Path("samples").iterdir()} == {"000000.png", "manifest.json"}
     assert call(figures, *words)[0] == 0
     assert len(list(Path("samples").glob("*.png"))) == 3
+    Path("killed").mkdir()
+    Path("killed", ".manifest.json.0a1b2c3d.part").write_bytes(b"{")
+    assert call(figures, *words[:-1], "killed")[0] == 0
 
 
 def test_an_export_that_was_interrupted_while_it_cleared_up_stays_whole(
