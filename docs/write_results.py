@@ -21,6 +21,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from genbench.atomic import replacing
 from genbench.commands import report
 from genbench.engine.rundir import FINISHED
 from genbench.errors import ConfigError
@@ -43,8 +44,11 @@ def keep(path: Path, runs: Path = RUNS) -> Path:
     """Copy what is to be kept of a run directory into `runs`, as <experiment>/seed-<seed> or, of a sweep,
     <experiment>/theta=<θ>,seed-<seed>.
 
-    Raises ConfigError for a run that is not whole, not done, or not of an experiment as it is.
+    An older record stays until the new one is whole. Raises ConfigError for a run that is not whole, not done, or not
+    of an experiment as it is, and for a record.
     """
+    if path.resolve().is_relative_to(runs.resolve()):
+        raise ConfigError(f"{path} is a record already", "name the run directory that it was made of")
     try:
         run = read(path)
     except Damaged as damaged:
@@ -54,15 +58,20 @@ def keep(path: Path, runs: Path = RUNS) -> Path:
     if not run.summary["changes"].keys() <= SWEPT:
         raise ConfigError(f"{path} is {run.name} with {run.words}", "give that an experiment of its own")
     record = runs / run.name / ",".join(filter(None, (run.words, f"seed-{run.seed}")))
-    shutil.rmtree(record, ignore_errors=True)
-    record.mkdir(parents=True)
-    for name in (*FILES, *_pictures(run)):
-        (record / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(path / name, record / name)
-    _without_places(record / "summary.json")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=record.parent) as beside:
+        new, old = Path(beside, "new"), Path(beside, "old")
+        for name in (*FILES, *_pictures(run)):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path / name, new / name)
+        _without_places(new / "summary.json")
+        if record.exists():
+            record.rename(old)
+        new.rename(record)
     for drawn in sweep_pictures([run], set(), []).get(run.family.title, []):
         if drawn.source:
-            shutil.copyfile(drawn.source, runs / drawn.source.name)
+            with replacing(runs / drawn.source.name) as file:
+                file.write(drawn.content())
     return record
 
 

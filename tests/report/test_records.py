@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,10 +76,38 @@ def test_a_record_takes_the_place_of_an_older_one(make_run: MakeRun, tmp_path: P
     assert not (record / "figures").exists()
 
 
+def test_a_record_is_not_kept_in_its_own_place(make_run: MakeRun, tmp_path: Path) -> None:
+    record = write_results.keep(make_run(pictures=["figures/kite-end.png"]), tmp_path / "runs")
+    before = contents(tmp_path / "runs")
+    with pytest.raises(ConfigError, match="is a record already"):
+        write_results.keep(record, tmp_path / "runs")
+    assert contents(tmp_path / "runs") == before
+
+
+def test_a_record_stays_where_a_new_one_cannot_be_written(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(pictures=["figures/kite-end.png"])
+    write_results.keep(run, tmp_path / "runs")
+    before = contents(tmp_path / "runs")
+
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_results.keep(run, tmp_path / "runs")
+    assert contents(tmp_path / "runs") == before
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
 def test_a_sweep_is_kept_point_by_point(make_run: MakeRun, tmp_path: Path) -> None:
     pictures = ["figures/kite-end.png"]
     runs = [make_run(changed=changed, pictures=pictures) for changed in ({}, {"dataset.theta": 0.5})]
-    kept = [write_results.keep(run, tmp_path) for run in runs]
+    kept = [write_results.keep(run, tmp_path / "runs") for run in runs]
     assert [path.name for path in kept] == ["seed-1", "theta=0.5,seed-1"]
     assert [(path / "figures").exists() for path in kept] == [True, False]
 
