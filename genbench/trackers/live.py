@@ -35,9 +35,10 @@ def _named(word: str) -> tuple[str, str]:
 
 
 class Live:
-    """Sends the run in a directory to a tracker, each row once, however often the run is interrupted; only rows that
-    are on their way when a signal comes, which does not wait for a tracker, are sent again. Without a tracker, it does
-    nothing.
+    """Sends the run in a directory to a tracker, each row once, however often the run is interrupted; without a
+    tracker, it does nothing.
+
+    A signal does not wait for a tracker, so rows that are on their way when it comes may be sent again.
 
     A tracker that fails never fails a run: its first error is told, and nothing more is sent. `tracker.json` in the
     directory says how many rows of `metrics.jsonl` have been sent. A resumed run repeats its rows, so their number

@@ -93,7 +93,7 @@ def test_an_experiment_says_what_it_sets_and_why() -> None:
 
 def test_an_ensemble_says_what_it_trains() -> None:
     text = told("flow-toy-suite")
-    assert "trains flow-arcs-*, flow-sine-*; seeds of each: 4" in text
+    assert "trains flow-*-k2, flow-*-k8, flow-*-k32; seeds of each: 4" in text
     assert "settings" not in text
     assert "takes" not in text  # earlier results are of another suite, which was one run
 
