@@ -12,9 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genbench.errors import DataError
+
 __all__ = ["SPLITS", "Dataset", "as_stored", "bernoulli", "to_float32", "unit_interval"]
 
 SPLITS = ("train", "valid", "test")
+SHOWN_CLASSES = 5  # that a message names
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Dataset:
         binary: every value is 0 or 1.
         protocol: details of the data (binarization, split …) that every result reports.
         labels: class of every row, by split; empty where there are none.
+        class_names: what messages call class 0, 1, …; empty where numbers have to do.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Dataset:
     binary: bool
     protocol: dict[str, str]
     labels: dict[str, Tensor] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,13 +49,28 @@ class Dataset:
 
     @cached_property
     def class_counts(self) -> tuple[int, ...]:
-        """Training images of class 0, 1, …; empty without labels."""
-        return tuple(self.labels["train"].bincount().tolist()) if self.labels else ()
+        """Training images of class 0, 1, …, 0 for a class that only other splits have; empty without labels."""
+        classes = 1 + max((int(labels.max()) for labels in self.labels.values()), default=-1)
+        return tuple(self.labels["train"].bincount(minlength=classes).tolist()) if self.labels else ()
 
     @property
     def classes(self) -> int:
         """0 without labels."""
         return len(self.class_counts)
+
+    def require_every_class(self, otherwise: str) -> None:
+        """Raise DataError if there are classes without training images, for what learns to tell all classes apart.
+
+        `otherwise` is what else may be done about it than to give them images.
+        """
+        names = self.class_names or [str(number) for number in range(self.classes)]
+        lacking = [name for name, count in zip(names, self.class_counts, strict=True) if not count]
+        if lacking:
+            shown = ", ".join(lacking[:SHOWN_CLASSES]) + (" …" if len(lacking) > SHOWN_CLASSES else "")
+            raise DataError(
+                f"{self.name} has no training images of class {shown}"
+                f"\n  add images of every such class until some are for training, or leave it out, or {otherwise}"
+            )
 
     def split(self, name: str) -> Tensor:
         """The split called train, valid or test. Raises ValueError for another name."""
@@ -83,7 +103,9 @@ class Dataset:
         labels = {"train": train, **{split: train.new_zeros(len(splits[split])) for split in ("valid", "test")}}
         return Dataset(
             outline["name"],
-            **splits,
+            splits["train"],
+            splits["valid"],
+            splits["test"],
             to_float=(to_float32 if outline["binary"] else unit_interval) if byte else as_stored,
             binary=outline["binary"],
             protocol={},

@@ -102,17 +102,20 @@ def images(
             else f"none ({'grey' if channels == 1 else MODES[channels]})",
             "split": f"{len(train)}/{len(valid)}/{len(test)} by content",
         },
-        labels=_labels(kept, ends),
+        **_classes(kept, ends),
     )
 
 
-def _labels(records: Sequence[Record], ends: NDArray[np.int64]) -> dict[str, torch.Tensor]:
-    """Numbers of the classes in alphabetical order, by split; empty where there are no classes."""
+def _classes(records: Sequence[Record], ends: NDArray[np.int64]) -> dict[str, Any]:
+    """`labels` and `class_names` of the data set, in alphabetical order; empty where there are no classes."""
     numbers = {label: number for number, label in enumerate(sorted({record.label for record in records}))}
     if list(numbers) == [""]:
         return {}
     labels = torch.tensor([numbers[record.label] for record in records])
-    return dict(zip(SHARES, labels.tensor_split(torch.from_numpy(ends)), strict=True))
+    return {
+        "labels": dict(zip(SHARES, labels.tensor_split(torch.from_numpy(ends)), strict=True)),
+        "class_names": tuple(shown(Path(label)) for label in numbers),
+    }
 
 
 def _pixels(

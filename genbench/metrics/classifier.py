@@ -38,7 +38,7 @@ class Classifier:
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         """Train for about ten seconds, without changing the global random state."""
         channels, height, width = dataset.shape
-        self.classes = classes = int(dataset.labels["train"].max()) + 1
+        self.classes = classes = dataset.classes
         with isolated_rng(SEED, device):
             self._network = nn.Sequential(
                 nn.Conv2d(channels, 16, 3, stride=2, padding=1),
@@ -63,7 +63,7 @@ class Classifier:
         for _ in range(IMAGES_SEEN // BATCH):
             rows = torch.randint(len(images), (BATCH,), device=images.device)
             real = to_float(images[rows])
-            none = torch.full_like(labels[rows], int(labels.max()) + 1)
+            none = torch.full_like(labels[rows], self.classes)
             loss = cross_entropy(
                 self._network(torch.cat([worn(real), spoiled(real)])), torch.cat([labels[rows], none])
             )

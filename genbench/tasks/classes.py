@@ -41,6 +41,8 @@ class Classes:
     Labels come as a tuple: of one tensor [N], or of none where the model has no classes. They are passed on to
     networks as `*labels`, so that a task is written once for both.
 
+    Raises DataError if it is conditional on a class without training images.
+
     Attributes:
         count: of the classes.
         protocol: what all measurements of the model depend on: log p(x|y) is not log p(x).
@@ -49,6 +51,8 @@ class Classes:
     def __init__(self, parts: Parts) -> None:
         self.count = parts.classes
         self.protocol = {"conditional": "class"} if self.count else {}
+        if self.count:
+            parts.dataset.require_every_class("set model.conditional=false")
         self._dataset, self._device, self._seed = parts.dataset, parts.device, parts.seed
 
     @property

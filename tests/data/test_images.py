@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from genbench import preflight
+from genbench.compose import configuration
 from genbench.data import folder as folders
 from genbench.data import images as own
 from genbench.data import preparation
@@ -26,6 +28,7 @@ from genbench.data.preparation import prepare
 from genbench.errors import ConfigError, DataError
 
 SPLITS = ("train", "valid", "test")
+UNCONDITIONAL = ("model.conditional=false", "task.classes=false")
 
 
 def picture(number: int, size: tuple[int, int] = (40, 32), channels: int = 3) -> Image.Image:
@@ -193,6 +196,31 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
         assert dataset.labels[split].dtype == torch.int64
         assert dataset.labels[split].tolist() == [of[row.numpy().tobytes()] for row in rows]
     assert sum(len(dataset.split(split)) for split in SPLITS) == 180
+
+
+def test_a_class_without_training_images_is_named_to_what_learns_classes(tmp_path: Path) -> None:
+    """The labels of validation number it, so it counts as a class, though nobody can learn it."""
+    fill(tmp_path / "photos" / "cat", 60)
+    fill(tmp_path / "photos" / "dog", 60, first=100)
+    kept = 0
+    for path in fill(tmp_path / "photos" / "zebra", 60, first=200):
+        if split_of(hashlib.sha256(path.read_bytes()).digest()) == "valid" and kept < 2:
+            kept += 1
+        else:
+            path.unlink()
+    dataset = load(tmp_path / "photos")
+    assert dataset.classes == 3
+    assert dataset.class_counts[2] == 0
+    assert int(dataset.labels["valid"].max()) == 2
+    small = ("dataset=images", f"dataset.path={tmp_path / 'photos'}", f"data_root={tmp_path / 'root'}")
+    grey = (*small, "model.width=8", "dataset.channels=1", "dataset.size=12", "dataset.binarized=true")
+    for words, remedy in (
+        (("experiment=vae-mnist5k-conditional", *grey), "model.conditional=false"),
+        (("experiment=mnist5k-gan", *small, "task.classes=true"), "task.classes=false"),
+    ):
+        with pytest.raises(DataError, match=rf"no training images of class zebra\n.*{remedy}"):
+            preflight.check_run(configuration(*words))
+    preflight.check_run(configuration("experiment=vae-mnist5k-conditional", *grey, *UNCONDITIONAL))
 
 
 def test_suffixes_of_any_case_and_junk(photos: Path) -> None:

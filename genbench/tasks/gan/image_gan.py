@@ -99,6 +99,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             raise ConfigError(
                 f"{parts.dataset.name} has no labels to train a classifier on", "set task.classes=false"
             )
+        if classes:
+            parts.dataset.require_every_class("set task.classes=false")
         if networks and not final_samples:
             raise ConfigError("task.networks judge the final images, and there are none", "set task.final_samples")
         if fid_samples or final_samples:
