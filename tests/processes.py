@@ -12,13 +12,17 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from genbench import registry
+from genbench.compose import Request
 from genbench.data import loading
+from genbench.launching import local
+from genbench.launching.work import Home
 
-__all__ = ["Forked", "python"]
+__all__ = ["Forked", "killed_at_first", "python"]
 
 STREAMS = {1: "stdout", 2: "stderr"}
 
@@ -78,6 +82,15 @@ class Forked:
     @property
     def said(self) -> str:
         return self.stdout + self.stderr
+
+
+def killed_at_first(request: Request, home: Home, *others: Any) -> None:
+    """The work of a process of `launching.local`, unless it is the first one of its directory."""
+    mark = home.directory / "killed"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    local._work(request, home, *others)
 
 
 def python(*words: str, path: Sequence[Path] = ()) -> Callable[[], None]:

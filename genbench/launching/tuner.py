@@ -29,14 +29,15 @@ __all__ = ["Tuner"]
 
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "qmc": "QMCSampler"}
 AGAIN = "goes on in another trial"
+UNFINISHED = ("interrupted", "not started", "running")  # after a signal; without one, they are failures
 
 
 class Tuner(Sweeper):
     """`trials` jobs, `parallel` of them at a time, of values that `sampler` draws with `seed`.
 
     The objective is a quantity of the task that is measured on validation data, unless `objective=NAME` names another
-    one. The study lies in a file below the runs' root: the same command goes on with it, and with trials that were
-    interrupted. Trials that diverge or fail have no value.
+    one. The study lies in a file below the runs' root: the same command goes on with it, and with trials that a
+    signal interrupted or kept from starting. Trials that diverge or fail, if only to start, have no value.
     """
 
     def __init__(self, trials: int = 20, parallel: int = 1, sampler: str = "tpe", seed: int = 1) -> None:
@@ -66,9 +67,11 @@ class Tuner(Sweeper):
             asked = [study.ask(space) for _ in range(min(self._parallel, missing))]
             requests = [self._request(trial.params) for trial in asked]
             outcomes = self.launch(requests, len(_ended(optuna, study)), self._trials)
+            stopped = self.command.signal is not None or any(outcome.interrupted for outcome in outcomes)
             for trial, outcome in zip(asked, outcomes, strict=True):
-                self._tell(optuna, study, trial, outcome)
-            if self.command.signal or any(outcome.interrupted for outcome in outcomes):
+                if not (stopped and outcome.status in UNFINISHED):  # the same command goes on with it
+                    self._tell(optuna, study, trial, outcome)
+            if stopped:
                 break
         return self._close(optuna, study, first)
 
@@ -110,8 +113,6 @@ class Tuner(Sweeper):
         return study
 
     def _tell(self, optuna: Any, study: Any, trial: Any, outcome: Outcome) -> None:
-        if outcome.interrupted or outcome.status in ("not started", "running"):
-            return  # the same command goes on with it
         trial.set_user_attr("run", outcome.directory.name)
         trial.set_user_attr("status", outcome.status)
         value = _value(outcome, self._objective.name)

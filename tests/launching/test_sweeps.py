@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hydra import compose as hydra_compose
 from omegaconf import OmegaConf
-from processes import Forked, python
+from processes import Forked, killed_at_first, python
 
 from genbench import compose, jobs
 from genbench.commands import figures
@@ -22,7 +22,7 @@ from genbench.compose import Request, configuration
 from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError
-from genbench.launching import remains, slurm
+from genbench.launching import local, remains, slurm
 from genbench.launching.work import Home, perform
 from genbench.numerals import number
 from genbench.report import reading
@@ -319,12 +319,29 @@ class TestStudies:
         assert set(shown[len(values) :]) == {"diverged"}
         assert {row[-1].lines[0] for row in table.rows} == {run.path.name for run in runs}
 
-    def test_an_interrupted_trial_goes_on(
+    def test_a_trial_that_is_killed_before_it_starts_counts_as_failed(
         self, genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its values are tried again, and its run goes on from its checkpoint."""
+        """As by a lack of memory for the data; else a study of such trials would never end."""
         pytest.importorskip("optuna")
-        words = ("-m", *self.WORDS, "optimizer.lr=interval(0.01,0.02)", "hydra.sweeper.trials=3")
+        monkeypatch.setattr(local, "_work", killed_at_first)
+        words = ("-m", *self.WORDS, "optimizer.lr=interval(0.01,0.02)", "hydra.sweeper.trials=2")
+        assert genbench(*words, "hydra/launcher=local", "hydra.launcher.processes=1") == 1
+        (path,) = tmp_path.glob("outputs/sweep-study-*.json")
+        trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+        assert [(trial["status"], trial["value"] is None) for trial in trials] == [
+            ("not started", True),
+            ("done", False),
+        ]
+
+    @pytest.mark.parametrize("parallel", [1, 3])
+    def test_an_interrupted_trial_goes_on(
+        self, parallel: int, genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its values are tried again, and its run goes on from its checkpoint; so do those that never started."""
+        pytest.importorskip("optuna")
+        space = ("optimizer.lr=interval(0.01,0.02)", "hydra.sweeper.trials=3", f"hydra.sweeper.parallel={parallel}")
+        words = ("-m", *self.WORDS, *space)
         done, calls = jobs.do, []
 
         def stopped(configure: Any, words: Sequence[str], checked: bool) -> Any:
