@@ -44,14 +44,16 @@ def load(path: str | os.PathLike[str], device: str = "auto", data_root: str | os
     Args:
         path: such as outputs/vae-mnist5k/seed=1-….
         device: auto, cpu, cuda, cuda:N or mps.
-        data_root: where data sets are, for models that need theirs; default: $GENBENCH_DATA, else as in training.
+        data_root: where data sets are, for `data` and for models that need theirs; default: $GENBENCH_DATA, else as
+            in training.
 
     Raises:
         ConfigError: if there is no run, or no good checkpoint of it, or it does not fit the code any more.
         DataError: if the data set is needed and missing.
     """
     run = LoadedRun(Path(path))
-    return Run(run, run.task(run.checked(data_root), device, with_data=False))
+    config = run.checked(data_root)
+    return Run(run, run.task(config, device, with_data=False), Path(config.data_root))
 
 
 class Run:
@@ -65,10 +67,10 @@ class Run:
         task: the task that trained it, with everything that only the family's own code knows.
     """
 
-    def __init__(self, loaded: LoadedRun, task: Task) -> None:
+    def __init__(self, loaded: LoadedRun, task: Task, data_root: Path) -> None:
         self.path = loaded.directory.path
         self.task: Any = task
-        self._loaded = loaded
+        self._loaded, self._data_root = loaded, data_root
 
     @property
     def title(self) -> str:
@@ -116,8 +118,7 @@ class Run:
 
     def data(self, split: str = "test") -> Tensor:
         """The real samples of train, valid or test, as the model sees them. Raises DataError if they are missing."""
-        config = self._loaded.checked()
-        dataset = load_dataset(config.dataset, Path(config.data_root))
+        dataset = load_dataset(self._loaded.checked().dataset, self._data_root)
         return dataset.to_float(dataset.split(split))
 
     def sample(self, count: int = 64, seed: int = 1, label: int | None = None) -> Tensor:

@@ -19,7 +19,7 @@ from genbench import config as schema
 from genbench import identity, provenance
 from genbench.atomic import replacing
 from genbench.config import Config
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import isolated_rng, threads
 from genbench.engine.measurement import Measurement
 from genbench.engine.rundir import to_json
 from genbench.engine.task import Task
@@ -54,6 +54,11 @@ def evaluate(run: LoadedRun, words: Sequence[str], seeds: Sequence[int] = ()) ->
     if run.packed:
         raise ConfigError(f"{run.directory.path} is a packed model", "evaluate its run directory")
     config = _changed(run, words)
+    with threads(config.trainer.threads):
+        return _evaluate(run, config, seeds)
+
+
+def _evaluate(run: LoadedRun, config: Config, seeds: Sequence[int]) -> Path:
     found = [_measured(run, dataclasses.replace(config, seed=seed)) for seed in seeds or [config.seed]]
     (protocols, _, task), several = found[0], len(found) > 1
     metrics = {name: _entry([measured[name] for _, measured, _ in found], run.summary["step"]) for name in protocols}

@@ -72,7 +72,7 @@ def score(
 
     def compared(extractor: Extractor) -> tuple[Features, RealFeatures]:
         cache = root / ".cache" / "fidelity"
-        reference = real_features(extractor, real, data.name, split, count or len(real), cache)
+        reference = real_features(extractor, real, data.name, split, len(real) if count is None else count, cache)
         return extractor.features(pixels.split(500)), reference
 
     others = {name: transformers.Transformer(name, device) for name in networks}

@@ -70,11 +70,10 @@ def on_device(config: Config) -> Iterator[torch.device]:
     """A block that computes on the configuration's device, and leaves the process fit for the next job of a sweep."""
     device = devices.resolve(config.device)
     devices.reset_peak_memory(device)
-    threads = torch.get_num_threads()
     try:
-        yield device
+        with devices.threads(None):  # the next job may not ask for any number
+            yield device
     finally:
-        torch.set_num_threads(threads)  # the next job may not ask for any number
         forget_compiled()
 
 

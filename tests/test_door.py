@@ -15,6 +15,7 @@ import torch
 from shared import smaller
 
 import genbench as package
+from genbench.data import loading
 from genbench.door import Run as Door
 from genbench.engine.task import LogProb
 from genbench.errors import ConfigError, Unsupported
@@ -108,6 +109,16 @@ def test_what_a_run_tells(genbench: Run) -> None:
             run.encode(wrong)
     with pytest.raises(ConfigError, match="at least 2"):
         run.interpolate(binary[0], binary[1], steps=1)
+
+
+@pytest.mark.usefixtures("tiny_images")
+def test_data_lie_where_it_was_told(genbench: Run, data_root: Path, tmp_path: Path) -> None:
+    words = ("dataset=binmnist-dynamic", "trainer.max_steps=2", *smaller("vae-mnist5k"))
+    assert genbench("experiment=vae-mnist5k", *words) == 0
+    expected = package.load(only()).data()
+    loading.forget()
+    data_root.rename(tmp_path / "moved")
+    assert torch.equal(package.load(only(), data_root=tmp_path / "moved").data(), expected)
 
 
 def test_a_table_of_runs(genbench: Run, tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ from genbench.terminal import console
 
 __all__ = ["main"]
 
+OF_IMAGES = ("against", "reference", "networks", "name", "out")
+"""Options that runs have no use for."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line of `genbench-evaluate`."""
@@ -37,9 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, help="a folder of PNG files, or an .npz of bytes [N, H, W, C]")
     parser.add_argument("--against", help="the data set and its split, such as cifar10:train")
     parser.add_argument("--reference", type=int, help="how many real images (default: all of the split)")
-    parser.add_argument("--networks", default="", help="further feature networks: dinov2-vit-b-14,clip-vit-b-32, …")
+    parser.add_argument("--networks", help="further feature networks: dinov2-vit-b-14,clip-vit-b-32, …")
     parser.add_argument("--name", help="what the images are called in reports (default: as the folder)")
-    parser.add_argument("--out", type=Path, default=Path("outputs"), help="for images: runs (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="for images: the root of their directory (default: outputs)")
     options = parser.parse_args(arguments)
     with command("genbench-evaluate"):
         if options.images is not None:
@@ -59,6 +62,11 @@ def _seeds(word: str) -> tuple[int, ...]:
 
 
 def _runs(options: argparse.Namespace) -> None:
+    given = [f"--{name}" for name in OF_IMAGES if getattr(options, name) is not None]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: for --images alone", "for runs, give KEY=VALUE, such as task.fid_split=test"
+        )
     # A run directory's name has an equals sign in it, too, but is there.
     paths = [Path(word) for word in options.words if "=" not in word or Path(word).exists()]
     words = [word for word in options.words if Path(word) not in paths]
@@ -98,8 +106,9 @@ def _images(options: argparse.Namespace) -> None:
     if not options.against or ":" not in options.against:
         raise ConfigError("--against names a data set and its split", "such as --against cifar10:train")
     name, _, split = options.against.partition(":")
-    networks = [word for word in options.networks.split(",") if word]
-    print(score(options.images, name, split, options.out, options.name, options.reference, networks))
+    networks = [word for word in (options.networks or "").split(",") if word]
+    out = options.out or Path("outputs")
+    print(score(options.images, name, split, out, options.name, options.reference, networks))
 
 
 if __name__ == "__main__":

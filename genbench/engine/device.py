@@ -42,6 +42,7 @@ __all__ = [
     "set_rng_state",
     "synchronize",
     "tf32",
+    "threads",
     "training_layout",
     "upload",
     "visible_gpus",
@@ -274,16 +275,21 @@ def working_mib(device: torch.device, most: float) -> float:
 
 
 @contextmanager
-def one_thread_for(rows: int, device: torch.device) -> Iterator[None]:
-    """A block of many small operations on so many rows. On a CPU one thread does them as fast as several, which wait
-    for each other after each of them: where other processes compute, too, up to 100 times as long."""
-    threads = torch.get_num_threads()
-    if device.type == "cpu" and rows <= FEW_ROWS:
-        torch.set_num_threads(1)
+def threads(count: int | None) -> Iterator[None]:
+    """A block that computes with so many threads of the CPU; None: with as many as before."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def one_thread_for(rows: int, device: torch.device) -> AbstractContextManager[None]:
+    """A block of many small operations on so many rows. On a CPU one thread does them as fast as several, which wait
+    for each other after each of them: where other processes compute, too, up to 100 times as long."""
+    return threads(1 if device.type == "cpu" and rows <= FEW_ROWS else None)
 
 
 def synchronize(device: torch.device) -> None:

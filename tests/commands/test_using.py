@@ -234,6 +234,16 @@ def test_several_sampling_seeds_have_a_spread(train: Train, call: Any) -> None:
     assert values[2]["protocol"]["sampling_seeds"] == "1, 2"
 
 
+def test_threads_are_those_asked_for_else_those_of_the_training(train: Train, call: Any) -> None:
+    run = train("vae-mnist5k", "trainer.threads=2")
+    before = torch.get_num_threads()
+    for words, expected in (((), 2), (("task.importance_samples=7", "trainer.threads=3"), 3)):
+        assert call(evaluate, run, *words)[0] == 0
+        newest = max((run / "evaluations").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        assert f"{expected} threads" in json.loads(newest.read_text())["made_by"]["device"]
+        assert torch.get_num_threads() == before
+
+
 def test_what_cannot_be_evaluated_is_told(train: Train, call: Any) -> None:
     run = train("vae-mnist5k")
     for words, said in (
@@ -243,6 +253,7 @@ def test_what_cannot_be_evaluated_is_told(train: Train, call: Any) -> None:
         (("task.importance_samples=[",), "no readable value"),
         (("nowhere",), "nowhere is not a run directory"),
         (("--images", "nowhere", "--against", "mnist5k:train"), "leave out runs"),
+        (("--networks", "clip-vit-b-32", "--reference", "10"), "--reference, --networks: for --images alone"),
     ):
         code, _, told = call(evaluate, run, *words)
         assert code == 2
@@ -260,6 +271,8 @@ def test_images_from_elsewhere_have_the_scores_of_the_run_that_drew_them(train: 
     assert call(figures, "sample", run, "--count", 12, "--format", "png", "--out", "drawn")[0] == 0
     words = ("--images", "drawn", "--against", "cifar10:train", "--reference", 16, "--name", "theirs")
     assert call(evaluate, *words)[0] == 0
+    code, _, told = call(evaluate, *words[:4], "--reference", 0)
+    assert (code, "0 reference images" in told) == (2, True), told
     (row,) = (row for row in package.runs("outputs") if row.experiment == "theirs")
     for name in ("test/fid", "test/kid", "test/precision", "test/recall"):
         assert row.metrics[name] == pytest.approx(own[name], rel=1e-9), name
