@@ -47,7 +47,9 @@ def fashion_mnist(root: Path, *, binarized: bool = False, train_images: Positive
     """[N, 1, 28, 28] of bytes with labels: 50,000 / 10,000 / 10,000, or only the first `train_images` to train on.
 
     `binarized` as in `binmnist-dynamic`: training pixels are drawn from their grey values at every use, those of the
-    other splits once. Raises DataError for files that are missing or damaged.
+    other splits once.
+
+    Raises DataError for files that are missing or damaged, ConfigError for more `train_images` than there are.
     """
     images = grey("fashion-mnist", FASHION_MNIST, root, train_images)
     return dynamically_binarized(images) if binarized else images

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genbench.data.dataset import Dataset, bernoulli, unit_interval
 from genbench.data.files import DataFile, ensure
+from genbench.errors import ConfigError
 from genbench.registry import PositiveInt, register
 
 __all__ = ["IdxFiles", "dynamically_binarized", "dynamically_binarized_mnist", "grey", "mnist"]
@@ -79,16 +80,21 @@ MNIST = IdxFiles(
 def mnist(root: Path, *, train_images: PositiveInt | None = None) -> Dataset:
     """[N, 1, 28, 28] of bytes with labels: 50,000 / 10,000 / 10,000, or only the first `train_images` to train on.
 
-    Raises DataError for files that are missing or damaged.
+    Raises DataError for files that are missing or damaged, ConfigError for more `train_images` than there are.
     """
     return grey("mnist", MNIST, root, train_images)
 
 
 def grey(name: str, files: IdxFiles, root: Path, train_images: int | None) -> Dataset:
-    """The data set `name` of these files in grey, with the split of `mnist`. Raises DataError."""
+    """The data set `name` of these files in grey, with the split of `mnist`. Raises DataError and ConfigError."""
     images, labels = files.read(root, TRAIN_IMAGES).unsqueeze(1), files.read(root, TRAIN_LABELS).long()
     split = len(images) - VALIDATION
-    used = min(split, train_images or split)
+    used = split if train_images is None else train_images
+    if used > split:
+        raise ConfigError(
+            f"dataset.train_images={used}, and {name} has {split} training images",
+            f"set at most {split}, or dataset.train_images=null for all of them",
+        )
     return Dataset(
         name=name,
         train=images[:used],
