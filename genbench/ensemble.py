@@ -27,7 +27,7 @@ from genbench.tasks import flow_ensemble
 
 __all__ = ["Member", "build_tasks", "join", "members", "run"]
 
-EQUAL = ("trainer", "optimizer", "deterministic")
+EQUAL = ("trainer", "optimizer", "deterministic", "task.compile")
 OF_THE_ENSEMBLE = ("experiment", "seed", "ensemble")  # keys that its runs do not take over as they are
 
 
@@ -153,7 +153,9 @@ def _check(seed: int, ensemble: Ensemble) -> None:
 
 
 def _check_equal(first: Config, other: Config) -> None:
-    """Steps that are taken together are of one length, and one optimizer takes them."""
-    sides = [flatten({key: to_dict(config)[key] for key in EQUAL}) for config in (first, other)]
+    """Steps that are taken together are of one length and of one graph, compiled or not; one optimizer takes them."""
+    sides = []
+    for flat in (flatten(to_dict(config)) for config in (first, other)):
+        sides.append({key: flat[key] for part in EQUAL for key in flat if f"{key}.".startswith(f"{part}.")})
     for key, (one, two) in identity.differences(*sides).items():
         raise ConfigError(f"the runs of an ensemble differ in {key}: {one} in {first.name}, {two} in {other.name}")

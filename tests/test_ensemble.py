@@ -291,6 +291,21 @@ def test_bad_input(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_one_graph_is_compiled_for_all_or_for_none(
+    genbench: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    header = "# @package _global_\ndefaults: [flow-arcs-density-k2, _self_]\n"
+    mine.write_text(f"{header}name: mine\ntask: {{compile: true}}\n", encoding="utf-8")
+    pair = "ensemble.experiments=[flow-arcs-samples-k2,mine]"
+    words = ("--config-dir=mine", "experiment=flow-toy-suite", pair, *SHORT)
+    assert genbench(*words) == 2
+    assert "differ in task.compile: false in flow-arcs-samples-k2, true in mine" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+    assert genbench(*words, "task.compile=false", "trainer.max_steps=2") == 0
+
+
 def test_all_flows_of_the_report() -> None:
     words = ["trainer.max_steps=7", "experiment=flow-toy-suite", "seed=5"]
     found = ensemble.members(configuration(*words), words)
