@@ -28,6 +28,7 @@ __all__ = [
     "bias_multiplier",
     "conserved_quantity",
     "ema_gain",
+    "fit_bias_multiplier",
     "fit_multipliers",
     "gp_limit_cycle",
     "multipliers",
@@ -36,6 +37,7 @@ __all__ = [
 # loss → (a, d): slopes of the metric's gradient at the equilibrium, ∂²/∂ψ0∂θ = −a and ∂²/∂ψ1² = d
 SLOPES = {"jsd": (0.25, -0.25), "w1": (1.0, 0.0)}
 
+ROUNDING = 1e-6  # share of a bias of 1e-4 below which float64 no longer gives it to six digits
 LARGEST_ANGLE = 0.1 * math.pi  # radians a round: a turn of 20 rounds
 
 
@@ -123,6 +125,18 @@ def fit_multipliers(trajectory: ArrayLike) -> list[complex]:
         raise ValueError(f"need a trajectory [T ≥ 3, 2] of (ψ0, θ), got shape {points.shape}")
     transposed, *_ = np.linalg.lstsq(points[:-1], points[1:], rcond=None)
     return _ordered([complex(value) for value in np.linalg.eigvals(transposed)])
+
+
+def fit_bias_multiplier(bias: ArrayLike) -> float:
+    """The mean factor from one round to the next, with the sign of the first: steps of more than 4 on JSD overshoot.
+
+    Args:
+        bias: [T], T ≥ 2, ψ1 after every round. What is left of it in the end may be rounding, and does not count.
+    """
+    values = np.asarray(bias, dtype=np.float64)
+    ratios = values[1:] / values[0]
+    rounds = max(1, int(np.count_nonzero(abs(ratios) > ROUNDING)))
+    return float(np.copysign(abs(ratios[rounds - 1]) ** (1 / rounds), ratios[0]))
 
 
 def gp_limit_cycle(rules: Rules) -> LimitCycle | None:

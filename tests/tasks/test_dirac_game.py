@@ -67,6 +67,17 @@ def test_the_trajectory_is_the_one_by_hand(loss: str, number: int, critic_steps:
     assert np.array_equal(trajectory[:, 2], trajectory[:, 3])  # no averaging
 
 
+@pytest.mark.parametrize(
+    ("rate", "steps", "truth"), [(2, 1, 0.5), (4, 1, 0), (6, 1, -0.5), (6, 2, 0.25), (6, 3, -0.125), (9, 1, -1.25)]
+)
+def test_a_bias_that_overshoots_has_a_negative_multiplier(rate: int, steps: int, truth: float) -> None:
+    """It changes sides at every round; where it grows, it leaves what is linear of the game."""
+    critic = ("optimizer@critic_optimizer=sgd", f"critic_optimizer.lr={rate}", f"task.critic_steps={steps}")
+    found = game("experiment=dirac-jsd-1", *critic).evaluate("test")["eval/bias_multiplier"]
+    assert found.truth == truth
+    assert found.value == pytest.approx(truth, abs=1e-6 if abs(truth) < 1 else 0.01)
+
+
 @pytest.mark.parametrize("loss", ["jsd", "w1"])
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ class DiracGame(Adversarial):
         true, found = predicted[-1], measured[-1]
         error = max(abs(p - m) for p, m in zip(predicted, measured, strict=True))
         return {
-            "eval/bias_multiplier": Measurement(float((bias[-1] / bias[0]) ** (1 / PROBE_STEPS)), truth=bias_truth),
+            "eval/bias_multiplier": Measurement(theory.fit_bias_multiplier(bias), truth=bias_truth),
             "eval/multiplier_real": Measurement(found.real, truth=true.real),
             "eval/multiplier_imag": Measurement(found.imag, truth=true.imag),
             "eval/multiplier_modulus": Measurement(abs(found), truth=abs(true)),
