@@ -116,7 +116,8 @@ class Divergence(Task):
 
 def _settings(config: dict[str, Any]) -> str:
     """All of a configuration that runs on one curve have in common: what decides what the critic learns."""
-    common = {key: config.get(key) for key in ("task", "model", "regularizer", "optimizer")}
+    common = {key: config.get(key) for key in ("task", "model", "loss", "regularizer")}
+    common["optimizer"] = config.get("critic_optimizer") or config.get("optimizer")  # of the critic
     length = {key: config.get("trainer", {}).get(key) for key in ("batch_size", "epochs", "max_steps", "drop_last")}
     return json.dumps([common, length], sort_keys=True)
 

@@ -338,6 +338,28 @@ def test_runs_of_one_curve_learn_alike(drawn: list[tuple[Any, ...]], key: str, r
         assert Divergence.sweep_figures(runs).keys() == {"w1"}
 
 
+@pytest.mark.parametrize(
+    ("key", "one", "other", "refused"),
+    [
+        ("loss", {"name": "hinge"}, {"name": "total_variation"}, True),  # lower bounds of the same divergence
+        ("critic_optimizer", None, {"name": "sgd", "lr": 0.1}, True),
+        ("critic_optimizer", None, {"name": "adam", "lr": 0.1}, False),  # as the other critic's, by another name
+    ],
+)
+def test_runs_of_one_curve_have_one_loss_and_one_optimizer_of_the_critic(
+    drawn: list[tuple[Any, ...]], key: str, one: Any, other: Any, refused: bool
+) -> None:
+    """Else two estimates would be drawn as two seeds of one."""
+    runs = [finished(theta, total_variation=0.5) for theta in (0.0, 0.0, 1.0, 1.0)]
+    for number, run in enumerate(runs):
+        run.config |= {"optimizer": {"name": "adam", "lr": 0.1}, key: other if number % 2 else one}
+    if refused:
+        with pytest.raises(ConfigError, match="differ in more than"):
+            Divergence.sweep_figures(runs)
+    else:
+        assert Divergence.sweep_figures(runs).keys() == {"total_variation"}
+
+
 def test_a_truth_that_jumps_is_drawn_with_its_jump(drawn: list[tuple[Any, ...]]) -> None:
     Divergence.sweep_figures([finished(theta, squared_hellinger=theta) for theta in (0.0, 1.0, 3.0)])
     ((_, _, ends, truths, name, _),) = drawn
