@@ -143,6 +143,19 @@ def test_an_fid_of_fewer_images_than_features_says_so(data_root: Path) -> None:
     assert not [title for title in few.curves if "FID" in title]
 
 
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
+def test_that_note_is_of_the_split_that_the_images_were_compared_with(data_root: Path) -> None:
+    """And needs no features of another one."""
+    final = ("task.fid_samples=null", "task.final_samples=24", "task.fid_split=test")
+    task = build(data_root, "experiment=cifar10-w1-3", "model.width=2", *final)
+    task._inception.pool, task._inception.weights_id = torch.rand(3 * 32 * 32, 22), "of 22 features"
+    found = task.evaluate("test")
+    assert found["test/fid"].protocol["n_reference"] == "20"
+    (note,) = task.notes(values_of(found))
+    assert note.startswith("test/fid is of 20 images")
+    assert {split for _, split in task._references} == {"test"}
+
+
 class Curves:
     """A record of two curves."""
 

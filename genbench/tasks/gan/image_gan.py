@@ -251,9 +251,10 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     def notes(self, final: Mapping[str, float]) -> list[str]:
         """What must be said of an FID whose covariances have fewer images than dimensions."""
         notes = []
-        for name, count in (("eval/fid", self.fid_samples), ("test/fid", self.final_samples)):
+        scores = (("eval/fid", self.fid_samples, "train"), ("test/fid", self.final_samples, self.fid_split))
+        for name, count, split in scores:
             if count is not None and name in final:
-                statistics = self._reference("train").statistics
+                statistics = self._reference(split).statistics
                 fewest, features = min(count, statistics.count), len(statistics.mu)
                 if fewest < features:
                     notes.append(
