@@ -132,7 +132,7 @@ class PlaneTask(FlowSamples, Task):
         """
         rows: dict[str, dict[str, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: (natural(run.config["name"]), run.config["seed"])):
-            alike = json.dumps(run.config | {"seed": None}, sort_keys=True)
+            alike = json.dumps(run.config | {"seed": None, "data_root": None, "output_root": None}, sort_keys=True)
             rows.setdefault(run.config["dataset"]["target"], {}).setdefault(alike, run)
         lengths = {len(row) for row in rows.values()}
         if len(lengths) != 1 or len(rows) * min(lengths) < 2:

@@ -193,6 +193,9 @@ def test_a_sweep_over_output_roots_ends_with_its_table_and_its_picture(
     assert f"picture      {tmp_path / 'here' / 'sweep-dirac-w1.png'}\n" in said
     figures.main(["sweep", "here/a/dirac-w1-1", f"{tmp_path}/here/a/dirac-w1-6"])
     assert (tmp_path / "here" / "a" / "sweep-dirac-w1.png").is_file()
+    (tmp_path / "here" / "sweep-dirac-w1.png").unlink()
+    figures.main(["sweep", "here/a/dirac-w1-1", "here/b/dirac-w1-6"])  # a pair, wherever they lie
+    assert (tmp_path / "here" / "sweep-dirac-w1.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
 CLOSED_FORM = "closed form"
+NOT_COMPARED = ("name", "reference", "task", "data_root", "output_root")  # of two games that make a pair
 ROWS = 20  # pairs of games on a page: its pixels take 70 MB
 BLOCK = 1024  # points of the trajectory that are recorded in one tensor
 
@@ -243,7 +244,7 @@ class DiracGame(Adversarial):
         """Games that differ in nothing but the generator's average, side by side; a page for each loss."""
         pairs: dict[str, dict[bool, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: natural(run.config["name"])):
-            rest = {key: value for key, value in run.config.items() if key not in ("name", "reference", "task")}
+            rest = {key: value for key, value in run.config.items() if key not in NOT_COMPARED}
             task = {key: value for key, value in run.config["task"].items() if key != "ema"}
             averaged = run.config["task"]["ema"] is not None
             pairs.setdefault(json.dumps([rest, task], sort_keys=True), {}).setdefault(averaged, run)
