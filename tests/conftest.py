@@ -123,7 +123,7 @@ def _blank_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
         return
 
     def blank(figure: Figure, file: Any, **options: Any) -> None:
-        if options.get("format") == "png":
+        if options.get("format") == "png" and hasattr(file, "write"):
             file.write(BLANK)
         else:
             SAVEFIG(figure, file, **options)

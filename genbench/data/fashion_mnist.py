@@ -14,10 +14,11 @@ from genbench.data.mnist import (
     TRAIN_IMAGES,
     TRAIN_LABELS,
     IdxFiles,
+    TrainImages,
     dynamically_binarized,
     grey,
 )
-from genbench.registry import PositiveInt, register
+from genbench.registry import register
 
 __all__ = ["fashion_mnist"]
 
@@ -43,13 +44,11 @@ FASHION_MNIST = IdxFiles(
 
 
 @register("dataset", "fashion-mnist")
-def fashion_mnist(root: Path, *, binarized: bool = False, train_images: PositiveInt | None = None) -> Dataset:
+def fashion_mnist(root: Path, *, binarized: bool = False, train_images: TrainImages | None = None) -> Dataset:
     """[N, 1, 28, 28] of bytes with labels: 50,000 / 10,000 / 10,000, or only the first `train_images` to train on.
 
     `binarized` as in `binmnist-dynamic`: training pixels are drawn from their grey values at every use, those of the
-    other splits once.
-
-    Raises DataError for files that are missing or damaged, ConfigError for more `train_images` than there are.
+    other splits once. Raises DataError for files that are missing or damaged.
     """
     images = grey("fashion-mnist", FASHION_MNIST, root, train_images)
     return dynamically_binarized(images) if binarized else images

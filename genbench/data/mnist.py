@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor
 
 from genbench.data.dataset import Dataset, bernoulli, unit_interval
 from genbench.data.files import DataFile, ensure
-from genbench.errors import ConfigError
-from genbench.registry import PositiveInt, register
+from genbench.registry import Range, register
 
-__all__ = ["IdxFiles", "dynamically_binarized", "dynamically_binarized_mnist", "grey", "mnist"]
+__all__ = ["IdxFiles", "TrainImages", "dynamically_binarized", "dynamically_binarized_mnist", "grey", "mnist"]
 
+TrainImages = Annotated[int, Range(minimum=1, maximum=50_000)]  # of the official training set, the rest validates
 VALIDATION = 10_000  # the last images of the official training set
 SEED = 2020
 
@@ -77,24 +78,19 @@ MNIST = IdxFiles(
 
 
 @register("dataset", "mnist")
-def mnist(root: Path, *, train_images: PositiveInt | None = None) -> Dataset:
+def mnist(root: Path, *, train_images: TrainImages | None = None) -> Dataset:
     """[N, 1, 28, 28] of bytes with labels: 50,000 / 10,000 / 10,000, or only the first `train_images` to train on.
 
-    Raises DataError for files that are missing or damaged, ConfigError for more `train_images` than there are.
+    Raises DataError for files that are missing or damaged.
     """
     return grey("mnist", MNIST, root, train_images)
 
 
 def grey(name: str, files: IdxFiles, root: Path, train_images: int | None) -> Dataset:
-    """The data set `name` of these files in grey, with the split of `mnist`. Raises DataError and ConfigError."""
+    """The data set `name` of these files in grey, with the split of `mnist`. Raises DataError."""
     images, labels = files.read(root, TRAIN_IMAGES).unsqueeze(1), files.read(root, TRAIN_LABELS).long()
     split = len(images) - VALIDATION
-    used = split if train_images is None else train_images
-    if used > split:
-        raise ConfigError(
-            f"dataset.train_images={used}, and {name} has {split} training images",
-            f"set at most {split}, or dataset.train_images=null for all of them",
-        )
+    used = len(images[:split][:train_images])
     return Dataset(
         name=name,
         train=images[:used],
