@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -73,10 +74,17 @@ def settings(config: Config) -> dict[str, Any]:
 
 def _of_parent(path: Path) -> str:
     """A run directory's name ends in its fingerprint, and the run may be gone. A packed model may have any name."""
-    weights = path / WEIGHTS
+    weights = (path / WEIGHTS).absolute()
     if weights.is_file():
-        return hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+        found = weights.stat()
+        return _digest(weights, found.st_mtime_ns, found.st_size)
     return path.resolve().name.rpartition("-")[2]
+
+
+@functools.cache
+def _digest(path: Path, modified: int, size: int) -> str:
+    """Read once, however many jobs of a sweep begin with these weights; again if the file has changed."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
 
 
 def fingerprint(config: Config) -> str:

@@ -127,6 +127,9 @@ def test_packed_models_are_told_apart_by_their_weights(tmp_path: Path) -> None:
     packs = [path.parent for path in tmp_path.rglob("model.safetensors")]
     configs = [configuration("experiment=vae-mnist5k", f"init_from={path}") for path in packs]
     assert len({fingerprint(config) for config in configs}) == 4
+    before = fingerprint(configs[1])
+    (packs[1] / "model.safetensors").write_bytes(b"trained anew")
+    assert fingerprint(configs[1]) != before
     shutil.copytree(packs[0], tmp_path / "moved")
     assert fingerprint(configuration("experiment=vae-mnist5k", f"init_from={tmp_path}/moved")) == fingerprint(
         configs[0]
