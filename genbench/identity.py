@@ -16,6 +16,7 @@ from genbench.config import COMPONENTS, Config, TrainerConfig, flatten, group_of
 
 __all__ = [
     "LONGEST",
+    "PARENTS",
     "WEIGHTS",
     "changes",
     "differences",
@@ -59,6 +60,7 @@ def without(flat: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
 
 
 PARENTS = ("extend", "init_from")
+"""Keys that name a run, or a packed model, that this run begins with."""
 
 
 def settings(config: Config) -> dict[str, Any]:

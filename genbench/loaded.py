@@ -62,6 +62,12 @@ class LoadedRun:
             raise ConfigError(f"{where / 'summary.json'} is damaged", "repeat the run's command") from None
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its numbers, {dotted key: value}; see `identity.settings`."""
+        found: dict[str, Any] = self.summary["settings"]
+        return found
+
+    @property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """As in `summary.json`; nothing before the run has ended."""
         found: dict[str, dict[str, Any]] = self.summary.get("metrics", {})
@@ -79,11 +85,16 @@ class LoadedRun:
     def checked(self, data_root: str | os.PathLike[str] | None = None) -> Config:
         """The configuration, checked; data lie in `data_root`, else in $GENBENCH_DATA, else where they were.
 
+        A run that this one began with is named by what identifies it, as its place may be empty by now.
         Raises ConfigError where today's schema does not know it.
         """
         config = schema.read(OmegaConf.create(self.config))
         root = data_root or os.environ.get("GENBENCH_DATA") or config.data_root
-        return dataclasses.replace(config, data_root=str(root))
+        return dataclasses.replace(config, data_root=str(root), **self._parents())
+
+    def _parents(self) -> dict[str, Any]:
+        named = [key for key in identity.PARENTS if self.config.get(key)]
+        return {key: self.settings[key] for key in named if self.summary}
 
     def done(self) -> LoadedRun:
         """Itself. Raises ConfigError unless its training has ended well."""

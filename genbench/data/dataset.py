@@ -72,6 +72,11 @@ class Dataset:
                 f"\n  add images of every such class until some are for training, or leave it out, or {otherwise}"
             )
 
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What holds of every measurement on it, for protocols."""
+        return {"dataset": self.name, **self.protocol}
+
     def split(self, name: str) -> Tensor:
         """The split called train, valid or test. Raises ValueError for another name."""
         if name not in SPLITS:

@@ -18,10 +18,13 @@ from genbench.atomic import replacing
 from genbench.engine.checkpoint import newest_first
 from genbench.errors import ConfigError, RunLocked
 
-__all__ = ["FINISHED", "SCHEMA", "RunDirectory", "to_json"]
+__all__ = ["EVALUATION_SCHEMA", "FINISHED", "SCHEMA", "RunDirectory", "to_json"]
 
 SCHEMA = 2
 """Number of the layout of `summary.json`; the first had no number, and no meaning beside its values."""
+
+EVALUATION_SCHEMA = 1
+"""Number of the layout of the files in `evaluations/`."""
 
 WITHOUT_FLOCK = {None, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EIO, errno.EINVAL}
 """Errors with which file systems say that they cannot lock a file; NotImplementedError has no number."""
@@ -41,6 +44,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.samples = path / "samples"
+        self.evaluations = path / "evaluations"
         self.metrics = path / "metrics.jsonl"
         self._lock: FileLock | SoftFileLock = FileLock(path / ".lock", timeout=0)
 

@@ -65,6 +65,10 @@ class FinishedRun(Protocol):
         """Its whole configuration."""
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Of the configuration what decides its numbers, {dotted key: value}."""
+
+    @property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """As in `summary.json`: metric → `final` and `best` value, `truth`, `protocol`."""
 
@@ -102,6 +106,11 @@ class Task(ABC):
 
     cover: str = ""
     """The picture, as a path in the run directory, that shows best what was learned."""
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What holds of all its measurements, for their protocols: of the data set, and its own."""
+        return {**self.parts.dataset.conditions, **self.protocol}
 
     @property
     def training_data(self) -> Batch:

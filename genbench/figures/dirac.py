@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -28,10 +29,7 @@ from genbench.figures.style import (
     write_title,
 )
 
-__all__ = ["Equilibrium", "Pair", "animate", "pairs_page", "trajectory"]
-
-Equilibrium = Literal["point", "line"]
-"""The equilibria: (0, 0, 0) for JSD; for W1 the line ψ0 = θ = 0, with any ψ1."""
+__all__ = ["Pair", "animate", "pairs_page", "trajectory"]
 
 COLOURS = colormaps["viridis"]
 
@@ -42,17 +40,17 @@ class Pair(NamedTuple):
     title: of the row.
     left, right: [T, 3], (ψ0, ψ1, θ) and (ψ0, ψ1, θ averaged) after every generator step.
     loss: name of the game's metric.
-    equilibrium: "point" or "line".
+    resting: biases ψ1, from and to, with which ψ0 = θ = 0 is an equilibrium; −∞ and ∞ for any.
     """
 
     title: str
     left: ArrayLike
     right: ArrayLike
     loss: str
-    equilibrium: Equilibrium
+    resting: tuple[float, float]
 
 
-def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibrium, ema: bool) -> Figure:
+def trajectory(points: ArrayLike, loss: str, title: str, resting: tuple[float, float], ema: bool) -> Figure:
     """One game as a curve in (ψ0, ψ1, θ), coloured by generator step.
 
     It also shows start, end, the equilibrium, and the plane θ = 0, where the generator equals the data.
@@ -61,21 +59,21 @@ def trajectory(points: ArrayLike, loss: str, title: str, equilibrium: Equilibriu
         points: [T, 3], (ψ0, ψ1, θ) after every generator step.
         loss: name of the game's metric.
         title: of the picture.
-        equilibrium: "point" or "line".
+        resting: biases ψ1, from and to, with which ψ0 = θ = 0 is an equilibrium; −∞ and ∞ for any.
         ema: whether θ is its exponential moving average.
     """
-    figure, *_ = _game(_finite(points), loss, equilibrium, ema, "end")
+    figure, *_ = _game(_finite(points), loss, resting, ema, "end")
     write_title(figure, title)
     return figure
 
 
 def _game(
-    points: NDArray[np.float64], loss: str, equilibrium: Equilibrium, ema: bool, last: str
+    points: NDArray[np.float64], loss: str, resting: tuple[float, float], ema: bool, last: str
 ) -> tuple[Figure, Line3DCollection, Any]:
     """The picture of one game, its curve, and the mark at the curve's end, named `last`."""
     figure = new_figure(6.2, 5.3)
-    axes = _cube(figure, (-0.01, 0.115, 0.84, 0.86), _limit(points), ema)
-    _draw_scene(axes, equilibrium, loss)
+    axes = _cube(figure, (-0.01, 0.115, 0.84, 0.86), _limit(points, resting), ema)
+    _draw_scene(axes, resting, loss)
     curve, end = _draw_path(axes, points, len(points))
     end.set_label(last)
     _draw_legend(figure)
@@ -99,11 +97,11 @@ def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
     steps = max(len(array) for both in curves for array in both)
     for k, (row, both) in enumerate(zip(rows, curves, strict=True)):
         base = footer + row_height * (len(rows) - 1 - k)
-        limit = max(_limit(array) for array in both)
+        limit = max(_limit(array, row.resting) for array in both)
         for side, array in enumerate(both):
             box = (0.005 + 0.435 * side, (base + 0.3) / height, 0.43, (row_height - 0.4) / height)
             axes = _cube(figure, box, limit, ema=bool(side))
-            _draw_scene(axes, row.equilibrium, row.loss)
+            _draw_scene(axes, row.resting, row.loss)
             _draw_path(axes, array, steps)
             name = f"{row.title}, {'with EMA of the generator' if side else 'without EMA'}"
             x, y = box[0] + box[2] / 2, (base + row_height - 0.12) / height
@@ -120,7 +118,7 @@ def animate(
     path: str | Path,
     loss: str,
     title: str,
-    equilibrium: Equilibrium,
+    resting: tuple[float, float],
     ema: bool,
     frames: int = 100,
 ) -> None:
@@ -130,15 +128,15 @@ def animate(
     could seem to stand still, one turn per frame.
 
     Args:
-        points, loss, title, equilibrium, ema: as for `trajectory`.
-        path: of the GIF, overwritten.
+        points, loss, title, resting, ema: as for `trajectory`.
+        path: of the GIF, replaced once the new one is whole.
         frames: number of frames, at most one per step.
     """
     array = _finite(points)
     total = len(array)
     frames = min(frames, total)
     shown = np.maximum(np.round(total * (np.arange(1, frames + 1) / frames) ** 2).astype(int), 1)
-    figure, curve, end = _game(array, loss, equilibrium, ema, "now")
+    figure, curve, end = _game(array, loss, resting, ema, "now")
     caption = write_title(figure, title)
     segments = _segments(array)
 
@@ -161,8 +159,10 @@ def _finite(points: ArrayLike) -> NDArray[np.float64]:
     return array[: bad[0]] if bad.size else array
 
 
-def _limit(points: NDArray[np.float64]) -> float:
-    return 1.08 * max(float(np.abs(points).max()), 1e-6)
+def _limit(points: NDArray[np.float64], resting: tuple[float, float]) -> float:
+    """Of axes that hold the game and its equilibrium, if that is one point."""
+    point = abs(resting[0]) if resting[0] == resting[1] else 0.0
+    return 1.08 * max(float(np.abs(points).max()), point, 1e-6)
 
 
 def _segments(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -192,21 +192,22 @@ def _cube(figure: Figure, box: tuple[float, float, float, float], limit: float, 
     return axes
 
 
-def _draw_scene(axes: Axes3D, equilibrium: Equilibrium, loss: str) -> None:
-    """The plane θ = 0, where the generator equals the data, and the equilibrium."""
+def _draw_scene(axes: Axes3D, resting: tuple[float, float], loss: str) -> None:
+    """The plane θ = 0, where the generator equals the data, and the equilibria."""
     _, limit = axes.get_xlim()
     corners = [(-limit, -limit, 0.0), (limit, -limit, 0.0), (limit, limit, 0.0), (-limit, limit, 0.0)]
     plane = Poly3DCollection([corners], facecolor=GREEN, alpha=0.10, edgecolor="none", label="data: θ = 0")
     axes.add_collection3d(plane, autolim=False)
     marks: dict[str, Any] = {"color": VERMILLION, "zorder": 8}
-    if equilibrium == "line":
-        name = f"equilibria of {loss}: ψ0 = θ = 0"
-        axes.plot([0, 0], [-limit, limit], [0, 0], linewidth=1.6, label=name, **marks)
-    elif equilibrium == "point":
-        name = f"equilibrium of {loss}: 0"
-        axes.plot([0], [0], [0], linestyle="none", marker="*", markersize=15, label=name, **marks)
+    low, high = resting
+    if low == high:
+        name = f"equilibrium of {loss}: {f'ψ1 = {low:g}, others 0' if low else 0}"
+        axes.plot([0], [low], [0], linestyle="none", marker="*", markersize=15, label=name, **marks)
     else:
-        raise ValueError(f"equilibrium must be 'point' or 'line', got {equilibrium!r}")
+        within = "" if math.isinf(high - low) else f", {low:g} ≤ ψ1 ≤ {high:g}".replace("-", "−")
+        name = f"equilibria of {loss}: ψ0 = θ = 0{within}"
+        ends = [max(low, -limit), min(high, limit)]
+        axes.plot([0, 0], ends, [0, 0], linewidth=1.6, label=name, **marks)
 
 
 def _draw_path(axes: Axes3D, points: NDArray[np.float64], steps: int) -> tuple[Line3DCollection, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from torch import Tensor
@@ -18,6 +19,9 @@ class AdversarialLoss:
 
     symbol: ClassVar[str]
     """Name of the approximated divergence in metrics and pictures."""
+
+    resting: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """The constant scores, from and to, that an optimal critic may give where data and model are the same."""
 
     relative: ClassVar[bool] = False
     """Whether the generator's gradient depends on the real scores; if not, they may be one step old."""

@@ -69,6 +69,7 @@ class SquaredHellinger(FDivergence):
     """Doubled Hellinger distance, ∫ (√p − √q)² = 2 H², within [0, 2]: g = 1 − e^−v, f*(t) = t / (1 − t)."""
 
     symbol: ClassVar[str] = "squared_hellinger"
+    resting: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
 
 @register("loss", "kl")
@@ -77,6 +78,7 @@ class KullbackLeibler(FDivergence):
     """Kullback–Leibler divergence, ∫ p log(p/q): g = v, f*(t) = e^(t − 1)."""
 
     symbol: ClassVar[str] = "kl"
+    resting: ClassVar[tuple[float, float]] = (1.0, 1.0)
 
 
 @register("loss", "reverse_kl")
@@ -85,6 +87,7 @@ class ReverseKullbackLeibler(FDivergence):
     """Reverse Kullback–Leibler divergence, ∫ q log(q/p): g = −e^−v, f*(t) = −1 − log(−t)."""
 
     symbol: ClassVar[str] = "reverse_kl"
+    resting: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
 
 @register("loss", "pearson_chi2")
@@ -93,6 +96,7 @@ class PearsonChi2(FDivergence):
     """Pearson's χ², ∫ (p − q)²/q: g = v, f*(t) = t²/4 + t."""
 
     symbol: ClassVar[str] = "pearson_chi2"
+    resting: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
 
 @register("loss", "total_variation")

@@ -25,6 +25,7 @@ __all__ = ["Hinge"]
 @dataclass(kw_only=True)
 class Hinge(AdversarialLoss):
     symbol: ClassVar[str] = "total_variation"
+    resting: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         return 1 - 0.5 * self.critic_loss(real, fake)

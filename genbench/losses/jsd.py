@@ -26,6 +26,7 @@ class JensenShannon(AdversarialLoss):
     """The reports' JSD, the saturating minimax game (report 000, Q2.6)."""
 
     symbol: ClassVar[str] = "jsd"
+    resting: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * (logsigmoid(real).mean() + logsigmoid(-fake).mean() + math.log(4))

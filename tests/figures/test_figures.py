@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 from pathlib import Path
 
@@ -153,10 +154,13 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].texts]
 
 
-@pytest.mark.parametrize(("equilibrium", "loss"), [("point", "JSD"), ("line", "W1")])
-def test_trajectory_goes_through_every_point_by_step(equilibrium: dirac.Equilibrium, loss: str) -> None:
+POINT, LINE = (0.0, 0.0), (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize(("resting", "loss"), [(POINT, "JSD"), (LINE, "W1")])
+def test_trajectory_goes_through_every_point_by_step(resting: tuple[float, float], loss: str) -> None:
     points = spiral()
-    figure = dirac.trajectory(torch.as_tensor(points), loss, "A game", equilibrium, ema=False)
+    figure = dirac.trajectory(torch.as_tensor(points), loss, "A game", resting, ema=False)
     (axes,) = panels(figure)
     segments = path(axes)
     np.testing.assert_allclose(segments[:, 0], points[:-1])
@@ -166,15 +170,31 @@ def test_trajectory_goes_through_every_point_by_step(equilibrium: dirac.Equilibr
     drawn = {entry.get_label(): np.array(entry.get_data_3d()).T for entry in axes.lines}
     np.testing.assert_allclose(drawn["start"], points[:1])
     np.testing.assert_allclose(drawn["end"], points[-1:])
-    (resting,) = [data for label, data in drawn.items() if label.startswith("equilibri") and loss in label]
-    assert (resting[:, [0, 2]] == 0).all()
-    assert len(resting) == (1 if equilibrium == "point" else 2)
+    (marked,) = [data for label, data in drawn.items() if label.startswith("equilibri") and loss in label]
+    assert (marked[:, [0, 2]] == 0).all()
+    assert len(marked) == (1 if resting == POINT else 2)
     assert set(drawn) | {"data: θ = 0"} == set(legend(figure))
+
+
+@pytest.mark.parametrize(
+    ("resting", "told", "ends"),
+    [
+        ((1.0, 1.0), "equilibrium of KL: ψ1 = 1, others 0", [1.0]),
+        ((-0.5, 0.5), "equilibria of KL: ψ0 = θ = 0, −0.5 ≤ ψ1 ≤ 0.5", [-0.5, 0.5]),
+    ],
+)
+def test_equilibria_lie_where_the_critic_rests(resting: tuple[float, float], told: str, ends: list[float]) -> None:
+    figure = dirac.trajectory(spiral() / 10, "KL", "", resting, ema=False)
+    (axes,) = panels(figure)
+    marked = axes.lines[0]
+    assert marked.get_label() == told
+    assert marked.get_data_3d()[1].tolist() == pytest.approx(np.clip(ends, *axes.get_ylim()))
+    assert resting[0] != resting[1] or axes.get_ylim()[1] > resting[0]
 
 
 def test_trajectory_axes_are_equal_and_say_what_is_averaged() -> None:
     for ema in (False, True):
-        (axes,) = panels(dirac.trajectory(spiral(), "W1", "", "line", ema=ema))
+        (axes,) = panels(dirac.trajectory(spiral(), "W1", "", LINE, ema=ema))
         assert axes.get_xlim() == axes.get_ylim() == axes.get_zlim()
         assert axes.get_xlim()[1] > 1
         assert "ψ0" in axes.get_xlabel()
@@ -182,20 +202,20 @@ def test_trajectory_axes_are_equal_and_say_what_is_averaged() -> None:
         assert ("EMA" in axes.get_zlabel()) is ema
 
 
-@pytest.mark.parametrize("equilibrium", ["point", "line"])
-def test_the_end_of_a_game_looks_like_nothing_else(equilibrium: dirac.Equilibrium) -> None:
-    (axes,) = panels(dirac.trajectory(spiral(), "W1", "", equilibrium, ema=True))
-    resting, start, end = axes.lines
-    assert resting.get_label().startswith("equilibri")
+@pytest.mark.parametrize("resting", [POINT, LINE])
+def test_the_end_of_a_game_looks_like_nothing_else(resting: tuple[float, float]) -> None:
+    (axes,) = panels(dirac.trajectory(spiral(), "W1", "", resting, ema=True))
+    marked, start, end = axes.lines
+    assert marked.get_label().startswith("equilibri")
     assert (start.get_label(), end.get_label()) == ("start", "end")
     assert same_color(end.get_markerfacecolor(), "white")
-    others = [resting.get_color(), *dirac.COLOURS(np.linspace(0, 1, 16))]
+    others = [marked.get_color(), *dirac.COLOURS(np.linspace(0, 1, 16))]
     assert not any(same_color(end.get_markeredgecolor(), other) for other in others)
-    assert len({line.get_marker() for line in (start, end, resting)}) == 3
+    assert len({line.get_marker() for line in (start, end, marked)}) == 3
 
 
 def test_all_numbers_of_a_game_have_one_size() -> None:
-    figure = dirac.trajectory(spiral(), "W1", "", "line", ema=True)
+    figure = dirac.trajectory(spiral(), "W1", "", LINE, ema=True)
     figure.canvas.draw()
     axes, bar = figure.axes
     found = [axis.get_ticklabels() for axis in (axes.xaxis, axes.yaxis, axes.zaxis, bar.yaxis)]
@@ -205,20 +225,18 @@ def test_all_numbers_of_a_game_have_one_size() -> None:
 def test_a_diverged_game_is_drawn_as_far_as_its_numbers_go() -> None:
     points = spiral(100)
     points[60:] = np.nan
-    (axes,) = panels(dirac.trajectory(points, "W1", "", "line", ema=False))
+    (axes,) = panels(dirac.trajectory(points, "W1", "", LINE, ema=False))
     assert len(path(axes)) == 59
     assert np.isfinite(axes.get_xlim()).all()
 
 
 def test_trajectory_refuses_what_it_cannot_draw() -> None:
     with pytest.raises(ValueError, match=r"\(5, 2\)"):
-        dirac.trajectory(np.zeros((5, 2)), "W1", "", "line", ema=False)
-    with pytest.raises(ValueError, match="plane"):
-        dirac.trajectory(spiral(), "W1", "", "plane", ema=False)  # type: ignore[arg-type]
+        dirac.trajectory(np.zeros((5, 2)), "W1", "", LINE, ema=False)
 
 
 def test_pairs_share_their_limits() -> None:
-    figure = dirac.pairs_page([dirac.Pair("W1, R1 0.1", 3 * spiral(), spiral(), "W1", "line")])
+    figure = dirac.pairs_page([dirac.Pair("W1, R1 0.1", 3 * spiral(), spiral(), "W1", LINE)])
     left, right = panels(figure)
     assert left.get_xlim() == right.get_xlim() == right.get_zlim()
     assert [text.get_text() for text in figure.texts] == [
@@ -230,7 +248,7 @@ def test_pairs_share_their_limits() -> None:
 
 
 def test_pairs_page_has_a_row_for_each_pair_and_one_legend() -> None:
-    rows = [dirac.Pair("a", spiral(), spiral(), "JSD", "point"), dirac.Pair("b", spiral(), spiral(), "W1", "line")]
+    rows = [dirac.Pair("a", spiral(), spiral(), "JSD", POINT), dirac.Pair("b", spiral(), spiral(), "W1", LINE)]
     figure = dirac.pairs_page(rows, "Dirac-GAN")
     assert len(panels(figure)) == 4
     first, _, third, _ = [axes.get_position() for axes in panels(figure)]
@@ -240,7 +258,7 @@ def test_pairs_page_has_a_row_for_each_pair_and_one_legend() -> None:
 
 def test_animation_grows(tmp_path: Path) -> None:
     file = tmp_path / "game.gif"
-    dirac.animate(spiral(), file, "W1", "W1", "line", ema=True, frames=6)
+    dirac.animate(spiral(), file, "W1", "W1", LINE, ema=True, frames=6)
     with Image.open(file) as picture:
         assert picture.format == "GIF"
         assert picture.n_frames == 6
@@ -256,7 +274,7 @@ def test_animation_grows(tmp_path: Path) -> None:
 def test_pictures_leave_pyplot_alone() -> None:
     import matplotlib.pyplot as plt
 
-    dirac.trajectory(spiral(), "W1", "", "line", ema=False)
+    dirac.trajectory(spiral(), "W1", "", LINE, ema=False)
     curves.overlaid_curves([], "ELBO")
     grids.image_grid(np.zeros((1, 1, 4, 4)), 1, 1)
     assert plt.get_fignums() == []

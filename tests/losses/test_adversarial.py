@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -107,6 +108,16 @@ def test_only_a_relative_loss_gives_the_generator_the_real_scores(loss: Adversar
         torch.autograd.grad(loss.generator_loss(random_scores(5, seed=seed), fake), fake)[0] for seed in (2, 3)
     ]
     assert torch.equal(*gradients) != loss.relative
+
+
+@pytest.mark.parametrize("loss", MINIMAX + OTHERS, ids=lambda loss: type(loss).__name__)
+def test_a_critic_of_equal_distributions_rests_at_its_best_constant(loss: AdversarialLoss) -> None:
+    scores = torch.linspace(-3, 3, 601, dtype=torch.float64)
+    values = torch.stack([loss.critic_loss(score[None], score[None]) for score in scores])
+    best = scores[values < values.min() + 1e-9]
+    low, high = np.clip(loss.resting, -3, 3)
+    assert (best[0].item(), best[-1].item()) == pytest.approx((low, high))
+    assert len(best) == round((high - low) / 0.01) + 1
 
 
 @pytest.mark.parametrize("loss", [JensenShannon(), Wasserstein1(), PearsonChi2(), TotalVariation(), *OTHERS])

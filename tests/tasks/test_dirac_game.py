@@ -15,6 +15,7 @@ from genbench.compose import configuration
 from genbench.config import to_dict
 from genbench.engine.batches import Batches
 from genbench.engine.measurement import values_of
+from genbench.identity import settings
 from genbench.metrics import dirac as theory
 from genbench.tasks.gan import dirac
 from genbench.tasks.gan.dirac import DiracGame
@@ -199,6 +200,35 @@ def test_the_engine_feeds_every_critic_step() -> None:
     np.testing.assert_allclose(task.trajectory[:, :3], expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_a_game_with_the_weights_of_another_begins_there(ema: str) -> None:
+    """Not at the point that was drawn, and thrown away: the quantity that W1 conserves would seem to drift."""
+    first = game("experiment=dirac-w1-1", "seed=1")
+    play(first, 30)
+    second = game("experiment=dirac-w1-1", "seed=2", f"task.ema={ema}")
+    second.load_weights({"model": first.weights()["model"]})
+    play(second, 30)
+    np.testing.assert_array_equal(second.trajectory[0], first.trajectory[-1])
+    assert values_of(second.evaluate("test"))["eval/conserved_drift"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("loss", "bias", "distance"),
+    [
+        ("jsd", 0.0, 0.0),
+        ("jsd", 1.0, 1.0),
+        ("kl", 1.0, 0.0),
+        ("kl", 0.0, 1.0),
+        ("w1", 3.0, 0.0),
+        ("hinge", -1.5, 0.5),
+    ],
+)
+def test_a_game_is_as_far_from_its_equilibrium_as_its_loss_says(loss: str, bias: float, distance: float) -> None:
+    task = game("experiment=dirac-w1-1", f"loss={loss}")
+    assert task.distance(np.array([0.0, bias, 0.0, 7.0])) == distance
+    assert task.distance(np.array([3.0, bias, 4.0, 7.0])) == pytest.approx(math.hypot(5.0, distance))
+
+
 def test_a_page_of_many_games_holds_the_first_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is loaded for the others: thousands of pairs would fill the memory with one picture."""
     monkeypatch.setattr(dirac, "ROWS", 2)
@@ -208,8 +238,12 @@ def test_a_page_of_many_games_holds_the_first_of_them(monkeypatch: pytest.Monkey
     loaded = []
 
     def finished(seed: int, ema: float | None) -> Any:
-        config = to_dict(configuration("experiment=dirac-w1-1", f"seed={seed}", f"task.ema={ema or 'null'}"))
-        return SimpleNamespace(config=config, task=lambda: loaded.append(seed) or played[ema])
+        # How steps are launched makes no other game.
+        words = (f"seed={seed}", f"task.ema={ema or 'null'}", f"trainer.threads={1 if ema else 2}")
+        config = configuration("experiment=dirac-w1-1", *words)
+        return SimpleNamespace(
+            config=to_dict(config), settings=settings(config), task=lambda: loaded.append(seed) or played[ema]
+        )
 
     runs = [finished(seed, ema) for seed in (1, 2, 3, 4) for ema in (None, 0.5)]
     figures = DiracGame.sweep_figures(runs)

@@ -17,7 +17,7 @@ from torch import Tensor
 from genbench.engine.device import double, float64_device
 from genbench.engine.measurement import Family, Measurement, Quantity
 from genbench.engine.task import FinishedRun, Record, Stage
-from genbench.figures.dirac import Equilibrium, Pair, animate, pairs_page
+from genbench.figures.dirac import Pair, animate, pairs_page
 from genbench.figures.dirac import trajectory as draw_trajectory
 from genbench.figures.style import divergence_name
 from genbench.losses.jsd import JensenShannon
@@ -44,7 +44,7 @@ BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
 CLOSED_FORM = "closed form"
-NOT_COMPARED = ("name", "reference", "task", "data_root", "output_root")  # of two games that make a pair
+NOT_COMPARED = ("name", "task.ema")  # of two games that make a pair
 ROWS = 20  # pairs of games on a page: its pixels take 70 MB
 BLOCK = 1024  # points of the trajectory that are recorded in one tensor
 
@@ -120,8 +120,8 @@ class DiracGame(Adversarial):
 
     def distance(self, point: NDArray[np.float64]) -> float:
         """From the players (ψ0, ψ1, θ, θ̃), averaging aside, to the equilibrium set."""
-        moving = [0, 1, 2] if self.equilibrium == "point" else [0, 2]
-        return float(np.linalg.norm(point[moving]))
+        psi0, psi1, theta, *_ = point
+        return float(np.linalg.norm([psi0, psi1 - np.clip(psi1, *self.loss.resting), theta]))
 
     def evaluate(self, split: str) -> dict[str, Measurement]:
         point = double(self._point()).cpu().numpy()
@@ -234,20 +234,16 @@ class DiracGame(Adversarial):
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         return {"trajectory": self.draw(record.title)} if stage == "end" else {}
 
-    @property
-    def equilibrium(self) -> Equilibrium:
-        """Zero for JSD; for W1 the bias ψ1 is free."""
-        return "point" if self.loss.symbol == "jsd" else "line"
-
     @staticmethod
     def sweep_figures(runs: Sequence[FinishedRun]) -> dict[str, Figure]:
         """Games that differ in nothing but the generator's average, side by side; a page for each loss."""
         pairs: dict[str, dict[bool, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: natural(run.config["name"])):
-            rest = {key: value for key, value in run.config.items() if key not in NOT_COMPARED}
-            task = {key: value for key, value in run.config["task"].items() if key != "ema"}
+            alike = json.dumps(
+                {key: run.settings[key] for key in run.settings if key not in NOT_COMPARED}, sort_keys=True
+            )
             averaged = run.config["task"]["ema"] is not None
-            pairs.setdefault(json.dumps([rest, task], sort_keys=True), {}).setdefault(averaged, run)
+            pairs.setdefault(alike, {}).setdefault(averaged, run)
         complete: dict[str, list[dict[bool, FinishedRun]]] = {}
         for pair in pairs.values():
             if len(pair) == 2:
@@ -262,12 +258,16 @@ class DiracGame(Adversarial):
 
     def draw(self, title: str) -> Figure:
         return draw_trajectory(
-            self.shown, self.loss.symbol.upper(), title, self.equilibrium, self.average is not None
+            self.shown, self.loss.symbol.upper(), title, self.loss.resting, self.average is not None
         )
 
     def animate(self, path: Path, title: str) -> None:
         """Write the trajectory's animation as a GIF."""
-        animate(self.shown, path, self.loss.symbol.upper(), title, self.equilibrium, self.average is not None)
+        animate(self.shown, path, self.loss.symbol.upper(), title, self.loss.resting, self.average is not None)
+
+    def load_weights(self, weights: Mapping[str, Mapping[str, Any]]) -> None:
+        super().load_weights(weights)
+        self._start_recording(self._point().unsqueeze(0))
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"trajectory": self._points()}
@@ -283,4 +283,4 @@ def _row(pair: Mapping[bool, FinishedRun]) -> Pair:
     coefficient = regularizer.get("coefficient")
     kind = "no regularizer" if coefficient is None else f"{regularizer['name'].upper()} {coefficient:g}"
     symbol = left.loss.symbol.upper()
-    return Pair(f"{symbol}, {kind}", left.shown, right.shown, symbol, left.equilibrium)
+    return Pair(f"{symbol}, {kind}", left.shown, right.shown, symbol, left.loss.resting)
