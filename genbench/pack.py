@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 import torch
 import yaml
 
+from genbench import config as schema
+from genbench import registry
 from genbench.errors import ConfigError
 from genbench.loaded import WEIGHTS, LoadedRun
 from genbench.numerals import number
@@ -20,7 +24,7 @@ __all__ = ["pack"]
 
 CARD = "README.md"
 PLACES = {"data_root": "data", "output_root": "outputs"}
-"""What a packed configuration says instead of the paths of the machine that trained it."""
+"""What a packed model says instead of the paths of the machine that trained it."""
 
 
 def pack(run: LoadedRun, out: Path) -> Path:
@@ -47,7 +51,7 @@ def pack(run: LoadedRun, out: Path) -> Path:
     try:
         part.mkdir(parents=True)
         (part / WEIGHTS).write_bytes(save(tensors, {"format": "pt", "experiment": run.config["name"]}))
-        (part / "config.yaml").write_text(yaml.safe_dump(run.config | PLACES, sort_keys=False), encoding="utf-8")
+        (part / "config.yaml").write_text(yaml.safe_dump(_portable(run), sort_keys=False), encoding="utf-8")
         for name in ("summary.json", "metrics.jsonl"):
             shutil.copyfile(run.directory.path / name, part / name)
         (part / CARD).write_text(card(run.summary, out.name), encoding="utf-8")
@@ -60,9 +64,20 @@ def pack(run: LoadedRun, out: Path) -> Path:
     return out
 
 
+def _portable(run: LoadedRun) -> dict[str, Any]:
+    """The configuration, in which nothing names a place of the machine that trained it."""
+    config: dict[str, Any] = copy.deepcopy(schema.to_dict(run.checked())) | PLACES
+    if "inception_weights" in config["task"]:
+        config["task"]["inception_weights"] = None
+    dataset = config["dataset"]
+    for mark in registry.contents(registry.lookup("dataset", dataset["name"])).values():
+        dataset[mark.place] = Path(dataset[mark.place]).name
+    return config
+
+
 def card(summary: dict[str, Any], folder: str) -> str:
     """The model card, in Markdown: what it is, what it measures and how, and how to load it."""
-    changed = [f"{key}={value}" for key, value in summary["changes"].items()]
+    typed = shlex.split(summary["command"])
     facts = {
         "family": summary["family"]["title"],
         "likelihood": summary["family"]["likelihood"],
@@ -70,7 +85,7 @@ def card(summary: dict[str, Any], folder: str) -> str:
         "training": f"{summary['step']:,} steps, {summary['epoch']:.4g} epochs, seed {summary['seed']}",
         "arithmetic": f"{summary['arithmetic']}, on {summary['device']}",
         "versions": ", ".join(f"{name} {version}" for name, version in summary["versions"].items()),
-        "command": " ".join([f"genbench experiment={summary['name']}", *changed, f"seed={summary['seed']}"]),
+        "command": shlex.join(word for word in typed if word.partition("=")[0] not in PLACES),
     }
     measured = [row for quantity in summary["quantities"] if (row := _row(quantity, summary["metrics"]))]
     compared = [

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from shared import assert_same, judged_less, smaller
 
 from genbench.compose import configuration
 from genbench.engine import checkpoint
 from genbench.identity import fingerprint
 from genbench.loaded import LoadedRun
+from genbench.pack import pack
 
 Run = Callable[..., int]
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -134,6 +136,28 @@ def test_packed_models_are_told_apart_by_their_weights(tmp_path: Path) -> None:
     assert fingerprint(configuration("experiment=vae-mnist5k", f"init_from={tmp_path}/moved")) == fingerprint(
         configs[0]
     )
+
+
+def test_a_run_that_began_with_a_packed_model_is_read_without_it(
+    genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("experiment=divergence-w1", *FEW)
+    assert genbench(*trained(words, "first", 10)) == 0
+    first = LoadedRun(only("first", "divergence-w1"))
+    for name in ("one", "two"):
+        pack(first, Path(name))
+    assert genbench(*trained(words, "second", 20), "init_from=one") == 0
+    run = only("second", "divergence-w1")
+    before = LoadedRun(run).state()
+    Path("one").rename("moved")
+    Path("two").rename("one")
+    (Path("one") / "model.safetensors").write_bytes(b"something else")
+    for directory in (tmp_path, tmp_path.parent):
+        monkeypatch.chdir(directory)
+        assert_same(LoadedRun(tmp_path / run).state(), before)
+    packed = pack(LoadedRun(tmp_path / run), tmp_path / "packed")
+    said = yaml.safe_load((packed / "config.yaml").read_text())["init_from"]
+    assert said == LoadedRun(tmp_path / run).settings["init_from"] != "one"
 
 
 def test_what_cannot_be_extended_is_told(genbench: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,9 @@ from PIL import Image
 from shared import judged_less, smaller
 
 import genbench as package
+from genbench import identity
 from genbench.commands import evaluate, figures, pack, report
+from genbench.compose import configuration
 from genbench.engine.task import Samples
 from genbench.metrics.features import to_bytes
 
@@ -58,7 +62,7 @@ def train(genbench: Run, templates: Path, few_digits: None) -> Train:
         if not root.exists():
             assert genbench(f"experiment={experiment}", *small, *words, f"output_root={root}") == 0
         shutil.copytree(root, "outputs")
-        (run,) = Path("outputs", experiment).glob("*seed=*")
+        (run,) = Path("outputs").glob("*/*seed=*")
         return run
 
     return trained
@@ -234,6 +238,14 @@ def test_several_sampling_seeds_have_a_spread(train: Train, call: Any) -> None:
     assert values[2]["protocol"]["sampling_seeds"] == "1, 2"
 
 
+@pytest.mark.parametrize("experiment", ["vae-mnist5k-conditional", "pixelcnn-gated-mnist5k-conditional"])
+def test_classes_may_be_judged_later(train: Train, call: Any, experiment: str) -> None:
+    run = train(experiment, "task.classes=false")
+    assert call(evaluate, run, "task.classes=true")[0] == 0
+    (path,) = (run / "evaluations").iterdir()
+    assert "test/class_accuracy" in json.loads(path.read_text())["metrics"]
+
+
 def test_threads_are_those_asked_for_else_those_of_the_training(train: Train, call: Any) -> None:
     run = train("vae-mnist5k", "trainer.threads=2")
     before = torch.get_num_threads()
@@ -311,15 +323,19 @@ def test_images_that_cannot_be_read_are_told(
 @pytest.mark.usefixtures("tiny_instruments")
 @pytest.mark.parametrize("experiment", ["mnist5k-gan", "pixelvae-iaf-mnist5k", "realnvp-mnist5k"])
 def test_a_packed_model_is_the_run(train: Train, call: Any, experiment: str) -> None:
-    run = train(experiment)
+    run = train(
+        experiment, "name=mine", "optimizer@critic_optimizer=adam" if "gan" in experiment else "optimizer=sgd"
+    )
     assert call(pack, run, "--out", "packed/model")[0] == 0
     mine, theirs = package.load(run), package.load("packed/model")
     assert torch.equal(mine.sample(4), theirs.sample(4))
     assert theirs.metrics == mine.metrics
     assert theirs.status == "done"
     card = Path("packed/model/README.md").read_text()
-    assert experiment in card
     assert str(Path.cwd()) not in Path("packed/model/config.yaml").read_text() + card
+    (command,) = re.findall(r"genbench (experiment=[^|`]*[^|` ])", card)
+    again = configuration(*shlex.split(command))
+    assert identity.settings(again) == mine.summary["settings"]
     from safetensors.torch import load_file
 
     kinds = {name.partition("/")[0] for name in load_file("packed/model/model.safetensors")}
