@@ -21,18 +21,14 @@ from genbench.atomic import replacing
 from genbench.config import Config
 from genbench.engine.device import isolated_rng, threads
 from genbench.engine.measurement import Measurement
-from genbench.engine.rundir import to_json
+from genbench.engine.rundir import EVALUATION_SCHEMA, to_json
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.loaded import LoadedRun
 from genbench.naming import closest
 
-__all__ = ["EVALUATIONS", "SCHEMA", "evaluate"]
+__all__ = ["evaluate"]
 
-SCHEMA = 1
-"""Number of the layout of an evaluation's file."""
-
-EVALUATIONS = "evaluations"
 PLACES = ("device", "data_root", "trainer.threads")
 """Keys that say where and how it is computed."""
 
@@ -67,7 +63,7 @@ def _evaluate(run: LoadedRun, config: Config, seeds: Sequence[int]) -> Path:
     changes = {key: now for key, (_, now) in identity.differences(_flat(run.checked()), _flat(config)).items()}
     changes |= {"seed": ",".join(map(str, seeds))} if seeds else {}
     content = {
-        "schema": SCHEMA,
+        "schema": EVALUATION_SCHEMA,
         "run": identity.fingerprint(run.checked()),
         "step": run.summary["step"],
         "changes": changes,
@@ -77,7 +73,7 @@ def _evaluate(run: LoadedRun, config: Config, seeds: Sequence[int]) -> Path:
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     key = hashlib.sha256(json.dumps([changes, content["run"]], sort_keys=True).encode()).hexdigest()[:8]
-    path = run.directory.path / EVALUATIONS / f"{key}.json"
+    path = run.directory.evaluations / f"{key}.json"
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as file:
         file.write(to_json(content).encode())
@@ -113,12 +109,10 @@ def _flat(config: Config) -> dict[str, Any]:
 def _measured(run: LoadedRun, config: Config) -> tuple[dict[str, dict[str, str]], dict[str, Measurement], Task]:
     """Protocols and measurements by metric, and the task."""
     task = run.task(config, config.device)
-    dataset = task.parts.dataset
     with isolated_rng(config.seed, task.parts.device):
         task.before_training()
         found = task.evaluate("test")
-    common = {"dataset": dataset.name, **dataset.protocol, **task.protocol}
-    return {name: common | dict(measurement.protocol) for name, measurement in found.items()}, found, task
+    return {name: task.conditions | dict(measurement.protocol) for name, measurement in found.items()}, found, task
 
 
 def _entry(found: Sequence[Measurement], step: int) -> dict[str, Any]:

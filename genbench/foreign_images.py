@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from genbench import provenance, registry
+from genbench.atomic import replacing
 from genbench.data.dataset import SPLITS
 from genbench.data.loading import load
 from genbench.engine.device import describe, resolve
@@ -79,7 +80,6 @@ def score(
     metrics = scored("test/", *compared(inception.Inception(inception.find_weights(root, None), device)))
     for network, extractor in others.items():
         metrics |= of_network(network, *compared(extractor))
-    common = {"dataset": data.name, **data.protocol}
     title = NAME.sub("_", name or images.resolve().stem).strip("_") or "images"
     against = {"dataset": dataset, "split": split} | ({"reference": str(count)} if count else {})
     settings = against | {
@@ -88,7 +88,7 @@ def score(
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     with RunDirectory(out / title / f"{dataset}-{split}-{key}") as run:
-        _write(run, title, metrics, common, describe(device), against, settings)
+        _write(run, title, metrics, data.conditions, describe(device), against, settings)
     return run.path
 
 
@@ -183,6 +183,7 @@ def _write(
         "wall_seconds": 0.0,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with replacing(run.metrics) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
     run.write_summary(summary)
     run.set_status("done", 0)

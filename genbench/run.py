@@ -96,8 +96,6 @@ def _changes(config: Config) -> dict[str, str]:
 
 
 def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
-    dataset = task.parts.dataset
-    protocol = {"dataset": dataset.name, **dataset.protocol, **task.protocol}
     changed = _changes(config)
     title = identity.title(config, changed)
     settings = {"Changes": ", ".join(identity.words(changed)) or "none", **identity.settings(config)}
@@ -107,7 +105,7 @@ def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
         task.family,
         str(config.task["name"]),
         task.quantities,
-        protocol,
+        task.conditions,
         config.reference,
         settings,
         task.curves,

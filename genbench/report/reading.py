@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_args, overload
 
 from genbench.config import Reference
 from genbench.engine.measurement import Better, Family, Quantity
-from genbench.engine.rundir import FINISHED, SCHEMA
+from genbench.engine.rundir import EVALUATION_SCHEMA, FINISHED, SCHEMA, RunDirectory
 from genbench.errors import ConfigError
 from genbench.identity import words
 from genbench.naming import natural
@@ -94,7 +94,11 @@ class Run:
     """Seconds spent in training steps, by step, wherever anything was logged."""
 
     evaluations: tuple[Run, ...] = ()
-    """The same run as measured again later, each with what came out under another protocol, and without curves."""
+    """The same run as measured again later, oldest first, each with what came out under a protocol of its own, and
+    without curves."""
+
+    damaged: tuple[Problem, ...] = ()
+    """Files of such measurements that were left out."""
 
     @property
     def name(self) -> str:
@@ -233,16 +237,21 @@ def read(path: Path) -> Run:
     if not ended:
         return run
     _check_values(run)
-    return replace(run, evaluations=tuple(_evaluations(run)))
+    damaged: list[Problem] = []
+    evaluations = _newest(run, list(_evaluations(run, damaged)))
+    return replace(run, evaluations=tuple(evaluations), damaged=tuple(damaged))
 
 
 def readable(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Run]:
     """The run directories among `paths` that are whole; why others are not is added to `problems`."""
     for path in paths:
         try:
-            yield read(path)
+            run = read(path)
         except Damaged as damaged:
             problems.append(Problem(path, str(damaged)))
+        else:
+            problems += run.damaged
+            yield run
 
 
 def homes(runs: Iterable[Run]) -> list[Path]:
@@ -254,18 +263,40 @@ def homes(runs: Iterable[Run]) -> list[Path]:
     return list(once.values())
 
 
-def _evaluations(run: Run) -> Iterator[Run]:
-    for path in sorted((run.path / "evaluations").glob("*.json")):
-        found = _mapping(path, "quantities", "metrics")
-        metrics = {
-            name: entry
-            for name, entry in found["metrics"].items()
-            if entry.get("protocol") != run.entry(name).get("protocol")
-        }
-        summary = {**run.summary, "quantities": found["quantities"], "metrics": metrics}
-        again = replace(run, summary=summary, curves={}, clock=Curve())
-        _check_meaning(again)
-        yield again
+def _evaluations(run: Run, problems: list[Problem]) -> Iterator[Run]:
+    """All that are whole; why others are not is added to `problems`."""
+    for path in sorted(RunDirectory(run.path).evaluations.glob("*.json")):
+        try:
+            found = _mapping(path, "schema", "quantities", "metrics", "finished")
+            if found["schema"] != EVALUATION_SCHEMA:
+                raise Damaged(f"{path.name} was written by another version of genbench: evaluate the run again")
+            if not isinstance(found["quantities"], list) or not isinstance(found["metrics"], dict):
+                raise Damaged(f"{path.name} has no proper quantities, metrics")
+            for metric, entry in found["metrics"].items():
+                _check_entry(metric, entry, path.name)
+            of_it = {key: found[key] for key in ("quantities", "metrics", "finished")}
+            again = replace(run, summary={**run.summary, **of_it}, curves={}, clock=Curve())
+            _check_meaning(again, path.name)
+        except Damaged as damaged:
+            problems.append(Problem(path, str(damaged)))
+        else:
+            yield again
+
+
+def _newest(run: Run, evaluations: Sequence[Run]) -> list[Run]:
+    """Of every metric one value for each protocol: that of the run itself, else of its newest evaluation."""
+    seen = {(name, _protocol(entry)) for name, entry in run.summary["metrics"].items()}
+    kept: list[Run] = []
+    for again in sorted(evaluations, key=lambda again: str(again.summary["finished"]), reverse=True):
+        keys = {name: (name, _protocol(entry)) for name, entry in again.summary["metrics"].items()}
+        metrics = {name: again.entry(name) for name, key in keys.items() if key not in seen}
+        seen |= set(keys.values())
+        kept.append(replace(again, summary={**again.summary, "metrics": metrics}))
+    return kept[::-1]
+
+
+def _protocol(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry.get("protocol", {}), sort_keys=True)
 
 
 def _mapping(path: Path, *keys: str) -> dict[str, Any]:
@@ -319,14 +350,14 @@ def _curves(path: Path, status: str) -> tuple[dict[str, Curve], Curve]:
     return curves, clock
 
 
-def _check_meaning(run: Run) -> None:
+def _check_meaning(run: Run, file: str = "summary.json") -> None:
     try:
         _ = run.family, run.references, [list(metrics) for metrics in run.summary["curves"].values()]
         for quantity in run.quantities:
             if quantity.better not in get_args(Better):
                 raise ValueError(f"{quantity.name} has better {quantity.better!r}")
     except (TypeError, ValueError, AttributeError) as error:
-        raise Damaged(f"summary.json is not as this version writes it: {error}") from None
+        raise Damaged(f"{file} is not as this version writes it: {error}") from None
 
 
 def _check_values(run: Run) -> None:
@@ -335,14 +366,22 @@ def _check_values(run: Run) -> None:
         if run.summary[key] != run.status[key]:
             raise Damaged(f"summary.json has {key} {run.summary[key]!r}, status.json {run.status[key]!r}")
     for metric, entry in run.summary["metrics"].items():
-        try:
-            final, best = (entry.get(at, entry["final"])["value"] for at in ("final", "best"))
-            said = ("truth", "standard_error", "monte_carlo_error", "least", "greatest")
-            for value in (best, *map(entry.get, said)):
-                math.isnan(value or 0.0)  # raises where it is no number
-            entry.get("protocol", {}).items()
-            logged = run.curves[metric][-1].value
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise Damaged(f"{metric} is not whole in both summary.json and metrics.jsonl") from None
+        final = _check_entry(metric, entry)
+        if not run.curves.get(metric):
+            raise Damaged(f"{metric} is in summary.json, and not in metrics.jsonl")
+        logged = run.curves[metric][-1].value
         if final != logged and not (final is None and math.isnan(logged)):
             raise Damaged(f"{metric} is {final} in summary.json, {logged} in metrics.jsonl")
+
+
+def _check_entry(metric: str, entry: Mapping[str, Any], file: str = "summary.json") -> float | None:
+    """The final value of a metric. Raises Damaged for what no run writes."""
+    try:
+        final, best = (entry.get(at, entry["final"])["value"] for at in ("final", "best"))
+        said = ("truth", "standard_error", "monte_carlo_error", "least", "greatest")
+        for value in (final, best, *map(entry.get, said)):
+            math.isnan(value or 0.0)  # raises where it is no number
+        entry.get("protocol", {}).items()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Damaged(f"{metric} is not whole in {file}") from None
+    return None if final is None else float(final)

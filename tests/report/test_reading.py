@@ -17,7 +17,7 @@ from genbench.config import Reference
 from genbench.engine.measurement import Measurement
 from genbench.errors import ConfigError
 from genbench.naming import natural
-from genbench.report.reading import Damaged, Problem, find, read
+from genbench.report.reading import Damaged, Problem, find, read, readable
 
 MakeRun = Callable[..., Path]
 
@@ -123,7 +123,10 @@ DAMAGES = {
     "curves without metrics": (summary(curves={"tilt": None}), NOT_OURS),
     "half a published value": (summary(reference=[{"metric": "m"}]), NOT_OURS),
     "a metric without its final value": (summary(metrics={"valid/tilt": {}}), "valid/tilt is not whole"),
-    "a metric that was not logged": (summary(metrics={"m": {"final": {"value": 1.0}}}), "m is not whole"),
+    "a metric that was not logged": (
+        summary(metrics={"m": {"final": {"value": 1.0}}}),
+        "m is in summary.json, and not",
+    ),
     "a best value that is none": (metric(best={}), "valid/tilt is not whole"),
     "a best value in words": (metric(best={"value": "high"}), "valid/tilt is not whole"),
     "a truth in words": (metric(truth="none"), "valid/tilt is not whole"),
@@ -140,6 +143,46 @@ def test_damage_is_named(what: str, make_run: MakeRun) -> None:
     change(run)
     with pytest.raises(Damaged, match=re.escape(reason)):
         read(run)
+
+
+def evaluated(run: Path, name: str, value: float, finished: int, **changes: Any) -> Path:
+    """A file of an evaluation that measured `test/height` by another protocol."""
+    content = {
+        "schema": 1,
+        "quantities": [],
+        "metrics": {"test/height": {"final": {"value": value, "step": 20}, "protocol": {"ruler": "long"}}},
+        "finished": f"2026-01-0{finished}T00:00:00+0000",
+    }
+    path = run / "evaluations" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content | changes))
+    return path
+
+
+def test_of_evaluations_by_one_protocol_the_newest_counts(make_run: MakeRun) -> None:
+    run = make_run("red-kite", 1, LOGGED)
+    for name, value, finished in (("b", 1.0, 1), ("a", 3.0, 3), ("c", 2.0, 2)):
+        evaluated(run, name, value, finished)
+    assert [again.value("test/height") for again in read(run).evaluations] == [None, None, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metrics": []}, "no proper quantities, metrics"),
+        ({"metrics": {"test/height": {"final": 1.0}}}, "test/height is not whole in b.json"),
+        ({"quantities": [{"name": "m", "label": "m", "unheard": "of"}]}, f"b.json {NOT_OURS}"),
+        ({"schema": 2}, "b.json was written by another version"),
+    ],
+)
+def test_a_damaged_evaluation_is_left_out_alone(changes: dict[str, Any], said: str, make_run: MakeRun) -> None:
+    run = make_run("red-kite", 1, LOGGED)
+    evaluated(run, "a", 1.0, 1)
+    path = evaluated(run, "b", 2.0, 2, **changes)
+    problems: list[Problem] = []
+    (found,) = readable([run], problems)
+    assert [again.value("test/height") for again in found.evaluations] == [1.0]
+    assert [(problem.path, said in problem.reason) for problem in problems] == [(path, True)]
 
 
 @pytest.mark.parametrize("schema", [None, 1, 3])
