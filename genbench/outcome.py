@@ -12,7 +12,7 @@ from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
 from genbench.errors import ConfigError, GenbenchError, RunLocked
 
-__all__ = ["EXIT_CODES", "Outcome", "finished_outcome", "of_summary", "table"]
+__all__ = ["EXIT_CODES", "Outcome", "finished_outcome", "objective", "of_summary", "table"]
 
 HEADLINE = 3  # quantities that a line has room for
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 3}
@@ -26,7 +26,6 @@ class Outcome:
     status: str
     exit_code: int
     headline: str = ""
-    objective: float = math.nan  # for sweepers that optimize
 
     @staticmethod
     def failed(directory: Path, error: GenbenchError) -> Outcome:
@@ -82,10 +81,20 @@ def of_summary(run_dir: RunDirectory, status: str, ended: dict[str, Any]) -> Out
         names = [quantity["name"] for quantity in ended["quantities"]]
         shown = [name for name in names if finals.get(name) is not None][:HEADLINE]
     headline = "  ".join(f"{name} {finals[name]:.6g}" for name in shown)
+    return Outcome(run_dir.path, status, EXIT_CODES[status], headline)
+
+
+def objective(outcome: Outcome, name: str | None = None) -> float:
+    """What a job measured of the quantity that sweepers optimize, see `objective_among`.
+
+    NaN of a job that is no single run that is done, and where there is no such value.
+    """
+    if outcome.status != "done":
+        return math.nan
     try:
-        objective = finals.get(objective_among([Quantity(**quantity) for quantity in ended["quantities"]]).name)
-    except ConfigError:
-        objective = None
-    return Outcome(
-        run_dir.path, status, EXIT_CODES[status], headline, math.nan if objective is None else float(objective)
-    )
+        ended = RunDirectory(outcome.directory).read_summary()
+        quantity = objective_among([Quantity(**quantity) for quantity in ended["quantities"]], name)
+    except (FileNotFoundError, ConfigError):
+        return math.nan
+    value = ended["metrics"].get(quantity.name, {}).get("final", {}).get("value")
+    return math.nan if value is None else float(value)

@@ -15,7 +15,7 @@ from genbench.arguments import Arguments
 from genbench.compose import Request
 from genbench.launching import closing
 from genbench.launching.work import Home
-from genbench.outcome import Outcome
+from genbench.outcome import Outcome, objective
 
 __all__ = ["Command"]
 
@@ -54,7 +54,7 @@ class Command:
         self.done_here[words] = outcome
         if outcome.interrupted:
             raise SystemExit(outcome.exit_code)  # ends a sweep too: the person asked to stop
-        return outcome.objective
+        return objective(outcome, composed.objective)
 
     def end(self) -> int:
         """Say how a run or a sweep ended, and draw what a sweep is for. Returns the exit code of the command."""

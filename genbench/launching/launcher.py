@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.plugins.launcher import Launcher as HydraLauncher
@@ -15,17 +16,28 @@ from omegaconf import DictConfig, open_dict
 from genbench import compose, jobs, preflight
 from genbench.compose import Request
 from genbench.launching.command import Command
-from genbench.outcome import Outcome
+from genbench.outcome import Outcome, objective
 
 __all__ = ["Here", "Launcher", "SweepJob"]
 
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A job of a sweep that is not done yet: `[3/5]` and what the sweep chose for it."""
+    """A job of a sweep that is not done yet: which of how many, and what the sweep chose for it.
 
-    number: str
+    Attributes:
+        statuses: of its runs, before the sweep does anything about them.
+    """
+
+    index: int
+    total: int
     request: Request
+    statuses: Sequence[Mapping[str, Any]]
+
+    @property
+    def number(self) -> str:
+        """`[3/5]`."""
+        return f"[{self.index + 1}/{self.total}]"
 
     @property
     def label(self) -> str:
@@ -56,8 +68,12 @@ class Launcher(HydraLauncher):
         chosen = [compose.request(compose.Job(compose.parse(words), words)) for words in job_overrides]
         outcomes = run_all(self, chosen, self.command, initial_job_idx)
         return [
-            JobReturn(overrides=list(words), status=JobStatus.COMPLETED, _return_value=outcome.objective)
-            for words, outcome in zip(job_overrides, outcomes, strict=True)
+            JobReturn(
+                overrides=list(words),
+                status=JobStatus.COMPLETED,
+                _return_value=objective(outcome, request.config.objective),
+            )
+            for words, request, outcome in zip(job_overrides, chosen, outcomes, strict=True)
         ]
 
 
@@ -67,9 +83,9 @@ class Here(Launcher):
     def run(self, jobs: Sequence[SweepJob]) -> list[Outcome | None]:
         outcomes: list[Outcome | None] = []
         preflight.writable(Path(str(self.config.hydra.sweep.dir)))  # Hydra makes it
-        for index, job in enumerate(jobs):
+        for job in jobs:
             print(job.label)
-            outcome = self._run(index, job.request)
+            outcome = self._run(job.index, job.request)
             outcomes.append(outcome)
             if outcome.interrupted:  # the person asked to stop
                 break
@@ -80,7 +96,7 @@ class Here(Launcher):
 
         def do(_: DictConfig) -> float:
             outcomes.append(jobs.do(lambda: request.config, request.words, checked=True))
-            return outcomes[0].objective
+            return objective(outcomes[0], request.config.objective)
 
         config = compose.composed(compose.Job(compose.parse([*self.config.hydra.overrides.hydra, *request.words])))
         with open_dict(config):

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any
@@ -36,6 +37,7 @@ LOOK = 0.2  # seconds until a signal is noticed
 class Local(Launcher):
     """`processes` at a time, with `threads` each; null: one for each GPU, or for each core if there is none.
 
+    Jobs of `device=auto` and `device=cuda` see one GPU each; others use the device that they name.
     Raises ConfigError for numbers below 1.
     """
 
@@ -46,8 +48,10 @@ class Local(Launcher):
         self._processes, self._threads = processes, threads
 
     def run(self, jobs: Sequence[SweepJob]) -> list[Outcome | None]:
-        gpus, cores = visible_gpus(), _cores()
-        count = min(self._processes or len(gpus) or cores, len(jobs))
+        devices, cores = {job.request.config.device for job in jobs}, _cores()
+        gpus = visible_gpus() if devices <= {"auto", "cuda"} else []
+        named = [device for device in devices if device.startswith("cuda:")]
+        count = min(self._processes or len(gpus or named) or cores, len(jobs))
         threads = self._threads or max(1, cores // count)
         free = [gpus[index % len(gpus)] if gpus else None for index in range(count)]
         print(f"{len(jobs)} jobs, {count} at a time, threads of each: {threads}")
@@ -135,11 +139,11 @@ class _Worker:
         if self._outcome is not None:
             return self._outcome
         told = f"its process ended with {code}" if code is None or code >= 0 else f"by {signal.Signals(-code).name}"
-        return remains.outcome_of(self.job.request, told)
+        return remains.outcome_of(self.job, told)
 
 
 class _Said(io.TextIOBase):
-    """A text stream to the parent; no terminal."""
+    """A text stream to the parent; no terminal. Nobody listens any more when the parent is gone."""
 
     def __init__(self, sender: Connection) -> None:
         self._sender = sender
@@ -148,7 +152,8 @@ class _Said(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        self._sender.send(text)
+        with suppress(OSError):
+            self._sender.send(text)
         return len(text)
 
 

@@ -65,7 +65,7 @@ class OnRay(Launcher):
                     try:
                         ended[job.number] = ray.get(handle)
                     except ray.exceptions.RayError as error:
-                        ended[job.number] = outcome_of(job.request, _reason(error))
+                        ended[job.number] = outcome_of(job, _reason(error))
                     print(f"{job.label}: {ended[job.number].status}")
                 if interrupts.pending is not None and not stopping:
                     stopping = True

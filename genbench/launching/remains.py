@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from genbench import ensemble
 from genbench.compose import Request
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import GenbenchError, RunLocked
+from genbench.launching.launcher import SweepJob
 from genbench.outcome import EXIT_CODES, Outcome, finished_outcome
 from genbench.run import run_directory, settled
 
-__all__ = ["directories", "finished", "outcome_of"]
+__all__ = ["directories", "finished", "outcome_of", "statuses"]
 
 KILLED = 128 + 9  # as a shell says it
 
@@ -33,12 +35,18 @@ def finished(request: Request) -> Outcome | None:
     return _together(ended) if len(ended) == len(found) else None
 
 
-def outcome_of(request: Request, told: str = "") -> Outcome:
+def statuses(request: Request) -> list[dict[str, Any]]:
+    """Of a job's runs, see `directories`."""
+    return [directory.read_status() for directory in directories(request)]
+
+
+def outcome_of(job: SweepJob, told: str = "") -> Outcome:
     """How a job ended whose process is gone; `told` is what else is known about it."""
     try:
-        return _together([_of_run(directory, told) for directory in directories(request)])
+        found = directories(job.request)
     except GenbenchError as error:
-        return Outcome.failed(Path(request.config.output_root), error)
+        return Outcome.failed(Path(job.request.config.output_root), error)
+    return _together([_of_run(*run, told) for run in zip(found, job.statuses, strict=True)])
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
@@ -46,12 +54,15 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
     return outcomes[0] if len(outcomes) == 1 else Outcome.of_many(outcomes)
 
 
-def _of_run(directory: RunDirectory, told: str) -> Outcome:
+def _of_run(directory: RunDirectory, before: Mapping[str, Any], told: str) -> Outcome:
+    """`before` is what the status was before the job."""
+    row = directory.read_status()
+    status, where = row.get("status"), f"at step {row.get('step')}"
+    if row == before and status in ("failed", "interrupted"):  # so another job ended, an earlier one
+        return Outcome(directory.path, "not started", EXIT_CODES["failed"], told or f"{status} before, {where}")
     ended = finished_outcome(directory)
     if ended is not None:
         return ended
-    row = directory.read_status()
-    status, where = row.get("status"), f"at step {row.get('step')}"
     if status == "failed":
         return Outcome(directory.path, "failed", EXIT_CODES["failed"], str(row.get("error", "")).partition("\n")[0])
     if status == "interrupted":

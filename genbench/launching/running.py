@@ -15,7 +15,7 @@ from genbench.launching.command import Command
 from genbench.launching.launcher import Launcher, SweepJob
 from genbench.outcome import Outcome
 
-__all__ = ["run_all"]
+__all__ = ["elsewhere", "run_all"]
 
 
 def run_all(
@@ -25,17 +25,17 @@ def run_all(
 
     `first` is the number of the first of them, of `total`. Raises ConfigError and DataError before anything runs.
     """
-    preflight.check(requests, elsewhere=launcher.elsewhere if isinstance(launcher, Launcher) else True)
+    preflight.check(requests, elsewhere(launcher))
     total = first + len(requests) if total is None else total
     of_run: dict[str, Outcome] = {}
     waiting: dict[str, SweepJob] = {}
     keys = [_identity(request) for request in requests]
-    for number, (key, request) in enumerate(zip(keys, requests, strict=True), first + 1):
+    for index, (key, request) in enumerate(zip(keys, requests, strict=True), first):
         if key in of_run or key in waiting:
             continue
         before = remains.finished(request)
         if before is None:
-            waiting[key] = SweepJob(f"[{number}/{total}]", request)
+            waiting[key] = SweepJob(index, total, request, remains.statuses(request))
         else:
             of_run[key] = before
     if of_run:
@@ -44,10 +44,15 @@ def run_all(
         jobs = list(waiting.values())
         ended = launcher.run(jobs) if isinstance(launcher, Launcher) else _through(launcher, jobs, command, first)
         for key, job, outcome in zip(waiting, jobs, ended, strict=True):
-            of_run[key] = outcome or remains.outcome_of(job.request)
+            of_run[key] = outcome or remains.outcome_of(job)
     outcomes = [of_run[key] for key in keys]
     command.add(requests, outcomes)
     return outcomes
+
+
+def elsewhere(launcher: HydraLauncher) -> bool:
+    """Whether its jobs may run on other machines."""
+    return launcher.elsewhere if isinstance(launcher, Launcher) else True
 
 
 def _identity(request: Request) -> str:
@@ -64,4 +69,4 @@ def _through(launcher: HydraLauncher, jobs: Sequence[SweepJob], command: Command
         launcher.launch([list(job.request.words) for job in jobs], first)
     except (Exception, SystemExit) as error:
         told = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
-    return [command.done_here.get(job.request.words) or remains.outcome_of(job.request, told) for job in jobs]
+    return [command.done_here.get(job.request.words) or remains.outcome_of(job, told) for job in jobs]

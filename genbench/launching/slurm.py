@@ -103,7 +103,7 @@ def _outcome(handle: Any, job: SweepJob) -> Outcome:
         return result
     state = re.search(r"JobState=(\w+)", _call("scontrol", "show", "job", handle.job_id).stdout)
     told = [f"Slurm job {handle.job_id}", *([state[1]] if state else []), f"its log is {handle.paths.stderr}"]
-    return outcome_of(job.request, ", ".join(told))
+    return outcome_of(job, ", ".join(told))
 
 
 class Resumable:

@@ -9,10 +9,10 @@ from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from genbench import compose
+from genbench import compose, preflight
 from genbench.compose import Request
 from genbench.launching.command import Command
-from genbench.launching.running import run_all
+from genbench.launching.running import elsewhere, run_all
 from genbench.outcome import Outcome
 
 __all__ = ["Grid", "Sweeper"]
@@ -27,6 +27,10 @@ class Sweeper(HydraSweeper):
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Raise ConfigError or DataError unless every job can start."""
+        preflight.check(requests, elsewhere(self._launcher))
 
     def launch(self, requests: Sequence[Request], first: int = 0, total: int | None = None) -> list[Outcome]:
         """Run jobs and say how each ended."""

@@ -19,16 +19,16 @@ from genbench import compose, preflight
 from genbench.atomic import replacing
 from genbench.compose import Job, Request
 from genbench.engine.measurement import objective_among
-from genbench.engine.rundir import RunDirectory, to_json
+from genbench.engine.rundir import to_json
 from genbench.errors import ConfigError, optional_package
 from genbench.figures.study import study_history
 from genbench.launching.sweeper import Sweeper
-from genbench.outcome import Outcome
+from genbench.outcome import Outcome, objective
 
 __all__ = ["Tuner"]
 
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "qmc": "QMCSampler"}
-AGAIN = "goes on in another trial"
+AGAIN = "goes on in another trial"  # or was forgotten
 UNFINISHED = ("interrupted", "not started", "running")  # after a signal; without one, they are failures
 
 
@@ -37,7 +37,8 @@ class Tuner(Sweeper):
 
     The objective is a quantity of the task that is measured on validation data, unless `objective=NAME` names another
     one. The study lies in a file below the runs' root: the same command goes on with it, and with trials that a
-    signal interrupted or kept from starting. Trials that diverge or fail, if only to start, have no value.
+    signal interrupted or kept from starting. Trials that diverge or fail, if only to start, have no value; nor have
+    those whose values are refused.
     """
 
     def __init__(self, trials: int = 20, parallel: int = 1, sampler: str = "tpe", seed: int = 1) -> None:
@@ -63,16 +64,32 @@ class Tuner(Sweeper):
         self._objective = objective_among(task.quantities if task else (), first.config.objective)
         self._family = task.family.title if task else ""
         study = self._study(optuna, arguments, first)
+        refused: list[ConfigError] = []
         while (missing := self._trials - len(_ended(optuna, study))) > 0:
-            asked = [study.ask(space) for _ in range(min(self._parallel, missing))]
-            requests = [self._request(trial.params) for trial in asked]
-            outcomes = self.launch(requests, len(_ended(optuna, study)), self._trials)
+            number = len(_ended(optuna, study))
+            asked, requests = [], list[Request]()
+            for trial in [study.ask(space) for _ in range(min(self._parallel, missing))]:
+                request = self._request(trial.params)
+                try:
+                    self.check([request])
+                except ConfigError as error:
+                    refused.append(error)
+                    self._refuse(optuna, study, trial, request, error)
+                else:
+                    asked.append(trial)
+                    requests.append(request)
+            if not asked:
+                continue
+            outcomes = self.launch(requests, number, self._trials)
             stopped = self.command.signal is not None or any(outcome.interrupted for outcome in outcomes)
             for trial, outcome in zip(asked, outcomes, strict=True):
                 if not (stopped and outcome.status in UNFINISHED):  # the same command goes on with it
                     self._tell(optuna, study, trial, outcome)
             if stopped:
                 break
+        if refused and len(refused) == len(_ended(optuna, study)):
+            self._forget(study, _ended(optuna, study))
+            raise refused[0]
         return self._close(optuna, study, first)
 
     def _request(self, values: Mapping[str, Any]) -> Request:
@@ -105,17 +122,32 @@ class Tuner(Sweeper):
         unfinished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
         for trial in unfinished:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            study.set_user_attr(f"trial {trial.number}", AGAIN)
             study.enqueue_trial(trial.params)
+        self._forget(study, unfinished)
         print(f"study {self._name}: {self._objective.name}, {self._objective.better} is better")
         if known := len(_ended(optuna, study)):
             print(f"  {known} of {self._trials} trials are over already")
         return study
 
+    def _refuse(self, optuna: Any, study: Any, trial: Any, request: Request, error: ConfigError) -> None:
+        """Of one trial's values; others may do."""
+        outcome = Outcome.failed(Path(request.config.output_root), error)
+        print(f"{' '.join(request.swept)}: {outcome.headline}")
+        self.command.add([request], [outcome])
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    @staticmethod
+    def _forget(study: Any, trials: Sequence[Any]) -> None:
+        """They count no more: the next start tries other values."""
+        for trial in trials:
+            study.set_user_attr(f"trial {trial.number}", AGAIN)
+
     def _tell(self, optuna: Any, study: Any, trial: Any, outcome: Outcome) -> None:
         trial.set_user_attr("run", outcome.directory.name)
         trial.set_user_attr("status", outcome.status)
-        value = _value(outcome, self._objective.name)
+        value = objective(outcome, self._objective.name)
+        if outcome.status == "done" and math.isnan(value):
+            print(f"{outcome.directory} did not measure {self._objective.name}")
         if math.isfinite(value):
             study.tell(trial, value)
         else:
@@ -138,7 +170,8 @@ class Tuner(Sweeper):
         numbers, values = np.array([trial.number for trial in done]), np.array([trial.value for trial in done])
         figure = study_history(numbers, values, higher, self._objective.title, columns, logarithmic)
         path = root / f"sweep-study-{self._name}.png"
-        figure.savefig(path, metadata={"Family": self._family})
+        with replacing(path) as file:
+            figure.savefig(file, metadata={"Family": self._family})
         print(f"  picture      {path}")
         return float(best.value)
 
@@ -186,14 +219,3 @@ def _ended(optuna: Any, study: Any) -> list[Any]:
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
     trials = study.get_trials(deepcopy=False, states=states)
     return [trial for trial in trials if study.user_attrs.get(f"trial {trial.number}") != AGAIN]
-
-
-def _value(outcome: Outcome, name: str) -> float:
-    """Of a run's objective; NaN if it has none: it diverged, failed, or did not measure it."""
-    if outcome.status != "done":
-        return math.nan
-    entry = RunDirectory(outcome.directory).read_summary()["metrics"].get(name)
-    if entry is None or entry["final"]["value"] is None:
-        print(f"{outcome.directory} did not measure {name}")
-        return math.nan
-    return float(entry["final"]["value"])

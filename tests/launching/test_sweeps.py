@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,11 +25,14 @@ from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError
 from genbench.launching import local, remains, slurm
+from genbench.launching.launcher import SweepJob
 from genbench.launching.work import Home, perform
 from genbench.numerals import number
+from genbench.outcome import Outcome, objective
 from genbench.report import reading
 from genbench.report.studies import study_tables
 from genbench.sweeps import common_directory
+from genbench.tasks.divergence import Divergence
 
 Run = Callable[..., int]
 
@@ -223,10 +228,13 @@ def test_a_directory_tells_how_its_run_ended(
     if row:
         directory.path.mkdir(parents=True)
         (directory.path / "status.json").write_text(json.dumps(row), encoding="utf-8")
-    outcome = remains.outcome_of(request)
+    outcome = remains.outcome_of(SweepJob(0, 1, request, [{}]))
     assert (outcome.status, outcome.exit_code) == (status, code)
     if status == "failed":
         assert outcome.headline == "no such luck"
+    if status in ("failed", "interrupted"):  # the end of an earlier job, and this one did not come so far
+        outcome = remains.outcome_of(SweepJob(0, 1, request, [row]), "by SIGKILL")
+        assert (outcome.status, outcome.exit_code, outcome.headline) == ("not started", 1, "by SIGKILL")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +254,76 @@ def test_a_queue_that_does_not_answer_has_lost_no_job(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert slurm._queued(["7_0", "7_1", "7_2"]) == queued
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus"),
+    [
+        (("auto", "cuda"), ["0", "1"]),
+        (("cpu", "cpu"), [None, None]),
+        (("cuda:1", "cuda:1"), [None, None]),
+        (("auto", "cpu"), [None, None]),
+    ],
+)
+def test_only_jobs_that_name_no_device_share_the_gpus(
+    devices: Sequence[str], gpus: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that sees one GPU does not find the one called cuda:1."""
+    seen: list[str | None] = []
+
+    class Worker:
+        handles, over, gpu = (), True, None
+
+        def __init__(self, *arguments: Any) -> None:
+            self.job, *_, gpu = arguments[1:]
+            seen.append(gpu)
+
+        def listen(self) -> None: ...
+
+        def end(self) -> Outcome:
+            return Outcome(Path(), "done", 0)
+
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(local, "_Worker", Worker)
+    monkeypatch.setattr(local, "_cores", lambda: 2)
+    launcher = local.Local()
+    launcher.command = SimpleNamespace(home=None)  # type: ignore[assignment]
+    requests = [Request(configuration("experiment=dirac-w1-3", f"device={device}")) for device in devices]
+    launcher.run([SweepJob(index, 2, request, [{}]) for index, request in enumerate(requests)])
+    assert sorted(seen, key=str) == (gpus if devices[0] != "cuda:1" else [None, None])
+
+
+def test_each_task_of_a_sweep_is_asked_for_its_picture(
+    genbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where one has none, the others are drawn."""
+
+    def refused(*_: Any) -> Any:
+        raise ConfigError("two settings", "name one of them")
+
+    monkeypatch.setattr(Divergence, "sweep_figures", refused)
+    assert genbench("-m", "experiment=divergence-w1,dirac-w1-1,dirac-w1-6", "trainer.max_steps=2") == 0
+    said = capsys.readouterr().out
+    assert "  no picture   two settings" in said
+    assert "  picture      outputs/sweep-dirac-w1.png" in said
+    with pytest.raises(SystemExit, match="2"):
+        figures.main(["sweep", *(f"outputs/{name}" for name in ("divergence-w1", "dirac-w1-1", "dirac-w1-6"))])
+    assert capsys.readouterr().out.split() == ["outputs/sweep-dirac-w1.png"]
+
+
+def test_sweepers_get_the_objective_they_name(genbench: Run, tmp_path: Path) -> None:
+    assert genbench("experiment=dirac-w1-3", "trainer.max_steps=20") == 0
+    (path,) = tmp_path.glob("outputs/*/*/")
+    done = Outcome(path, "done", 0)
+    metrics = RunDirectory(path).read_summary()["metrics"]
+    for name, metric in ((None, "eval/distance"), ("eval/multiplier_error", "eval/multiplier_error")):
+        assert objective(done, name) == metrics[metric]["final"]["value"]
+    unknown = (
+        objective(done, "eval/nothing"),
+        objective(Outcome(path, "failed", 1)),
+        objective(Outcome(tmp_path, "done", 0)),
+    )
+    assert all(map(math.isnan, unknown))
 
 
 BAD = [
@@ -336,6 +414,40 @@ class TestStudies:
             ("not started", True),
             ("done", False),
         ]
+
+    def test_refused_values_fail_alone(
+        self, genbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each value is good, and not each combination."""
+        pytest.importorskip("optuna")
+        space = ("task.updates=simultaneous,alternating", "task.critic_steps=1,2")
+        words = ("-m", *self.WORDS, "trainer.max_steps=20", *space, "hydra.sweeper.trials=8")
+        assert genbench(*words) == 2
+        said = capsys.readouterr().out
+        (path,) = tmp_path.glob("outputs/sweep-study-*.json")
+        trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+        refused = [
+            (trial["values"]["task.updates"], trial["values"]["task.critic_steps"]) == ("simultaneous", "2")
+            for trial in trials
+        ]
+        assert [trial["value"] is None for trial in trials] == refused
+        assert len(trials) == 8
+        assert 0 < sum(refused) < 8
+        assert said.count("simultaneous updates take one critic step") == 2 * sum(refused)  # at once, and at the end
+        assert genbench(*words) == 0
+        assert "8 of 8 trials are over already" in capsys.readouterr().out
+
+    def test_where_all_values_are_refused_nothing_counts(
+        self, genbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("optuna")
+        words = ("-m", *self.WORDS, "task.updates=simultaneous", "task.critic_steps=2,3", "hydra.sweeper.trials=3")
+        for _ in range(2):
+            assert genbench(*words) == 2
+            told = capsys.readouterr()
+            assert "genbench: simultaneous updates take one critic step" in told.err
+            assert "over already" not in told.out
+        assert not list(tmp_path.glob("outputs/sweep-study-*"))
 
     @pytest.mark.parametrize("parallel", [1, 3])
     def test_an_interrupted_trial_goes_on(
