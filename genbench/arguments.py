@@ -43,6 +43,11 @@ class Arguments:
     search_path: tuple[str, ...]
     for_hydra: tuple[str, ...]
 
+    @property
+    def own(self) -> list[Path]:
+        """The directories of `search_path`."""
+        return [Path(place.removeprefix(FILE)) for place in self.search_path if place.startswith(FILE)]
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["forget_old_parts", "replacing"]
+__all__ = ["forget_old_parts", "part_of", "replacing"]
 
 FORGOTTEN = 3600.0  # seconds after which a part that nothing is added to belongs to a process that was killed
 
@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     once, each replaces it with a file that is whole; the last one stays.
     """
     forget_old_parts(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # processes may be of several machines
+    part = part_of(path)
     try:
         with part.open("xb") as file:
             yield file
@@ -37,6 +37,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             error.filename = str(path)  # writing knows the file's number only
         raise
     _sync(path.parent)
+
+
+def part_of(path: Path) -> Path:
+    """A name for what is to become `path`; no other process has it, though several machines may write here."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def forget_old_parts(path: Path) -> None:

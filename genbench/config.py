@@ -222,7 +222,9 @@ def _component(key: str, node: Any, overridden: Collection[str]) -> dict[str, An
     group = group_of(key)
     name = node.get("name") if isinstance(node, dict) else None
     if not isinstance(name, str):
-        raise ConfigError(f"{key}.name is missing", f"known: {', '.join(registry.known(group))}")
+        choice = key if key == group else f"{group}@{key}"
+        known = ", ".join(registry.known(group))
+        raise ConfigError(f"{key}.name is missing", f"choose one by {choice}=NAME; known: {known}")
     component = registry.lookup(group, name)
     given = {str(k): v for k, v in node.items() if k != "name"}
     if key in overridden:

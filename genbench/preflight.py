@@ -20,6 +20,7 @@ from genbench.compose import Request
 from genbench.config import Config, to_dict
 from genbench.data.loading import load
 from genbench.engine import device as devices
+from genbench.engine.measurement import objective_among
 from genbench.engine.memory import check_memory
 from genbench.engine.rundir import FINISHED, RunDirectory
 from genbench.engine.task import Task
@@ -102,6 +103,7 @@ def rehearse(config: Config) -> Task | None:
         return None
     _check_memory(task.parts.model)
     _check_annealing(config, task)
+    _check_judged(config, task)
     return task
 
 
@@ -123,6 +125,21 @@ def _check_annealing(config: Config, task: Task) -> None:
             raise ConfigError(
                 f"{key}.anneal={until} lets the learning rate fall to 0 before the last of {made:,} updates",
                 f"set {key}.anneal={made}, or train shorter",
+            )
+
+
+def _check_judged(config: Config, task: Task) -> None:
+    """Raise ConfigError for an objective that the task does not measure, and where the configuration has another idea
+    than the task of which values are better."""
+    if config.objective:
+        objective_among(task.quantities, config.objective)
+    better = {quantity.name: quantity.better for quantity in task.quantities}
+    for reference in config.reference:
+        way = better.get(reference.metric)
+        if way and way != reference.better:
+            raise ConfigError(
+                f"reference: of {reference.metric}, {way} values are better, not {reference.better} ones",
+                f"add better: {way}",
             )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from genbench import registry
+from genbench.atomic import replacing
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import DrawsSweeps
-from genbench.errors import GenbenchError
+from genbench.errors import ConfigError, GenbenchError
 from genbench.loaded import LoadedRun
 
 __all__ = ["common_directory", "draw", "show"]
@@ -22,33 +23,38 @@ def common_directory(paths: Collection[Path]) -> Path:
     return Path(common if any(path.is_absolute() for path in paths) else os.path.relpath(common))
 
 
-def draw(directories: Iterable[Path]) -> list[Path]:
+def draw(directories: Iterable[Path]) -> Iterator[Path | ConfigError]:
     """Draw the finished runs of every task together, if it draws sweeps.
 
-    Writes `sweep-<figure>.png` beside the runs, or beside their experiments if there are several, and returns the
-    paths. Raises ConfigError for runs that do not belong in one picture.
+    Writes `sweep-<figure>.png` beside the runs, or beside their experiments if there are several, and yields the
+    paths, and for runs of a task that do not belong in one picture the reason.
     """
     runs: dict[str, list[LoadedRun]] = {}
     for directory in directories:
         if RunDirectory(directory).status == "done":
             run = LoadedRun(directory)
             runs.setdefault(run.config["task"]["name"], []).append(run)
-    paths: list[Path] = []
     for name, together in runs.items():
         task: Any = registry.lookup("task", name)
-        if isinstance(task, DrawsSweeps):
-            where = common_directory([run.directory.path.parent for run in together])
-            for title, figure in task.sweep_figures(together).items():
-                paths.append(where / f"sweep-{title}.png")
-                # A report finds in the file which family it belongs to.
-                figure.savefig(paths[-1], metadata={"Family": task.family.title})
-    return paths
+        if not isinstance(task, DrawsSweeps):
+            continue
+        where = common_directory([run.directory.path.parent for run in together])
+        try:
+            figures = task.sweep_figures(together)
+        except ConfigError as error:
+            yield error
+            continue
+        for title, figure in figures.items():
+            path = where / f"sweep-{title}.png"
+            with replacing(path) as file:  # a report finds in it which family it belongs to
+                figure.savefig(file, metadata={"Family": task.family.title})
+            yield path
 
 
 def show(directories: Iterable[Path]) -> None:
     """Draw, and print where the pictures are, or why there are none: the runs are done in any case."""
     try:
-        for path in draw(directories):
-            print(f"  picture      {path}")
+        for drawn in draw(directories):
+            print(f"  {'picture   ' if isinstance(drawn, Path) else 'no picture'}   {drawn}")
     except GenbenchError as error:
         print(f"  no picture   {error}")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+HELP = {"-h", "--help"}
+
 
 def main(words: list[str] | None = None) -> None:
     """Command line of `genbench`; always leaves through SystemExit."""
@@ -40,16 +42,18 @@ def _run(words: Sequence[str]) -> int:
 
         explain.main(words[1:])
         return 0
-    if set(words) & {"-h", "--help"}:
+    from genbench import arguments
+
+    if HELP.intersection(words):
         from genbench.commands.help import help_text
 
-        print(help_text())
+        print(help_text(arguments.parse([word for word in words if word not in HELP]).own))
         return 0
     if "--version" in words:
         print(f"genbench {version('genbench')}")
         return 0
 
-    from genbench import arguments, compose
+    from genbench import compose
 
     asked = arguments.parse(words)
     compose.add_search_path(asked.search_path)

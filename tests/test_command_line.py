@@ -67,6 +67,14 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         (["experiment=vae-mnist5k", "loss=jsd"], ["task=variational cannot use this loss", "has no objective"]),
         (["experiment=vae-mnist5k", "regularizer=r1"], ["mlp-vae has no critic", "set regularizer=none"]),
         (["experiment=vae-mnist5k", "optimizer@critic_optimizer=adam"], ["has no critic", "critic_optimizer"]),
+        (
+            ["experiment=vae-mnist5k", "reference=[{metric: test/elbo, value: 1, source: me, better: lower}]"],
+            ["reference: of test/elbo, higher values are better, not lower ones", "add better: higher"],
+        ),
+        (
+            ["experiment=vae-mnist5k", "objective=test/elboo"],
+            ["objective=test/elboo", "one of valid/elbo, test/elbo"],
+        ),
         (["experiment=vae-mnist5k", "optimizer.anneal=1500"], ["last of 2,520 updates", "set optimizer.anneal=2520"]),
         (
             ["experiment=vae-mnist5k", "optimizer.anneal=${trainer.max_steps}"],
@@ -90,7 +98,10 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         ([*QUICK, "reference=5"], ["reference must be a list of published values, not 5"]),
         ([*QUICK, "reference=[5]"], ["reference[0] must be a mapping", "not 5"]),
         ([*QUICK, "ensemble=5"], ["ensemble must be a mapping", "not 5"]),
-        ([*QUICK, "critic_optimizer=5"], ["critic_optimizer.name is missing", "known: adam"]),
+        (
+            [*QUICK, "critic_optimizer=5"],
+            ["critic_optimizer.name is missing", "optimizer@critic_optimizer=NAME; known: adam"],
+        ),
         ([*QUICK, "name=???"], ["name has no value", "set name=NAME"]),
         ([*QUICK, "optimizer.lr=???"], ["optimizer.lr has no value", "set optimizer.lr=VALUE"]),
         ([*QUICK, "~seed"], ["seed"]),
@@ -400,6 +411,17 @@ def test_help_is_quick_and_lists_every_choice() -> None:
     for group in GROUPS:
         for path in (CONFIG_DIRECTORY / group).glob("*.yaml"):
             assert path.stem in result.stdout
+
+
+def test_help_lists_the_choices_of_the_user(
+    genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "of-mine.yaml").write_text("# What I do\nname: of-mine\n", encoding="utf-8")
+    for words in (("--config-dir", "mine", "--help"), ("-h", "hydra.searchpath=[mine]")):
+        assert genbench(*words) == 0
+        assert re.search(r"^ *of-mine +What I do$", capsys.readouterr().out, re.M)
+    assert genbench("--help", "--config-dir", "yours") == 2
 
 
 def test_version_is_that_of_genbench(genbench: Genbench, capsys: pytest.CaptureFixture[str]) -> None:

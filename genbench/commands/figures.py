@@ -25,6 +25,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from rich.progress import Progress
 
 from genbench import sweeps
+from genbench.atomic import replacing
 from genbench.bijections.planar import Planar
 from genbench.config import LARGEST_SEED
 from genbench.engine.task import Animates, Samples
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _redraw(options: argparse.Namespace) -> None:
-    run = LoadedRun(options.run)
+    run = LoadedRun(options.run).done()
     task = run.task()
     logbook = make_logbook(run.checked(), run.directory, task)
     logbook.read()
@@ -133,7 +134,8 @@ def _sample(options: argparse.Namespace) -> None:
         figure = task.picture_of(samples, title)
     else:
         figure = image_grid(samples, math.ceil(options.count / columns), columns, title)
-    figure.savefig(path, format=form)
+    with replacing(path) as file:
+        figure.savefig(file, format=form)
     print(path)
 
 
@@ -175,10 +177,14 @@ def _seed(word: str) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    paths = sweeps.draw(sorted(path for directory in options.experiments for path in directory.glob("*/")))
-    for path in paths:
-        print(path)
-    if not paths:
+    found = list(sweeps.draw(sorted(path for directory in options.experiments for path in directory.glob("*/"))))
+    for path in found:
+        if isinstance(path, Path):
+            print(path)
+    for error in found:
+        if isinstance(error, ConfigError):
+            raise error
+    if not found:
         where = ", ".join(map(str, options.experiments))
         raise ConfigError(f"nothing to draw together in {where}", "name one like outputs/divergence-w1")
 
@@ -202,7 +208,9 @@ def _planar_maps(options: argparse.Namespace) -> None:
     columns = [f"u ~ N({mean:g}, {variance:g})" for mean, variance in spread]
     title = f"One planar map of N(0, I), w and u drawn with seed {options.seed}"
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    planar_maps(samples, rows, columns, title).savefig(options.out, format=form)
+    figure = planar_maps(samples, rows, columns, title)
+    with replacing(options.out) as file:
+        figure.savefig(file, format=form)
     print(options.out)
 
 

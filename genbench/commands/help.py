@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from genbench.catalogue.files import offered
 from genbench.commands.text import COMMANDS, paragraphs, terms, width
 from genbench.compose import GROUPS
@@ -60,9 +63,9 @@ def introduction() -> str:
     return "\n".join([*lines, "", "To go on:", *terms(GO_ON, width(), share=COMMANDS)])
 
 
-def help_text() -> str:
-    """Usage and all choices. Imports no PyTorch, nor any plug-in."""
-    catalogue = offered()
+def help_text(own: Sequence[Path] = ()) -> str:
+    """Usage and all choices, with those in the user's directories `own`. Imports no PyTorch, nor any plug-in."""
+    catalogue = offered(own)
     lines = [
         "genbench: train and measure classic deep generative models.",
         "",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from genbench.atomic import forget_old_parts
+from genbench.atomic import forget_old_parts, part_of
 
 __all__ = ["digest_of", "fetch"]
 
@@ -40,7 +39,7 @@ def fetch(urls: Sequence[str], path: Path, algorithm: str, digest: str) -> None:
     Raises:
         OSError: if no address delivers it; the message tells what happened at each. Nothing new remains.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     new = [directory for directory in path.parents if not directory.exists()]
     failures = []
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genbench.atomic import replacing
 from genbench.data.download import digest_of, fetch
 from genbench.errors import DataError
 
@@ -90,16 +90,10 @@ def _store(path: Path, stamp: NDArray[np.int64], arrays: Arrays, save: Callable[
 
 def store(path: Path, save: Callable[..., None], arrays: dict[str, NDArray[Any]]) -> None:
     """Write a `.npz` by np.savez or np.savez_compressed atomically; do nothing if the directory is not writable."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(part, **arrays)
-        part.replace(path)
-    except OSError:
-        pass
-    finally:
-        with contextlib.suppress(OSError):  # no such directory
-            part.unlink()
+        with replacing(path) as file:
+            save(file, **arrays)
 
 
 def _unpack(stored: np.lib.npyio.NpzFile, key: str) -> NDArray[np.uint8]:

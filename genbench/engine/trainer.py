@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -315,10 +315,18 @@ def uncaptured(step: Step) -> Callable[[Batch, Hashable], dict[str, Tensor]]:
 
 
 def _all_finite(state: Any) -> bool:
+    """However many tensors there are, each device is waited for once."""
+    flags: dict[torch.device, list[torch.Tensor]] = {}
+    for tensor in _numbers(state):
+        flags.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+    return all(bool(torch.stack(found).all()) for found in flags.values())
+
+
+def _numbers(state: Any) -> Iterator[torch.Tensor]:
+    """The tensors of floating point numbers in nested dictionaries and lists."""
     if isinstance(state, torch.Tensor):
-        return not state.is_floating_point() or bool(torch.isfinite(state).all())
-    if isinstance(state, dict):
-        return all(_all_finite(value) for value in state.values())
-    if isinstance(state, (list, tuple)):
-        return all(_all_finite(value) for value in state)
-    return True
+        if state.is_floating_point():
+            yield state
+    elif isinstance(state, (dict, list, tuple)):
+        for value in state.values() if isinstance(state, dict) else state:
+            yield from _numbers(value)

@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from genbench.atomic import replacing
+
 __all__ = ["write_gif"]
 
 PALETTE_FRAMES = 8
@@ -22,7 +24,7 @@ def write_gif(path: str | Path, figure: Figure, frames: Iterable[float], dpi: fl
     All frames share one palette without dithering, so that static parts cost no bytes.
 
     Args:
-        path: of the GIF, overwritten.
+        path: of the GIF, replaced once the new one is whole.
         figure: in any state.
         frames: an iterator that changes the figure, then yields the seconds to show it for, rounded to hundredths.
         dpi: pixels per inch of the GIF.
@@ -46,4 +48,5 @@ def write_gif(path: str | Path, figure: Figure, frames: Iterable[float], dpi: fl
     first, *rest = [
         Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures
     ]
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    with replacing(Path(path)) as file:
+        first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)

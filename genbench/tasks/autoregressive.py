@@ -45,6 +45,7 @@ class Autoregressive(Samples, SampledTask):
         Quantity("valid/log_likelihood", "validation log p(x), exact", "nats", "higher", 2),
         CLASS_ACCURACY,
     )
+    evaluation_options = frozenset({"classes"})
     curves = {"log-likelihood (nats)": [f"{split}/log_likelihood" for split in ("train", "valid", "test")]}
 
     def __init__(self, parts: Parts, *, classes: bool = False, compile: bool = False) -> None:

@@ -117,12 +117,12 @@ class PlaneTask(FlowSamples, Task):
         return samples_over_contours(samples, target_on_grid(self.target, self.of_energy), EXTENT, title)
 
     def _title(self, title: str, record: Record) -> str:
-        """Of the learned density, with its newest value."""
-        values = record.curve(f"test/{self.curve}") or record.curve(f"valid/{self.curve}")
+        """Of the learned density, with its newest validation value."""
+        values = record.curve(f"valid/{self.curve}")  # the last picture is drawn before the test
         if not values:
             return title
         number = f"{values[-1][1]:.3f}".replace("-", "−")
-        return f"{title}: {self.quantity} {number}"
+        return f"{title}: validation {self.quantity} {number}"
 
     @classmethod
     def sweep_figures(cls, runs: Sequence[FinishedRun]) -> dict[str, Figure]:
@@ -132,7 +132,7 @@ class PlaneTask(FlowSamples, Task):
         """
         rows: dict[str, dict[str, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: (natural(run.config["name"]), run.config["seed"])):
-            alike = json.dumps(run.config | {"seed": None, "data_root": None, "output_root": None}, sort_keys=True)
+            alike = json.dumps({key: run.settings[key] for key in run.settings if key != "seed"}, sort_keys=True)
             rows.setdefault(run.config["dataset"]["target"], {}).setdefault(alike, run)
         lengths = {len(row) for row in rows.values()}
         if len(lengths) != 1 or len(rows) * min(lengths) < 2:

@@ -27,28 +27,35 @@ class _Mlflow:
         self._project, self._client = project, mlflow.MlflowClient()
 
     def holds(self, record: Record) -> bool:
-        return bool(self._runs(record, "FINISHED"))
+        with _told():
+            return bool(self._runs(record, "FINISHED"))
 
     def begin(self, heading: Heading, again: bool) -> _Stream:
         with _told():
             if again and (left := self._runs(heading, "RUNNING")):
                 return _Stream(self._client, left[0].info.run_id)
             tags = {ID: heading.run_id, **{f"genbench.{key}": value for key, value in heading.tags.items()}}
-            run = self._client.create_run(self._experiment(heading), run_name=heading.title, tags=tags).info.run_id
+            experiment = self._experiment(heading) or self._client.create_experiment(self._name(heading))
+            run = self._client.create_run(experiment, run_name=heading.title, tags=tags).info.run_id
             parameters = [Param(key, str(value)[:LONGEST]) for key, value in heading.settings.items()]
             for batch in _batches(parameters, PARAMETERS):
                 self._client.log_batch(run, params=batch)
             return _Stream(self._client, run)
 
-    def _experiment(self, heading: Heading) -> str:
-        name = f"{self._project}/{heading.experiment}"
-        found = self._client.get_experiment_by_name(name)
-        return str(found.experiment_id if found else self._client.create_experiment(name))
+    def _experiment(self, heading: Heading) -> str | None:
+        found = self._client.get_experiment_by_name(self._name(heading))
+        return str(found.experiment_id) if found else None
+
+    def _name(self, heading: Heading) -> str:
+        return f"{self._project}/{heading.experiment}"
 
     def _runs(self, heading: Heading, status: str) -> list[Any]:
         """The newest one with this status, if there is one."""
+        experiment = self._experiment(heading)
+        if experiment is None:
+            return []
         wanted = f"tags.`{ID}` = '{heading.run_id}' and attributes.status = '{status}'"
-        return list(self._client.search_runs([self._experiment(heading)], wanted, max_results=1))
+        return list(self._client.search_runs([experiment], wanted, max_results=1))
 
 
 class _Stream:

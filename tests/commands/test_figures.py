@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from shared import smaller
 
 from genbench.commands.figures import main
+from genbench.engine.rundir import RunDirectory
 
 Genbench = Callable[..., int]
 
@@ -19,16 +21,36 @@ def run_of(directory: Path, experiment: str) -> Path:
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_redraw_makes_the_same_pictures(genbench: Genbench, tmp_path: Path) -> None:
-    assert genbench("experiment=vae-mnist5k", "trainer.epochs=2", "trainer.max_steps=7") == 0
-    figures = run_of(tmp_path, "vae-mnist5k") / "figures"
+@pytest.mark.parametrize(
+    ("experiment", "drawn"),
+    [
+        ("vae-mnist5k", {"curves-end.png", "samples-end.png", "reconstructions-end.png", "stages-end.png"}),
+        ("flow-arcs-samples-k2", {"curves-end.png", "density-end.png", "samples-end.png"}),
+    ],
+)
+def test_redraw_makes_the_same_pictures(genbench: Genbench, tmp_path: Path, experiment: str, drawn: set[str]) -> None:
+    assert genbench(f"experiment={experiment}", *smaller(experiment), "trainer.epochs=2", "trainer.max_steps=7") == 0
+    figures = run_of(tmp_path, experiment) / "figures"
     before = {path.name: path.read_bytes() for path in figures.glob("*-end.png")}
-    assert {"curves-end.png", "samples-end.png", "reconstructions-end.png", "stages-end.png"} <= set(before)
+    assert drawn <= set(before)
     for path in figures.iterdir():
         path.unlink()
-    main(["redraw", str(run_of(tmp_path, "vae-mnist5k"))])
+    main(["redraw", str(run_of(tmp_path, experiment))])
     after = {path.name: path.read_bytes() for path in figures.iterdir()}
     assert after == before
+
+
+def test_what_is_not_done_is_not_redrawn(
+    genbench: Genbench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert genbench("experiment=dirac-w1-3", "trainer.max_steps=20") == 0
+    run = run_of(tmp_path, "dirac-w1-3")
+    RunDirectory(run).set_status("interrupted", 10)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with pytest.raises(SystemExit, match="2"):
+        main(["redraw", str(run)])
+    assert "is interrupted, not done\n  repeat its command" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 def test_animate(genbench: Genbench, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -402,8 +402,8 @@ def test_a_root_that_cannot_be_written(photos: Path, read: dict[str, int]) -> No
 def test_nothing_is_half_written(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that cannot be finished leaves nothing."""
 
-    def full(path: Path, **arrays: Any) -> None:
-        Path(path).write_bytes(b"half")
+    def full(file: BinaryIO, **arrays: Any) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)

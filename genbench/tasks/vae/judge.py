@@ -34,7 +34,7 @@ class VaeJudging(VaeLearning):
     """What is measured on a split."""
 
     evaluation_options = frozenset(
-        {"importance_samples", "importance_images", "memory_mib"}
+        {"importance_samples", "importance_images", "memory_mib", "classes"}
         | {"annealed_images", "annealing_steps", "annealing_chains"}
     )
     family = Family("Variational auto-encoders", likelihood="bound: ELBO")
