@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from genbench.errors import ConfigError
 
-__all__ = ["Arguments", "parse"]
+__all__ = ["Arguments", "Parser", "parse"]
 
 REMEDY = "see genbench --help"
 # Options with which Hydra prints something instead of running a job.
@@ -49,14 +49,20 @@ class Arguments:
         return [Path(place.removeprefix(FILE)) for place in self.search_path if place.startswith(FILE)]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Options without abbreviations; a wrong one raises ConfigError with the remedy."""
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+        self._remedy = remedy
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, REMEDY)
+        raise ConfigError(message, self._remedy)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     """Hydra's options, those that make no sense here left out."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser(REMEDY)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-r", "--run", action="store_true")

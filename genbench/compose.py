@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from genbench import registry
-from genbench.errors import ConfigError, GenbenchError, explained
+from genbench.errors import ConfigError, GenbenchError, explained, first_line
 from genbench.naming import closest, natural, nearest
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ __all__ = [
     "composer",
     "configuration",
     "experiment",
-    "first_line",
     "key_of",
     "launch",
     "parse",
@@ -364,7 +363,3 @@ def _dotted(node: Any, prefix: str = "") -> list[str]:
     if not isinstance(node, dict):
         return []
     return [name for key, value in node.items() for name in (prefix + key, *_dotted(value, f"{prefix}{key}."))]
-
-
-def first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from genbench import registry
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, first_line
 from genbench.naming import closest
 from genbench.registry import FINITE, Matching, OneOf, PositiveInt, Range, Text
 
@@ -179,7 +179,7 @@ def _plain(composed: DictConfig) -> dict[str, Any]:
         remedy = "choose experiment=NAME, or set name=NAME" if key == "name" else f"set {key}=VALUE"
         raise ConfigError(f"{key} has no value", remedy) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(first_line(error)) from error
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 
@@ -297,9 +297,9 @@ def _checked(schema: type, pickled: bytes, prefix: str) -> Any:
             f"known: {', '.join(known) or 'none'}",
         ) from error
     except ValidationError as error:
-        raise ConfigError(f"{dotted}{error.full_key or error.key}: {_first_line(error)}") from error
+        raise ConfigError(f"{dotted}{error.full_key or error.key}: {first_line(error)}") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{dotted}{error.full_key or ''}: {_first_line(error)}") from error
+        raise ConfigError(f"{dotted}{error.full_key or ''}: {first_line(error)}") from error
     for f in dataclasses.fields(schema):
         value = getattr(result, f.name)
         limits = (mark for mark in registry.marks(hints[f.name]) if isinstance(mark, (Range, OneOf, Matching)))
@@ -318,10 +318,6 @@ def _shown(value: Any) -> str:
     """A wrong value, on one line."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 def _strip(hint: Any) -> Any:

@@ -14,6 +14,7 @@ __all__ = [
     "StorageError",
     "Unsupported",
     "explained",
+    "first_line",
     "optional_package",
 ]
 
@@ -59,7 +60,7 @@ class StorageError(GenbenchError):
         errno.EDQUOT: "free some space of your quota",
         errno.EROFS: "make the file system writable",
         errno.EACCES: "give yourself the right to write there",
-        errno.EIO: "look after the disk",
+        errno.EIO: "check the disk",
     }
 
     def __init__(self, error: OSError) -> None:
@@ -75,6 +76,11 @@ def explained(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno in StorageError.REMEDIES:
         return StorageError(error)
     return error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line; its class where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def optional_package(name: str, extra: str) -> ModuleType:

@@ -23,7 +23,7 @@ from genbench.engine.device import isolated_rng, resolve
 from genbench.engine.measurement import Measurement
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, first_line
 from genbench.identity import WEIGHTS
 
 __all__ = ["WEIGHTS", "LoadedRun"]
@@ -142,9 +142,8 @@ class LoadedRun:
             else:
                 task.load_state_dict(state["task"])
         except (RuntimeError, KeyError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
             raise ConfigError(
-                f"{self.directory.path} does not fit the code, which has changed since: {reason}",
+                f"{self.directory.path} does not fit the code, which has changed since: {first_line(error)}",
                 "go back to the code of that time, or train it again",
             ) from error
         return task

@@ -10,7 +10,7 @@ from typing import Any
 
 from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import FINISHED, SCHEMA, RunDirectory
-from genbench.errors import ConfigError, GenbenchError, RunLocked
+from genbench.errors import ConfigError, GenbenchError, RunLocked, first_line
 
 __all__ = ["EXIT_CODES", "Outcome", "finished_outcome", "objective", "of_summary", "table"]
 
@@ -31,7 +31,7 @@ class Outcome:
     def failed(directory: Path, error: GenbenchError) -> Outcome:
         """Of a job that ended with an error that is no bug."""
         status = "locked" if isinstance(error, RunLocked) else "failed"
-        return Outcome(directory, status, error.exit_code, str(error).partition("\n")[0])
+        return Outcome(directory, status, error.exit_code, first_line(error))
 
     @staticmethod
     def of_many(outcomes: Sequence[Outcome]) -> Outcome:

@@ -19,7 +19,7 @@ from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.loaded import LoadedRun
 
-__all__ = ["check", "check_weights", "parent_of", "told"]
+__all__ = ["check", "check_weights", "entry", "parent_of"]
 
 LENGTH = {"trainer.epochs", "trainer.max_steps", "extend"}
 """What a run may have otherwise than the one that it extends."""
@@ -91,7 +91,7 @@ def _title(run: LoadedRun) -> str:
     return str(run.summary.get("title", run.directory.path))
 
 
-def told(config: Config, directory: RunDirectory) -> dict[str, Any] | None:
+def entry(config: Config, directory: RunDirectory) -> dict[str, Any] | None:
     """For `summary.json`: how this run began, and with which one, which need not be there any more."""
     if directory.begun:
         with suppress(OSError, ValueError):

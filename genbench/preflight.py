@@ -68,7 +68,7 @@ def check_run(
         directory = RunDirectory(run_directory(run))
         if directory.status in FINISHED:
             continue
-        if not directory.begun:  # of another run that it began with it has all that it needs
+        if not directory.begun:  # a run with a checkpoint no longer needs its parent
             parents.check(config)  # of each seed: an extended run has one of its own
         if not _new(_without_seed(run), seen):
             continue

@@ -45,7 +45,7 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "Range",
-    "Samples",
+    "SampleCount",
     "Text",
     "Width",
     "build",
@@ -176,7 +176,7 @@ Depth = Annotated[int, Range(minimum=1, maximum=1000)]
 """Layers, blocks or iterations one after another."""
 Width = Annotated[int, Range(minimum=1, maximum=2**20)]
 """Units, channels or dimensions beside one another."""
-Samples = Annotated[int, Range(minimum=1, maximum=10**6)]
+SampleCount = Annotated[int, Range(minimum=1, maximum=10**6)]
 """Random draws for one estimate."""
 
 

@@ -102,13 +102,13 @@ def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
     return Logbook(
         run_dir,
         title,
-        task.family,
-        str(config.task["name"]),
-        task.quantities,
-        task.conditions,
-        config.reference,
-        settings,
-        task.curves,
+        family=task.family,
+        kind=str(config.task["name"]),
+        quantities=task.quantities,
+        protocol=task.conditions,
+        references=config.reference,
+        settings=settings,
+        charts=task.curves,
     )
 
 
@@ -140,15 +140,15 @@ class Job:
             batches,
             run_dir,
             logbook,
-            config.trainer,
-            device,
-            config.seed,
-            origin,
-            companions,
-            parents.parent_of(config),
-            self._live.update,
+            config=config.trainer,
+            device=device,
+            seed=config.seed,
+            origin=origin,
+            companions=companions,
+            parent=parents.parent_of(config),
+            evaluated=self._live.update,
         )
-        self._begun = summary.before(config, self._experiment, task, words, device, parents.told(config, run_dir))
+        self._begun = summary.before(config, self._experiment, task, words, device, parents.entry(config, run_dir))
         run_dir.write_summary(self._begun)
         self.note = ""
 

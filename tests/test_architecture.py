@@ -75,6 +75,7 @@ ALLOWED = {
     "sweeps": {"atomic", "engine", "errors", "loaded", "registry"},
     "report": {"catalogue", "config", "engine", "errors", "figures", "identity", "naming", "numerals", "registry"},
     "commands": {
+        "arguments",
         "atomic",
         "bijections",
         "catalogue",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from genbench import compose, registry
+from genbench.arguments import Parser
 from genbench.catalogue import pages
 from genbench.catalogue.files import Catalogue, Experiment, offered
 from genbench.catalogue.keys import GROUPS, changed, key_names, keys, options, shown
 from genbench.commands.text import COMMANDS, names, paragraphs, terms, width
+from genbench.engine.measurement import ARROWS
 from genbench.errors import ConfigError
 from genbench.naming import nearest
 
@@ -25,7 +26,6 @@ CHOSEN_FROM = (*compose.GROUPS, *compose.HYDRA_GROUPS)
 TRAINER = "trainer"
 """A group without components: its one file holds the settings of the training."""
 
-ARROWS = {"higher": "↑", "lower": "↓"}
 
 USES = (
     ("genbench explain vae-mnist5k", "an experiment: its source, what is published, how long it takes, its settings"),
@@ -36,14 +36,9 @@ USES = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, "genbench explain [--config-dir DIRECTORY] NAME …")
-
-
 def main(words: Sequence[str]) -> None:
     """Print what the words name. Raises ConfigError for a name that nothing has."""
-    parser = _Parser(prog="genbench explain", add_help=False, allow_abbrev=False)
+    parser = Parser("genbench explain [--config-dir DIRECTORY] NAME …")
     parser.add_argument("names", nargs="*")
     parser.add_argument("-cd", "--config-dir", type=Path)
     parser.add_argument("-h", "--help", action="store_true")
@@ -153,7 +148,7 @@ def _published(experiment: Experiment) -> Iterator[str]:
     for entry in experiment.references:
         protocol = ", ".join(f"{key} {value}" for key, value in entry.protocol.items())
         said = [entry.source, f"{entry.at} value", protocol, entry.note]
-        yield f"{entry.metric} {shown(entry.value)} {ARROWS.get(entry.better, '')}  {'; '.join(filter(None, said))}"
+        yield f"{entry.metric} {shown(entry.value)} {ARROWS[entry.better]}  {'; '.join(filter(None, said))}"
 
 
 def _sources(experiment: Experiment) -> list[str]:

@@ -144,14 +144,14 @@ def _compose(
         for c in row.comparisons
     }
     return Report(
-        title,
-        _lead(runs, paths) + leading.told([(one, section is not None) for one, _, section in rows]),
-        tables.my_runs_table([(one, found, section.key if section else "") for one, found, section in rows]),
-        [section for _, _, section in rows if section],
-        sections,
-        tables.across_tables([(one, found) for one, found, _ in rows]),
-        tables.published_table(missing(published(), compared)),
-        tables.problems_table(problems),
+        title=title,
+        lead=_lead(runs, paths) + leading.note([(one, section is not None) for one, _, section in rows]),
+        my_runs=tables.my_runs_table([(one, found, section.key if section else "") for one, found, section in rows]),
+        runs=[section for _, _, section in rows if section],
+        families=sections,
+        across=tables.across_tables([(one, found) for one, found, _ in rows]),
+        published=tables.published_table(missing(published(), compared)),
+        problems=tables.problems_table(problems),
     )
 
 
@@ -160,16 +160,16 @@ def _run_section(
 ) -> RunSection:
     own: list[Picture] = pictures.own_pictures(one.first, key, names, problems)
     return RunSection(
-        f"run-{key}",
-        one.title,
-        one.family.title,
-        one.words,
-        pictures.cover(one.first, own),
-        own,
-        list(pictures.own_curves(one, key, names)),
-        [details.values_table(found)] if found else [],
-        details.commands_table(one),
-        details.settings_table(one.first),
+        key=f"run-{key}",
+        title=one.title,
+        family=one.family.title,
+        words=one.words,
+        cover=pictures.cover(one.first, own),
+        pictures=own,
+        curves=list(pictures.own_curves(one, key, names)),
+        measured=[details.values_table(found)] if found else [],
+        commands=details.commands_table(one),
+        settings=details.settings_table(one.first),
     )
 
 
@@ -179,13 +179,13 @@ def _family_section(
     found = [row for _, results_, _ in rows for row in results_]
     reached = tables.reached_table(found)
     return FamilySection(
-        key,
-        name,
-        [*tables.quantity_tables(found), *([reached] if reached.rows else []), *studies],
-        list(pictures.compared_curves(found, names)),
-        sweeps,
-        [section for _, _, section in rows if section],
-        tables.cost_table([one for one, _, _ in rows]),
+        key=key,
+        title=name,
+        tables=[*tables.quantity_tables(found), *([reached] if reached.rows else []), *studies],
+        curves=list(pictures.compared_curves(found, names)),
+        sweeps=sweeps,
+        runs=[section for _, _, section in rows if section],
+        cost=tables.cost_table([one for one, _, _ in rows]),
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genbench.engine.batches import Batch
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, first_line
 
 __all__ = ["CapturedStep", "CudaGraphs", "Graphs", "can_capture"]
 
@@ -150,7 +150,7 @@ class CapturedStep:
             cause: BaseException = error  # the first error explains more than the failure to end the capture
             while cause.__context__ is not None:
                 cause = cause.__context__
-            reason = str(cause).partition("\n")[0]
             raise ConfigError(
-                f"this training step cannot be captured in a CUDA graph: {reason}", "set trainer.capture=false"
+                f"this training step cannot be captured in a CUDA graph: {first_line(cause)}",
+                "set trainer.capture=false",
             ) from error

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, first_line
 
 __all__ = [
     "autocast",
@@ -98,7 +98,7 @@ def _start_cuda(device: torch.device) -> None:
         torch.cuda.init()
         torch.cuda.set_device(device)  # streams and graphs belong to the current device
     except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise ConfigError(f"device {device} cannot be used: {reason}", "use another device, or device=cpu") from error
     _allow_tf32(False)
 

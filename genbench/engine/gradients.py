@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, first_line
 
 __all__ = ["Gradients", "Objective", "forget_compiled"]
 
@@ -77,7 +77,7 @@ def _compile(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return compiled(*args, **kwargs)
         except Unsupported as error:
-            reason = str(error).partition("\n")[0]
+            reason = first_line(error)
             raise ConfigError(f"PyTorch {torch.__version__} cannot compile this step: {reason}", REMEDY) from error
 
     return call

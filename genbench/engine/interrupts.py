@@ -57,7 +57,7 @@ class Interrupts:
             signal.raise_signal(self.pending)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self.pending is not None and signum == signal.SIGINT:
+        if self.pending == signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.pending = signum
         if self._raises:

@@ -45,6 +45,7 @@ class Logbook:
         self,
         run: RunDirectory,
         title: str,
+        *,
         family: Family,
         kind: str,
         quantities: Sequence[Quantity],

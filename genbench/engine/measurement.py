@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "DEFINING",
     "TEST",
     "VALIDATION",
-    "WHAT_IT_IS",
     "Better",
     "Family",
     "Measurement",
@@ -40,8 +40,11 @@ VALIDATION = "valid/"
 CERTAIN = 4.0
 """Standard errors past a limit from which on a value is called impossible: chance alone goes there once in 30,000."""
 
-WHAT_IT_IS = ("conditional",)
-"""Entries of a protocol without which a value is one of another quantity: log p(x|y) is none of log p(x)."""
+DEFINING = ("conditional",)
+"""Entries of a protocol that make a value one of another quantity: log p(x|y) is not log p(x)."""
+
+ARROWS: dict[str, str] = {"higher": "↑", "lower": "↓", "": ""}
+"""Which way is better."""
 
 FLOAT32 = 1e-6
 """Relative error that arithmetic in float32 leaves in a value."""
@@ -86,7 +89,7 @@ class Quantity:
     @property
     def arrow(self) -> str:
         """Points to where it is better."""
-        return {"higher": "↑", "lower": "↓", "": ""}[self.better]
+        return ARROWS[self.better]
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether a value is better than another one, or the first that is a number."""
@@ -101,7 +104,7 @@ def headline(quantities: Sequence[Quantity]) -> Quantity | None:
 def objective_among(quantities: Sequence[Quantity], name: str | None = None) -> Quantity:
     """What a sweeper optimizes: the quantity of this name, or the headline.
 
-    Whoever tunes on the test split measures nothing with it any more, so that takes its name. Raises ConfigError
+    A metric of the test split must be named: once it is tuned on, it measures nothing any more. Raises ConfigError
     where there is none, or where neither direction is better.
     """
     judged = {quantity.name: quantity for quantity in quantities if quantity.better}
@@ -188,10 +191,10 @@ def values_of(measured: Mapping[str, Measurement]) -> dict[str, float]:
 def agree(asked: Mapping[str, str], protocol: Mapping[str, str]) -> bool:
     """A value measured under `protocol` may be compared with one that holds for the entries `asked`.
 
-    What is not asked for does not matter, except for entries of WHAT_IT_IS, which must be the same or missing on both
+    What is not asked for does not matter, except for entries of DEFINING, which must be the same or missing on both
     sides.
     """
-    return all(protocol.get(key) == asked.get(key) for key in {*asked, *WHAT_IT_IS})
+    return all(protocol.get(key) == asked.get(key) for key in {*asked, *DEFINING})
 
 
 def verdict(reference: Reference, measured: Measurement, shortened: bool = False, diverged: bool = False) -> str:

@@ -136,7 +136,8 @@ class Task(ABC):
     def training_step(self, *batch: Any, **unused: Any) -> dict[str, Tensor]:
         """One update of every player. Returns detached device scalars.
 
-        It has a parameter for each tensor of `training_data`, usually one, `batch`, and no others.
+        It has a parameter for each tensor of `training_data`, usually one, `batch`. (The signature here only lets an
+        override name them.)
 
         Nothing but work of the device: it never waits for the device, copies nothing from the host, and changes no
         state but tensors in place, since a captured step is replayed without this code.
@@ -216,7 +217,7 @@ class Samples(ABC):
 
     @property
     def scoring_seed(self) -> int:
-        """Of the samples that scores are of, which are others than those that are shown."""
+        """Seed of the samples that are scored; others are shown."""
         return int(self.parts.seed) + 1
 
     @abstractmethod

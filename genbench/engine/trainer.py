@@ -29,6 +29,10 @@ T = TypeVar("T")
 __all__ = ["Diverged", "Progress", "Trainer", "take_steps", "uncaptured"]
 
 
+MOST_CHECKPOINTS = 100
+"""In a run that does not say how often to save."""
+
+
 class Diverged(Exception):
     """A loss or a parameter is NaN or infinite."""
 
@@ -78,6 +82,7 @@ class Trainer:
         batches: Batches,
         run: RunDirectory,
         logbook: Logbook,
+        *,
         config: TrainerConfig,
         device: torch.device,
         seed: int,
@@ -92,10 +97,11 @@ class Trainer:
         self.progress = Progress()
         self.total_steps = config.steps(batches.steps_per_epoch)
         evaluate = config.evaluate_every or batches.steps_per_epoch
+        evaluations = math.ceil(self.total_steps / evaluate / MOST_CHECKPOINTS)  # from one checkpoint to the next
         self.intervals = {
             "log": config.log_every,
             "valid": evaluate,
-            "save": config.checkpoint_every or max(evaluate, self.total_steps // 100),
+            "save": config.checkpoint_every or evaluations * evaluate,
         }
         # Of one step, half is its start.
         self.stages: dict[int, Stage] = {self.total_steps // 2: "middle", 0: "start", self.total_steps: "end"}

@@ -8,13 +8,13 @@ from genbench.compose import Request
 from genbench.outcome import Outcome
 from genbench.sweeps import common_directory
 
-__all__ = ["told"]
+__all__ = ["table"]
 
 
-def told(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> str:
+def table(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> str:
     """A line for each job: what the sweep chose for it, how it ended, and what it measured or why it did not.
 
-    Where the runs of jobs that did not end well lie stands below them.
+    Below a job that did not end well stands its directory.
     """
     names = [" ".join(request.swept) or request.config.name for request in requests]
     width = max(map(len, names))

@@ -59,7 +59,7 @@ class Command:
     def end(self) -> int:
         """Say how a run or a sweep ended, and draw what a sweep is for. Returns the exit code of the command."""
         if self.outcomes:
-            print(closing.told(self.requests, self.outcomes))
+            print(closing.table(self.requests, self.outcomes))
             sweeps.show(outcome.directory for outcome in self.outcomes)
         else:
             places = self._asked.search_path

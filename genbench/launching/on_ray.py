@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genbench.engine.interrupts import Interrupts
-from genbench.errors import ConfigError, optional_package
+from genbench.errors import ConfigError, first_line, optional_package
 from genbench.launching.launcher import Launcher, SweepJob
 from genbench.launching.remains import outcome_of
 from genbench.launching.work import perform
@@ -65,7 +65,7 @@ class OnRay(Launcher):
                     try:
                         ended[job.number] = ray.get(handle)
                     except ray.exceptions.RayError as error:
-                        ended[job.number] = outcome_of(job, _reason(error))
+                        ended[job.number] = outcome_of(job, first_line(error))
                     print(f"{job.label}: {ended[job.number].status}")
                 if interrupts.pending is not None and not stopping:
                     stopping = True
@@ -73,7 +73,3 @@ class OnRay(Launcher):
                         ray.cancel(handle)
             self.command.signal = interrupts.pending
         return [ended.get(job.number) for job in jobs]
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

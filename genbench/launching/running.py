@@ -10,6 +10,7 @@ from hydra.plugins.launcher import Launcher as HydraLauncher
 from genbench import preflight
 from genbench.compose import Request
 from genbench.config import to_dict
+from genbench.errors import first_line
 from genbench.launching import remains
 from genbench.launching.command import Command
 from genbench.launching.launcher import Launcher, SweepJob
@@ -68,5 +69,5 @@ def _through(launcher: HydraLauncher, jobs: Sequence[SweepJob], command: Command
     try:
         launcher.launch([list(job.request.words) for job in jobs], first)
     except (Exception, SystemExit) as error:
-        told = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        told = f"{type(error).__name__}: {first_line(error)}"
     return [command.done_here.get(job.request.words) or remains.outcome_of(job, told) for job in jobs]

@@ -170,7 +170,7 @@ class _Weights:
 
     @torch.no_grad()
     def noise_of(self, latents: Tensor) -> Tensor:
-        """One latent vector for each image, [B, L] → the ε that each of its chains has it from, [R, L]."""
+        """One latent vector for each image, [B, L] → the noise ε that maps to it, for each of its chains, [R, L]."""
         z = latents.repeat_interleave(self.chains, 0)
         if self.start == "prior":
             return z

@@ -105,7 +105,7 @@ def worn(images: Tensor) -> Tensor:
 
 
 def spoiled(images: Tensor) -> Tensor:
-    """[N, C, H, W] of images in [0, 1] that are none, from as many that are; a fifth of each kind.
+    """[N, C, H, W] in [0, 1], as many non-images as there are images, made from them; a fifth of each kind.
 
     Their pixels shuffled; their quarters shuffled; a strong blur; the mean of two; noise of any level and contrast.
     The whole is mixed with grey and noise at random, so that faint images are none, either.

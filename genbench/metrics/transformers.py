@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from genbench.errors import DataError
+from genbench.errors import DataError, first_line
 from genbench.metrics.features import Frozen, digest_of_tensors, downloaded
 
 __all__ = ["LABELS", "Transformer"]
@@ -47,7 +47,7 @@ class Transformer(Frozen):
             with torch.random.fork_rng(devices=[]):  # the layers draw random weights before loading
                 network = _clip(name) if name.startswith("clip") else _dinov2(name)
         except (OSError, http.client.HTTPException, RuntimeError, ValueError, KeyError, ImportError) as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = first_line(error)
             raise DataError(f"the weights of {LABELS[name]} cannot be had: {reason}\n  {_remedy(name)}") from error
         self.weights_id = digest_of_tensors(network.state_dict())[:12]
         self._side = getattr(network, "resolution", None) or network.INPUT_IMAGE_SIZE

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from genbench.report.groups import Group, Result
 from genbench.report.tables import headline
 
-__all__ = ["CURVES", "SECTIONS", "best", "leading", "told"]
+__all__ = ["CURVES", "SECTIONS", "best", "leading", "note"]
 
 SECTIONS = 100  # of a family
 CURVES = 24  # of a quantity: four charts
@@ -45,7 +45,7 @@ def _loss(result: Result | None) -> float:
     return {"lower": 1.0, "higher": -1.0}.get(result.quantity.better, 0.0) * result.final.mean
 
 
-def told(groups: Sequence[tuple[Group, bool]]) -> str:
+def note(groups: Sequence[tuple[Group, bool]]) -> str:
     """A sentence about families of which not every group has a section of its own; empty if there is none."""
     counts = Counter(one.family.title for one, _ in groups)
     shown = Counter(one.family.title for one, has_section in groups if has_section)

@@ -20,7 +20,7 @@ PICTURES = "results"
 """Folder of the pictures beside the page."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSection:
     """Everything about the runs of one group."""
 
@@ -38,7 +38,7 @@ class RunSection:
     settings: Table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FamilySection:
     """The groups of one family, beside each other if there are several."""
 
@@ -56,7 +56,7 @@ class FamilySection:
         return bool(self.tables or self.curves or self.sweeps or len(self.runs) > 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What the page and the Markdown file are written from."""
 

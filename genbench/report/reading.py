@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args, overload
 from genbench.config import Reference
 from genbench.engine.measurement import Better, Family, Quantity
 from genbench.engine.rundir import EVALUATION_SCHEMA, FINISHED, SCHEMA, RunDirectory
-from genbench.errors import ConfigError
+from genbench.errors import ConfigError, first_line
 from genbench.identity import words
 from genbench.naming import natural
 
@@ -306,7 +306,7 @@ def _mapping(path: Path, *keys: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise Damaged(f"{path.name} is missing") from None
     except (OSError, ValueError) as error:
-        raise Damaged(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from None
+        raise Damaged(f"{path.name} cannot be read: {first_line(error)}") from None
     missing = [key for key in keys if key not in found] if isinstance(found, dict) else ["entries"]
     if missing:
         raise Damaged(f"{path.name} has no {', '.join(missing)}")

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
-from genbench.engine.measurement import TEST, VALIDATION, WHAT_IT_IS, Quantity
+from genbench.engine.measurement import DEFINING, TEST, VALIDATION, Quantity
 from genbench.numerals import duration, number, signed
 from genbench.report.cells import (
     ERRORS,
@@ -159,7 +159,7 @@ def across_tables(groups: Sequence[tuple[Group, list[Result]]]) -> list[Table]:
             told = results[0]
             said = {
                 key: told.protocol[key]
-                for key in ("dataset", "binarization", "split", *WHAT_IT_IS)
+                for key in ("dataset", "binarization", "split", *DEFINING)
                 if key in told.protocol
             }
             found.setdefault(protocol_text(said), []).append((one, told))

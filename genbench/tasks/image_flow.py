@@ -16,7 +16,7 @@ from genbench.errors import ConfigError
 from genbench.figures.grids import image_grid, labelled_rows, stages
 from genbench.figures.walks import interpolations
 from genbench.metrics.importance import LogLikelihood, log_mean_weight
-from genbench.registry import Samples, register
+from genbench.registry import SampleCount, register
 from genbench.tasks.base import Parts, require, require_float32, require_images
 from genbench.tasks.flow_samples import FlowSamples
 from genbench.tasks.pictures import SampledTask
@@ -52,7 +52,7 @@ class ImageFlow(FlowSamples, SampledTask):
     )
     curves = {"bits per dimension": [f"{split}/bits_per_dim" for split in ("train", "valid", "test")]}
 
-    def __init__(self, parts: Parts, *, importance_samples: Samples = 8, compile: bool = False) -> None:
+    def __init__(self, parts: Parts, *, importance_samples: SampleCount = 8, compile: bool = False) -> None:
         require(parts.model, "model", "image-flow", "log_prob", "flow", "to_base", "to_data", "dims", "protocol")
         require(parts.loss, "loss", "image-flow", "of_samples")
         require_images(parts.dataset, "image-flow")

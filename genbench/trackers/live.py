@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench.atomic import replacing
-from genbench.errors import optional_package
+from genbench.errors import first_line, optional_package
 from genbench.report import reading
 from genbench.trackers import Stream, heading, record, tracker
 
@@ -80,11 +80,8 @@ class Live:
                 step()
         except Exception as error:  # foreign code, and a network
             self._silent = True
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            told = (
-                f"genbench: {self._word}: {reason}\n  the run goes on without it; genbench-push sends the rest later"
-            )
-            print(told, file=sys.stderr)
+            remedy = "the run goes on without it; genbench-push sends the rest later"
+            print(f"genbench: {self._word}: {first_line(error)}\n  {remedy}", file=sys.stderr)
 
     def _opened(self) -> Stream:
         if self._stream is None:

@@ -189,6 +189,14 @@ def test_a_second_interrupt_ends_the_process_as_python_would() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_the_first_interrupt_after_another_signal_lets_the_run_be_saved() -> None:
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.pending == signal.SIGINT
+        interrupts.pending = None
+
+
 def test_rng_state_round_trip() -> None:
     devices.seed_everything(3, deterministic=False)
     saved = devices.rng_state(CPU)

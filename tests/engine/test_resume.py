@@ -164,6 +164,16 @@ def test_measurements_keep_their_meaning(
     assert found[headline["name"]]["protocol"]["dataset"] == "arcs"
 
 
+def test_unless_it_is_said_otherwise_checkpoints_are_of_evaluations(
+    tmp_path: Path, genbench: Callable[..., int]
+) -> None:
+    """Of every fourth one here: 334 are more than the 100 checkpoints that a run may take time for."""
+    words = ("trainer.max_steps=1000", "trainer.evaluate_every=3", "trainer.checkpoint_every=null")
+    assert genbench("experiment=dirac-w1-3", *words) == 0
+    (directory,) = tmp_path.glob("outputs/*/*/checkpoints")
+    assert [path.stem for path in sorted(directory.iterdir())] == ["step-000000996", "step-000001000"]
+
+
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, data_root: Path) -> None:
     words = (
         "trainer.checkpoint_every=1",

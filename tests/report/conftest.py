@@ -74,7 +74,15 @@ def make_run(outputs: Path) -> MakeRun:
             common = {"dataset": "arcs", "split": "30/20/10"} if protocol is None else protocol
             title = str(begun["title"])
             logbook = Logbook(
-                run, title, family, "tilt", quantities, common, references, identity.settings(config), {}
+                run,
+                title,
+                family=family,
+                kind="tilt",
+                quantities=quantities,
+                protocol=common,
+                references=references,
+                settings=identity.settings(config),
+                charts={},
             )
             logbook.open()
             for step, row in logged.items():

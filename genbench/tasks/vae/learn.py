@@ -12,7 +12,7 @@ from genbench.engine.device import isolated_rng
 from genbench.errors import ConfigError
 from genbench.functional import sample_gaussian
 from genbench.losses.elbo import ElboTerms, doubly_reparameterised
-from genbench.registry import NonNegativeInt, Range, Samples
+from genbench.registry import NonNegativeInt, Range, SampleCount
 from genbench.tasks.base import Parts, require, require_float32, require_images
 from genbench.tasks.classes import Classes
 from genbench.tasks.pictures import SampledTask
@@ -35,7 +35,7 @@ class VaeLearning(SampledTask):
         self,
         parts: Parts,
         *,
-        importance_samples: Samples = 200,
+        importance_samples: SampleCount = 200,
         importance_images: Annotated[int, Range(minimum=2)] | None = None,
         annealed_images: Annotated[int, Range(minimum=2)] | None = None,
         annealing_steps: Annotated[int, Range(minimum=2, maximum=10**6)] = 1000,
