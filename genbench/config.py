@@ -60,22 +60,20 @@ Name = Annotated[
 
 @dataclass
 class TrainerConfig:
-    """How long to train and what to do in between; every interval counts training steps."""
+    """How long to train and what to do in between, as conf/trainer/default.yaml says it of every key."""
 
-    batch_size: Annotated[int, Range(minimum=1, maximum=100_000)] = 64  # at most the whole training split
-    epochs: PositiveInt | None = None  # passes over the training set
-    max_steps: PositiveInt | None = None  # with `epochs` too, whichever ends first
-    drop_last: bool = False  # leave out an epoch's last, smaller batch
+    batch_size: Annotated[int, Range(minimum=1, maximum=100_000)] = 64
+    epochs: PositiveInt | None = None
+    max_steps: PositiveInt | None = None
+    drop_last: bool = False
     log_every: PositiveInt = 100
-    evaluate_every: PositiveInt | None = None  # null: once an epoch
-    checkpoint_every: PositiveInt | None = None  # null: at every evaluation
+    evaluate_every: PositiveInt | None = None
+    checkpoint_every: PositiveInt | None = None
     keep_checkpoints: PositiveInt = 2
-    evaluate_first: bool = False  # measure the untrained networks too
-    precision: Annotated[str, OneOf("fp32", "tf32", "bf16")] = "fp32"  # of networks in training, penalties aside
-    capture: bool = True  # on CUDA: a whole training step as one graph
-    threads: Annotated[int, Range(minimum=1, maximum=1024)] | None = (
-        None  # CPU threads within an operation; null: PyTorch's choice
-    )
+    evaluate_first: bool = False
+    precision: Annotated[str, OneOf("fp32", "tf32", "bf16")] = "fp32"
+    capture: bool = True
+    threads: Annotated[int, Range(minimum=1, maximum=1024)] | None = None
 
     def steps(self, steps_per_epoch: int) -> int:
         """All training steps: whichever of `epochs` and `max_steps` ends first."""
@@ -117,7 +115,7 @@ class Ensemble:
 
 @dataclass
 class Config:
-    """A whole run, components as plain dictionaries with their `name`."""
+    """A whole run, components as plain dictionaries with their `name`; conf/train.yaml says what every key is."""
 
     name: Name
     seed: Annotated[int, Range(minimum=0, maximum=LARGEST_SEED)]
@@ -134,11 +132,11 @@ class Config:
     critic_optimizer: dict[str, Any] | None
     trainer: TrainerConfig
     reference: list[Reference] = field(default_factory=list)
-    objective: Text | None = None  # what hydra/sweeper=optuna optimizes; null: the task's first validation quantity
+    objective: Text | None = None
     ensemble: Ensemble | None = None
-    tracker: Tracked | None = None  # trackio, mlflow or wandb, or trackio/PROJECT: the run is sent while it trains
-    extend: Text | None = None  # a run directory: go on where it ended
-    init_from: Text | None = None  # a run directory or packed model: begin with its weights
+    tracker: Tracked | None = None
+    extend: Text | None = None
+    init_from: Text | None = None
 
 
 def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
