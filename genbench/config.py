@@ -139,6 +139,10 @@ class Config:
     init_from: Text | None = None
 
 
+REQUIRED = {f.name for f in dataclasses.fields(Config) if f.default is f.default_factory is dataclasses.MISSING}
+"""Keys that every run has a value of."""
+
+
 def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     """Check a composed configuration against the schema and return it typed.
 
@@ -163,6 +167,8 @@ def read(composed: DictConfig, overridden: Collection[str] = ()) -> Config:
     if values.get("ensemble") is not None:
         values["ensemble"] = _typed(Ensemble, values["ensemble"], "ensemble")
     for name, schema in _scalars().items():
+        if values.get(name) is None and name in REQUIRED:
+            raise ConfigError(f"{name} has no value", f"set {name}=VALUE")
         values[name] = getattr(_typed(schema, {name: values.get(name)}, ""), name)
     return Config(**values)
 

@@ -321,6 +321,17 @@ def test_a_device_without_float64() -> None:
 
 
 @pytest.mark.usefixtures("tiny_planes")
+@pytest.mark.parametrize(("capture", "graphs"), [("true", 1), ("false", 0)])
+def test_steps_are_captured_unless_that_is_turned_off(
+    capture: str, graphs: int, genbench: Callable[..., int], tmp_path: Path
+) -> None:
+    with simulated_device(captures=True):
+        words = ("experiment=dirac-jsd-8", "trainer.max_steps=20", f"trainer.capture={capture}")
+        assert genbench(*words, "device=cpu") == 0
+    (path,) = tmp_path.glob("outputs/*/*/summary.json")
+    assert json.loads(path.read_text())["captured_graphs"] == graphs
+
+
 @pytest.mark.parametrize("where", ["in the host's number", "in a stale tensor"])
 def test_a_step_that_cannot_be_captured_is_found_out(where: str, data_root: Path) -> None:
     """Both ways in which β of an annealed flow could be missed by a captured step."""

@@ -83,9 +83,16 @@ class TestDirac:
     def test_r1_converges(self, dirac: dict[str, Any], loss: str, averaged: int) -> None:
         assert final(dirac[f"dirac-{loss}-{3 + averaged}"], "eval/distance") <= 1e-3
 
-    def test_gp_does_not_converge(self, dirac: dict[str, Any], loss: str, averaged: int) -> None:
+    def test_gp_ends_on_a_cycle(self, dirac: dict[str, Any], loss: str, averaged: int) -> None:
+        """Where it crosses ψ0 = 0: of W1 in closed form, 1.2732 and 1.2715, to which 0.01 has not settled yet."""
         for number in (4, 5):
-            assert final(dirac[f"dirac-{loss}-{number + averaged}"], "eval/distance") > 0.1
+            row = dirac[f"dirac-{loss}-{number + averaged}"]
+            assert final(row, "eval/distance") > 0.1
+            if loss == "w1":
+                truth = row["metrics"]["eval/limit_cycle"]["truth"]
+                assert final(row, "eval/limit_cycle") == pytest.approx(truth, rel=0.015 if number == 4 else 0.0025)
+            else:
+                assert 1.2 < final(row, "eval/limit_cycle") < 1.35
 
 
 def test_w1_keeps_its_conserved_quantity(dirac: dict[str, Any]) -> None:
@@ -140,6 +147,10 @@ def test_mnist5k_gan_draws_digits(outputs: Path) -> None:
     genbench(outputs, "experiment=mnist5k-gan")
     row = summary(outputs, "mnist5k-gan")
     assert final(row, "test/classes") >= 8
+    assert final(row, "test/recognized") >= 0.9  # noise with a digit of each class among it has all classes
+    for name in ("precision", "recall"):
+        assert final(row, f"test/classifier_{name}") >= 0.7
+    assert final(row, "test/classifier_share_distance") <= 0.15
     (figures,) = (outputs / "mnist5k-gan").glob("*seed=1-*/figures")
     assert {path.stem for path in figures.glob("*.png")} >= {
         "samples-start",

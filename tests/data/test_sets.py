@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
 from genbench import registry
 from genbench.compose import configuration
@@ -186,14 +187,16 @@ class TestMnist:
 
     def test_dynamic_binarization(self, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
         """Training pixels are drawn anew with their grey values as means; those of other splits never again."""
+        torch.manual_seed(0)
         grey, drawn = load("mnist", tmp_path), load("binmnist-dynamic", tmp_path)
         assert_ready(drawn)
         assert drawn.binary
         assert drawn.protocol["binarization"] != grey.protocol["binarization"]
         draws = torch.stack([drawn.to_float(drawn.train) for _ in range(2000)])
         means = grey.to_float(grey.train)
-        error = (means * (1 - means) / len(draws)).sqrt()
-        assert ((draws.mean(0) - means).abs() <= 5 * error).all()
+        white, chance = draws.sum(0).double().numpy(), means.double().numpy()
+        least, most = (binom.ppf(tail, len(draws), chance) for tail in (1e-8, 1 - 1e-8))  # of 6272 pixels
+        assert ((least <= white) & (white <= most)).all()
         assert draws[:, grey.train == 255].all()
         assert not draws[:, grey.train == 0].any()
         for split in ("valid", "test"):

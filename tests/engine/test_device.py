@@ -18,6 +18,8 @@ from genbench import jobs
 from genbench.build import build_task
 from genbench.compose import configuration
 from genbench.engine import device as devices
+from genbench.engine.interrupts import Interrupts
+from genbench.engine.trainer import take_steps
 from genbench.errors import ConfigError
 from genbench.optimizers.adam import adam
 from genbench.optimizers.rmsprop import rmsprop
@@ -204,6 +206,32 @@ def test_tf32_in_a_block() -> None:
             raise KeyError
         assert torch.backends.cudnn.allow_tf32
     assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("tf32", True), ("fp32", False), ("bf16", False)])
+def test_tf32_is_for_training_steps_alone(precision: str, expected: bool) -> None:
+    seen: list[bool] = []
+    with devices.tf32(False):
+        with Interrupts() as interrupts:
+            take_steps(lambda: seen.append(torch.backends.cudnn.allow_tf32), 2, interrupts, precision, CPU)
+        assert seen == [expected, expected]
+        assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "vae-mnist5k",
+        "pixelcnn-mnist5k",
+        "realnvp-mnist5k",
+        "flow-arcs-samples-k2",
+        "flow-arcs-density-k2",
+        "dirac-w1-1",
+    ],
+)
+def test_only_image_gans_compute_in_bf16(experiment: str) -> None:
+    with pytest.raises(ConfigError, match="does not compute in bf16"):
+        build_task(configuration(f"experiment={experiment}", "trainer.precision=bf16"), CPU)
 
 
 def test_tf32_where_there_is_none(cuda: mock.Mock) -> None:

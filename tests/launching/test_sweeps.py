@@ -7,6 +7,7 @@ import math
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose as hydra_compose
 from omegaconf import OmegaConf
 from processes import Forked, killed_at_first, python
@@ -102,8 +104,11 @@ def test_a_killed_job_is_named_and_the_others_go_on(
     assert len(finals(tmp_path / "here")) == 3
 
 
-def test_a_signal_ends_a_sweep_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM to the parent alone: its processes save, and nobody is left behind."""
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL], ids=lambda signum: signum.name)
+def test_a_signal_ends_a_sweep_of_processes(
+    signum: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the parent alone: its processes save, and nobody is left behind, even where it cannot tell them."""
     monkeypatch.chdir(tmp_path)
     words = ("experiment=dirac-w1-3", "seed=1,2,3", "trainer.max_steps=1000000", "hydra/launcher=local")
     process = Forked(python("-m", "genbench.train", "-m", *words, "hydra.launcher.processes=2"), tmp_path)
@@ -112,15 +117,57 @@ def test_a_signal_ends_a_sweep_of_processes(tmp_path: Path, monkeypatch: pytest.
     while time.monotonic() < deadline and len(rows) < 2:
         rows = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/*/status.json")]
         time.sleep(0.05)
-    process.send(signal.SIGTERM)
-    assert process.wait() == 143, process.said
-    said = process.said
-    assert len(re.findall(r"^seed=\d +interrupted", said, re.M)) == 2, said
-    assert re.search(r"^seed=3 +not started", said, re.M)
+    process.send(signum)
+    if signum == signal.SIGTERM:
+        assert process.wait() == 143, process.said
+        said = process.said
+        assert len(re.findall(r"^seed=\d +interrupted", said, re.M)) == 2, said
+        assert re.search(r"^seed=3 +not started", said, re.M)
+    while time.monotonic() < deadline and any(Path("/proc", str(row["pid"])).exists() for row in rows):
+        time.sleep(0.05)
     for row in rows:
         with pytest.raises(ProcessLookupError):
-            os.kill(row["pid"], 0)
+            os.kill(row["pid"], signal.SIGKILL)  # whatever should still be there
     assert {RunDirectory(path).status for path in tmp_path.glob("outputs/*/*/")} == {"interrupted"}
+
+
+def test_a_process_sees_one_gpu_and_computes_with_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job of hydra/launcher=local finds when it begins."""
+    before = torch.get_num_threads()
+    told: list[Any] = []
+
+    def perform(*_: Any, **__: Any) -> Any:
+        return os.environ.get("CUDA_VISIBLE_DEVICES"), torch.get_num_threads()
+
+    monkeypatch.setattr(local, "perform", perform)
+    monkeypatch.setattr(local, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    sender: Any = SimpleNamespace(send=told.append)
+    try:
+        for threads, gpu in ((1, None), (3, "2")):
+            local._work(Request(configuration("experiment=dirac-w1-3")), Home(Path()), threads, gpu, sender)
+    finally:
+        torch.set_num_threads(before)
+    assert told == [("0,1,2", 1), ("2", 3)]
+
+
+@pytest.mark.parametrize(
+    ("processes", "jobs", "shares"), [(None, 3, (3, 2)), (2, 3, (2, 4)), (8, 8, (8, 1)), (None, 20, (8, 1))]
+)
+def test_cores_are_shared_out(
+    processes: int | None, jobs: int, shares: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(local, "_Worker", idle_worker(lambda job, home, threads, gpu: seen.append(threads)))
+    monkeypatch.setattr(local, "visible_gpus", list)
+    monkeypatch.setattr(local, "_cores", lambda: 8)
+    said: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda text: said.append(text))
+    launch_locally(["cpu"] * jobs, processes)
+    assert set(seen) == {shares[1]}
+    assert said[0] == f"{jobs} jobs, {shares[0]} at a time, threads of each: {shares[1]}"
 
 
 def test_equal_jobs_are_run_once(genbench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -256,6 +303,31 @@ def test_a_queue_that_does_not_answer_has_lost_no_job(
     assert slurm._queued(["7_0", "7_1", "7_2"]) == queued
 
 
+def idle_worker(begun: Callable[..., None]) -> type:
+    """In place of a process: it is over at once."""
+
+    class Worker:
+        handles, over = (), True
+
+        def __init__(self, context: Any, job: SweepJob, home: Any, threads: int, gpu: str | None) -> None:
+            self.job, self.gpu = job, gpu
+            begun(job, home, threads, gpu)
+
+        def listen(self) -> None: ...
+
+        def end(self) -> Outcome:
+            return Outcome(Path(), "done", 0)
+
+    return Worker
+
+
+def launch_locally(devices: Sequence[str], processes: int | None = None) -> None:
+    launcher = local.Local(processes)
+    launcher.command = SimpleNamespace(home=None)  # type: ignore[assignment]
+    requests = [Request(configuration("experiment=dirac-w1-3", f"device={device}")) for device in devices]
+    launcher.run([SweepJob(index, len(devices), request, [{}]) for index, request in enumerate(requests)])
+
+
 @pytest.mark.parametrize(
     ("devices", "gpus"),
     [
@@ -270,27 +342,11 @@ def test_only_jobs_that_name_no_device_share_the_gpus(
 ) -> None:
     """A job that sees one GPU does not find the one called cuda:1."""
     seen: list[str | None] = []
-
-    class Worker:
-        handles, over, gpu = (), True, None
-
-        def __init__(self, *arguments: Any) -> None:
-            self.job, *_, gpu = arguments[1:]
-            seen.append(gpu)
-
-        def listen(self) -> None: ...
-
-        def end(self) -> Outcome:
-            return Outcome(Path(), "done", 0)
-
     monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
-    monkeypatch.setattr(local, "_Worker", Worker)
+    monkeypatch.setattr(local, "_Worker", idle_worker(lambda job, home, threads, gpu: seen.append(gpu)))
     monkeypatch.setattr(local, "_cores", lambda: 2)
-    launcher = local.Local()
-    launcher.command = SimpleNamespace(home=None)  # type: ignore[assignment]
-    requests = [Request(configuration("experiment=dirac-w1-3", f"device={device}")) for device in devices]
-    launcher.run([SweepJob(index, 2, request, [{}]) for index, request in enumerate(requests)])
-    assert sorted(seen, key=str) == (gpus if devices[0] != "cuda:1" else [None, None])
+    launch_locally(devices)
+    assert seen == gpus
 
 
 def test_each_task_of_a_sweep_is_asked_for_its_picture(

@@ -275,24 +275,28 @@ def test_convolutions_and_batch_norm(loss: str, penalty: str) -> None:
 def test_gradients_are_left_for_the_optimizers() -> None:
     """`_critic_gradient` and `_generator_gradient` alone, neither of which moves anything."""
     pair = TinyPair()
-    task = make_task(copy.deepcopy(pair), "nonsaturating", "r1")
+    task = make_task(copy.deepcopy(pair), "relativistic", "r1")
     real = task.dataset.train[:5]
     torch.manual_seed(7)
     values, scores = task._critic_gradient(True, real)
-    task._generator_gradient(real, scores)
+    task._generator_gradient(scores, real)
     torch.manual_seed(7)
     fake = pair.generator(pair.sample_latent(5)).detach()
     penalty = slopes(pair.critic, real).mean()
-    (PLAYERS["nonsaturating"][0](pair.critic(real), pair.critic(fake)) + penalty).backward()
+    (PLAYERS["relativistic"][0](pair.critic(real), pair.critic(fake)) + penalty).backward()
     expected = [parameter.grad.clone() for parameter in pair.critic.parameters()]  # type: ignore[union-attr]
-    PLAYERS["nonsaturating"][1](scores, pair.critic(pair.generator(pair.sample_latent(5)))).backward()
+    PLAYERS["relativistic"][1](
+        pair.critic(real).detach(), pair.critic(pair.generator(pair.sample_latent(5)))
+    ).backward()
     expected = [parameter.grad for parameter in pair.generator.parameters()] + expected
     found = [*task.generator.parameters(), *task.critic.parameters()]
     for parameter, gradient in zip(found, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, **EXACT)
     assert_same_players(task, pair, rtol=0, atol=0)
     torch.testing.assert_close(scores, pair.critic(real).detach(), **EXACT)
-    assert values["train/jsd"].item() == pytest.approx(task.loss.metric(pair.critic(real), pair.critic(fake)).item())
+    assert values["train/relativistic"].item() == pytest.approx(
+        task.loss.metric(pair.critic(real), pair.critic(fake)).item()
+    )
     assert values["train/penalty"].item() == pytest.approx(penalty.item())
     assert not any(value.requires_grad for value in values.values())
 
@@ -421,14 +425,17 @@ class NormPair(TinyPair):
         super().__init__(norm=True)
 
 
-def test_judged_statistics_are_means_over_fresh_batches() -> None:
-    task = make_task(NormPair(), "jsd", "r1", batch_norm_batches=6)
+@pytest.mark.parametrize("ema", [None, 0.8])
+def test_judged_statistics_are_means_over_fresh_batches(ema: float | None) -> None:
+    """Of the network that is judged, the average where there is one."""
+    task = make_task(NormPair(), "jsd", "r1", batch_norm_batches=6, ema=ema)
     train(task, rows_for(task, 3))
+    source = task.average.network if task.average else task.generator
     seen: list[Tensor] = []
     latents: list[Tensor] = []
     handles = [
-        task.generator[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])),
-        task.generator.register_forward_pre_hook(lambda _, inputs: latents.append(inputs[0])),
+        source[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])),
+        source.register_forward_pre_hook(lambda _, inputs: latents.append(inputs[0])),
     ]
     judged = task.judged_generator()
     for handle in handles:
@@ -440,7 +447,7 @@ def test_judged_statistics_are_means_over_fresh_batches() -> None:
     variances = torch.stack([batch.var(0) for batch in seen])  # n − 1, as batch normalization keeps them
     torch.testing.assert_close(norm.running_mean, means.mean(0), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(norm.running_var, variances.mean(0), rtol=1e-10, atol=1e-12)
-    assert not torch.allclose(norm.running_mean, task.generator[1].running_mean, atol=1e-3)
+    assert not torch.allclose(norm.running_mean, source[1].running_mean, atol=1e-3)
     assert not judged.training
     assert not any(parameter.requires_grad for parameter in judged.parameters())
     # In use, those statistics and nothing of its own batch.

@@ -93,6 +93,38 @@ def test_the_players_see_labels_with_their_images(critic_steps: int, monkeypatch
         assert [torch.equal(y, labels) for x, y in scored if torch.equal(x, images)] == [True]
 
 
+def test_what_is_judged_has_labels_of_the_datas_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch-norm statistics of class 0 alone would be those of no generator; nor are its images compared with all."""
+    task = build(GAN, "task.ema=null", "task.batch_norm_batches=60")
+    asked: list[Tensor] = []
+    made: list[Tensor] = []
+    scored: list[tuple[Tensor, Tensor]] = []
+    generate, score = task.generator.forward, task.critic.forward
+
+    def generator(z: Tensor, labels: Tensor) -> Tensor:
+        asked.append(labels)
+        made.append(generate(z, labels))
+        return made[-1]
+
+    def critic(x: Tensor, labels: Tensor) -> Tensor:
+        scored.append((x, labels))
+        return score(x, labels)
+
+    monkeypatch.setattr(task.generator, "forward", generator)
+    monkeypatch.setattr(task.critic, "forward", critic)
+    task.judged_generator()
+    counts, shares = torch.bincount(torch.cat(asked), minlength=CLASSES), torch.arange(1, CLASSES + 1) / 15
+    total = counts.sum()
+    assert total == 7 * 60
+    assert ((counts - total * shares).abs() < 4 * (total * shares * (1 - shares)).sqrt()).all()
+    asked.clear()
+    made.clear()
+    task.evaluate("valid")
+    assert torch.equal(torch.cat(asked), task.dataset.labels["valid"])
+    for images, labels in zip(made, asked, strict=True):
+        assert [torch.equal(y, labels) for x, y in scored if x is images] == [True]
+
+
 @pytest.mark.parametrize(
     ("experiment", "words"), [(VAE, ()), (VAE, ("loss.samples=3", "loss.kl=mc")), (VAE, ANNEALED), (PIXELCNN, ())]
 )

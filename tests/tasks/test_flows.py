@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,7 @@ def test_the_animation_shows_samples_on_their_way(genbench: Callable[..., int], 
         (("experiment=flow-arcs-samples-k2", "dataset=mnist5k"), "maps vectors"),
         (("experiment=flow-arcs-density-k2", "dataset.target=checkerboard"), "no finite energy"),
         (("experiment=flow-arcs-samples-k2", "dataset.target=arc"), "one of arcs"),
-        (("experiment=flow-arcs-samples-k2", "task=energy"), "loss"),
+        (("experiment=flow-arcs-samples-k2", "task=energy"), "task=energy cannot use this loss"),
         (("experiment=vae-mnist5k", "task=density", "loss=nll"), "log_prob"),
     ],
 )
@@ -256,3 +257,15 @@ def test_published_values_are_of_their_target_only(genbench: Callable[..., int],
     (row,) = summary(tmp_path, "flow-arcs-samples-k2")["reference"]
     assert row["value"] == 3.46
     assert (row["verdict"] == "other protocol") == (target != "arcs")
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.1])
+def test_the_mass_is_that_of_the_density(
+    factor: float, tmp_path: Path, tiny_planes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 of a normal density; of one that forgets a part of a log-determinant, more or less."""
+    task, _ = built(tmp_path, "experiment=flow-arcs-samples-k2")
+    normal = torch.distributions.MultivariateNormal(torch.tensor([0.5, -1.0]).double(), 0.7 * torch.eye(2).double())
+    monkeypatch.setattr(type(task.model), "log_prob", lambda _, z: normal.log_prob(z) + math.log(factor))
+    monkeypatch.setattr(type(task.model), "sample", lambda _, count: normal.sample((count,)))
+    assert task.mass()["test/mass"].value == pytest.approx(factor, rel=1e-6)
