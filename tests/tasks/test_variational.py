@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from genbench.build import build_task
 from genbench.commands import figures
@@ -14,6 +15,8 @@ from genbench.compose import configuration
 from genbench.engine.batches import Batches
 from genbench.engine.device import isolated_rng
 from genbench.metrics.annealed import annealed_log_likelihood
+from genbench.metrics.importance import Bound
+from genbench.models import posterior
 from genbench.models.vae import ConvVae, MlpVae
 from genbench.tasks.vae import draw, judge
 from genbench.tasks.vae.draw import Variational
@@ -122,11 +125,63 @@ def test_the_objective_is_logged_apart_from_the_bound(data_root: Path) -> None:
         torch.testing.assert_close(values["train/objective"], log_likelihood - weight * 60, rtol=1e-5, atol=1e-3)
 
 
-def test_one_sample_more_and_the_bound_is_tighter(data_root: Path) -> None:
-    task = make_task(data_root, "experiment=iwae-mnist5k-k50")
-    values = step(task, task.dataset.train[:50])
-    assert values["train/elbo"] + 0.1 < values["train/objective"]
-    assert all(torch.isfinite(parameter.grad).all() for parameter in task.model.parameters())
+def in_float64(data_root: Path, *words: str) -> tuple[Variational, torch.Tensor]:
+    """A small VAE whose posteriors are not the prior any more, and six images [6, 1, 28, 28]."""
+    task = make_task(data_root, "experiment=iwae-mnist5k-k50", "model.width=8", "model.latent_dim=3", *words)
+    task.model.double()
+    with torch.no_grad():
+        for parameter in task.model.parameters():
+            parameter *= 2
+    return task, task.dataset.to_float(task.dataset.train[:6]).double()
+
+
+def test_a_step_with_several_samples_follows_the_doubly_reparameterised_gradient(data_root: Path) -> None:
+    """Tucker et al. 2019, eq. 8: Σ w̄_k ∂log w_k/∂θ for the decoder, Σ w̄_k² ∂log w_k/∂z_k ∂z_k/∂φ for the encoder."""
+    count = 5
+    task, x = in_float64(data_root, f"loss.samples={count}")
+    parameters = list(task.model.parameters())
+    torch.manual_seed(3)
+    values = task._gradients(x, task._kl_weight)
+    torch.manual_seed(3)
+    direction, found = torch.zeros((), dtype=torch.float64), []
+    for image, noise in zip(x, torch.randn(len(x), count, 3, dtype=torch.float64), strict=True):
+        code = task.model.encode(image[None])
+        mu, sigma = code.mu, (0.5 * code.logvar).exp()
+        z = mu + sigma * noise
+        here = z.detach().requires_grad_()
+        log_p = Bernoulli(logits=task.model.decode(here)).log_prob(image).sum((1, 2, 3))
+        kl = (Normal(mu.detach(), sigma.detach()).log_prob(here) - Normal(0.0, 1.0).log_prob(here)).sum(1)
+        log_weights = log_p - kl
+        (slope,) = torch.autograd.grad(log_weights.sum(), here, retain_graph=True)
+        share = log_weights.detach().softmax(0)
+        direction = direction + share @ log_weights + share.square() @ (slope * z).sum(1)
+        bound = log_weights.logsumexp(0) - math.log(count)
+        found.append(torch.stack([log_weights.mean(), kl.mean(), bound]).detach())
+    expected = torch.autograd.grad(-direction / len(x), parameters)
+    torch.testing.assert_close([each.grad for each in parameters], list(expected), rtol=1e-8, atol=1e-10)
+    names = ("train/elbo", "train/kl", "train/objective")
+    means = dict(zip(names, torch.stack(found).mean(0), strict=True))
+    torch.testing.assert_close(values, means, rtol=1e-10, atol=1e-10)
+
+
+def test_the_kl_term_is_the_closed_form_or_varies_around_it(data_root: Path) -> None:
+    """Of a normal posterior, which has both."""
+    calls = 400
+    found = []
+    for kl in ("analytic", "mc"):
+        task, x = in_float64(data_root, "loss.samples=1", f"loss.kl={kl}")
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found.append(torch.stack([task.elbo_terms(x).kl for _ in range(calls)]))
+    analytic, sampled = found
+    code = task.model.encode(x)
+    q = Normal(code.mu.detach(), (0.5 * code.logvar.detach()).exp())
+    truth = kl_divergence(q, Normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(analytic, truth.expand(calls, -1), rtol=1e-12, atol=1e-12)
+    error = sampled.std(0) / math.sqrt(calls)
+    assert (sampled.diff(dim=0) != 0).all()
+    assert ((sampled.mean(0) - truth).abs() < 4 * error).all()
+    assert (truth > 10 * error).all()  # far from zero, so agreeing is not for free
 
 
 def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
@@ -219,25 +274,57 @@ def test_a_density_of_grey_values_is_not_told_in_bits(data_root: Path) -> None:
     assert "test/log_likelihood" in values and "test/bits_per_dim" not in values
 
 
+@pytest.mark.parametrize(
+    ("experiment", "kl", "expected"),
+    [
+        (
+            "vae-mnist5k",
+            [[2, 4], [2, 4], [2, 4]],
+            {"kl": (3, 1, None), "reconstruction": (-2, 1, math.sqrt((4 + 3) / 3) / 2)},
+        ),
+        (
+            "vae-mnist5k-planar",
+            [[1, 0], [2, 0], [6, 3]],
+            {"kl": (2, 1, math.sqrt((7 + 3) / 3) / 2), "reconstruction": (-3, 3, math.sqrt((1 + 0) / 3) / 2)},
+        ),
+    ],
+)
+def test_errors_of_the_bound_by_hand(
+    data_root: Path, experiment: str, kl: list[list[int]], expected: dict[str, tuple[float | None, ...]]
+) -> None:
+    """Three estimates for each of two images, of variances 4 and 3 around −3 and −7."""
+    elbo = [[-1, -6], [-3, -6], [-5, -9]]
+    bounds = [Bound(*torch.tensor(rows, dtype=torch.float64)) for rows in zip(elbo, kl, strict=True)]
+    measured = make_task(data_root, f"experiment={experiment}", "model.width=8")._measured(bounds)
+    for name, errors in (expected | {"elbo": (-5, 2, math.sqrt((4 + 3) / 3) / 2)}).items():
+        found = measured[name]
+        assert (found.value, found.standard_error, found.monte_carlo_error) == pytest.approx(errors, rel=1e-12)
+
+
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("words", [("experiment=vae-mnist5k",), ("experiment=vae-mnist5k-planar",)])
-def test_the_bound_has_an_error_that_holds(words: tuple[str, ...], data_root: Path) -> None:
-    """Of twenty evaluations with other noise, and far below that of a single sample for each image."""
-    task = make_task(data_root, *words)
+def test_the_bound_has_an_error_that_holds(
+    words: tuple[str, ...], data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a hundred evaluations with other noise; each has four samples of an image, so half the error of one."""
+    monkeypatch.setattr(posterior, "MEAN_SAMPLES", 1)  # half of an evaluation's time, and no part of the bound
+    task, count = make_task(data_root, *words), 100
     batches = Batches(task.training_data, 64, seed=0)
     for _ in range(150):
         step(task, *batches.next())
     found = []
-    for task.seed in range(20):
+    for task.seed in range(count):
         found.append(task.evaluate("valid")["valid/elbo"])
     spread = torch.tensor([one.value for one in found], dtype=torch.float64).std().item()
-    told = found[0].monte_carlo_error
-    assert told is not None and spread == pytest.approx(told, rel=0.5)
+    told = math.sqrt(sum((one.monte_carlo_error or 0.0) ** 2 for one in found) / count)
+    relative_error = 1 / math.sqrt(2 * (count - 1))  # of a standard deviation of so many
+    assert spread == pytest.approx(told, rel=3 * relative_error)
     with torch.no_grad():
         x = task.dataset.to_float(task.dataset.valid)
-        singles = torch.stack([task.elbo_terms(x).elbo.mean() for _ in range(20)]).double()
-    assert spread < singles.std() / 2
-    mean = sum(one.value for one in found) / 20
-    assert abs(singles.mean().item() - mean) < 4 * singles.std().item() / 20**0.5
+        singles = torch.stack([task.elbo_terms(x).elbo.mean() for _ in range(count)]).double()
+    assert spread < singles.std() / 2 * (1 + 3 * math.sqrt(2) * relative_error)
+    mean = sum(one.value for one in found) / count
+    assert abs(singles.mean().item() - mean) < 4 * math.hypot(singles.std().item(), spread) / math.sqrt(count)
 
 
 @pytest.mark.usefixtures("few_digits")
@@ -319,6 +406,8 @@ def test_annealing_is_reported_beside_importance_sampling_of_the_same_images(dat
     values = same.evaluate("test")
     difference = values["test/annealed_log_likelihood"].value - values["test/log_likelihood"].value
     assert values["test/annealing_gain"].value == pytest.approx(difference, abs=1e-9)
+    errors = [values[f"test/{name}"].monte_carlo_error for name in ("annealed_log_likelihood", "log_likelihood")]
+    assert gain.monte_carlo_error == pytest.approx(math.hypot(*errors), rel=1e-4)
     # Without it, nothing else has another value.
     plain = make_task(data_root, "experiment=vae-mnist5k", "model.width=20", ANNEALED[0]).evaluate("test")
     assert {name for name in judged if name not in plain} == {name for name in judged if "anneal" in name}
