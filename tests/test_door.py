@@ -72,6 +72,9 @@ def test_every_family_comes_through_it(genbench: Run, experiment: str) -> None:
         assert between.shape == (4, *shape)
         whole = run.reconstruct(ends) if "encode" in run.abilities else run.decode(ends)
         torch.testing.assert_close(between[[0, -1]], whole, rtol=1e-3, atol=1e-3)
+        first, last = run.encode(ends) if "encode" in run.abilities else ends
+        line = torch.stack([first, (2 * first + last) / 3, (first + 2 * last) / 3, last])
+        torch.testing.assert_close(between, run.decode(line))
     if metric is not None:
         judged = run.log_prob(real(run), run.config["task"].get("importance_samples", 1))
         assert isinstance(judged, LogProb)

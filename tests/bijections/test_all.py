@@ -168,6 +168,35 @@ def test_gradients_are_finite_both_ways(name: str, dtype: torch.dtype) -> None:
 # ---------------------------------------------------------------------------------------------------------- planar
 
 
+PLANAR_STARTS = {"w": 3.0, "u": 0.1, "b": 2.0}  # docs/measurements.md
+RADIAL_STARTS = {"center": 1.0, "raw_alpha": 1.0, "raw_beta": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("maps", "starts"),
+    [
+        (lambda features: [PlanarStack(features, 500)], PLANAR_STARTS),
+        (lambda features: [Planar(features) for _ in range(500)], PLANAR_STARTS),
+        (lambda features: [Radial(features) for _ in range(500)], RADIAL_STARTS),
+    ],
+    ids=["planar-stack", "planar", "radial"],
+)
+@pytest.mark.parametrize("features", [2, 5])
+def test_maps_start_where_they_are_said_to(
+    maps: Callable[[int], list[Bijection]], starts: dict[str, float], features: int
+) -> None:
+    """U(±a/√D): of n such numbers the greatest is below a(1 − 20/n)/√D with probability e⁻¹⁰, and none is above a."""
+    many = maps(features)
+    assert {name for name, _ in many[0].named_parameters()} == starts.keys()
+    for name, spread in starts.items():
+        values = torch.cat([getattr(map_, name).detach().flatten() for map_ in many]) * math.sqrt(features) / spread
+        n = len(values)
+        assert 1 - 20 / n < values.max() < 1 + EXACT
+        assert 1 - 20 / n < -values.min() < 1 + EXACT
+        error = math.sqrt((1 / 5 - 1 / 9) / n)  # of the mean of x²
+        assert values.square().mean().item() == pytest.approx(1 / 3, abs=4 * error)
+
+
 def planar(w: list[float], u: list[float], b: float) -> Planar:
     layer = Planar(len(w))
     with torch.no_grad():
@@ -389,6 +418,21 @@ def test_batchnorm_normalises_by_the_batch_and_remembers() -> None:
     close(y.std(0, correction=0), torch.ones(2))
     close(layer.mean, x.mean(0) / 2)
     close(layer.variance, (1 + x.var(0, correction=0)) / 2)
+
+
+@pytest.mark.parametrize("shape", [(64, 2), (6, 2, 3, 5)])
+def test_the_volume_of_batchnorm_in_training_is_that_of_its_batch(shape: tuple[int, ...]) -> None:
+    """Not of the running averages: H·W Σ (γ − ½ log(v + ε)), the batch's moments taken for constants."""
+    layer, x = BatchNorm(2, eps=0.5), 5 + 3 * torch.randn(shape)
+    gamma = torch.tensor([0.7, -0.4])
+    with torch.no_grad():
+        layer.log_gamma.copy_(gamma)
+        layer.beta.fill_(2.0)
+    y, log_det = layer(x)
+    variance = x.transpose(0, 1).flatten(1).var(1, correction=0)
+    expected = math.prod(shape[2:]) * (gamma - 0.5 * (variance + 0.5).log()).sum()
+    close(log_det, expected.expand(shape[0]))
+    close(((y[1] - y[0]) / (x[1] - x[0])).log().sum(), expected)  # as steep as the map is
 
 
 def test_conv1x1_starts_as_a_rotation() -> None:

@@ -235,6 +235,7 @@ def test_several_sampling_seeds_have_a_spread(train: Train, call: Any) -> None:
     assert one == package.load(run).metrics["test/log_likelihood"]
     assert both == pytest.approx((one + two) / 2)
     assert values[2]["spread"] == pytest.approx(abs(one - two) / 2**0.5)
+    assert values[2]["monte_carlo_error"] == pytest.approx(abs(one - two) / 2)
     assert values[2]["protocol"]["sampling_seeds"] == "1, 2"
 
 

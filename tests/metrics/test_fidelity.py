@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import os
 import urllib.error
 from collections.abc import Iterable
@@ -157,6 +158,21 @@ def test_kernel_distance_of_fewer_images_than_a_subset() -> None:
     assert fidelity.kernel_distance(a, b) == theirs
 
 
+def test_kernel_distance_is_that_of_the_definition() -> None:
+    """Pair by pair, none of an image with itself; here every subset holds all the images."""
+    a, b = noise(30, 1, dimension=4).double(), 0.8 * noise(30, 2, dimension=4).double() + 0.3
+
+    def kernels(first: Tensor, second: Tensor) -> list[list[float]]:
+        return [[(sum(map(operator.mul, x, y)) / 4 + 1) ** 3 for y in second.tolist()] for x in first.tolist()]
+
+    def among(images: Tensor) -> float:
+        found = kernels(images, images)
+        return sum(found[i][j] for i in range(30) for j in range(30) if i != j) / (30 * 29)
+
+    expected = among(a) + among(b) - 2 * sum(map(sum, kernels(a, b))) / 30**2
+    assert fidelity.kernel_distance(a, b) == pytest.approx(expected, rel=1e-10)
+
+
 def test_precision_and_recall_of_the_same_and_of_distant_sets() -> None:
     a = noise(200, 1)
     assert fidelity.precision_recall(a, a) == (1.0, 1.0)
@@ -186,6 +202,24 @@ def test_precision_and_recall_compare_equally_many() -> None:
     some = b[torch.from_numpy(fidelity.rows(900, 300))]
     assert fidelity.precision_recall(a, b) == fidelity.precision_recall(a, some)
     assert fidelity.precision_recall(b, a) == fidelity.precision_recall(some, a)
+
+
+def share_inside(images: Tensor, others: Tensor, k: int) -> float:
+    """By hand: how many images lie in a ball around one of the others that reaches to its k-th neighbour."""
+    centres = others.tolist()
+    radii = [sorted(math.dist(one, other) for other in centres)[k] for one in centres]  # the nearest is itself
+    balls = list(zip(centres, radii, strict=True))
+    inside = [any(math.dist(image, centre) <= radius for centre, radius in balls) for image in images.tolist()]
+    return sum(inside) / len(images)
+
+
+@pytest.mark.parametrize(("count", "k"), [(60, 3), (3, 2)])
+def test_precision_and_recall_are_those_of_the_definition(count: int, k: int) -> None:
+    """Kynkäänniemi et al. 2019, image by image; of three images, each has but two neighbours."""
+    generated, real = noise(count, 1, dimension=3).double(), 0.6 * noise(count, 2, dimension=3).double() + 0.3
+    expected = share_inside(generated, real, k), share_inside(real, generated, k)
+    assert fidelity.precision_recall(generated, real) == pytest.approx(expected, abs=1e-6)
+    assert expected[0] < expected[1]
 
 
 def neighbours_by_hand(generated: Tensor, real: Tensor, k: int) -> tuple[float, float]:
@@ -248,6 +282,19 @@ def test_inception_score_of_certain_and_balanced_classes_is_their_number(classes
 def test_inception_score_of_uncertain_classes_is_one() -> None:
     assert fidelity.inception_score(noise(1, 1).expand(50, -1)) == pytest.approx(1)
     assert fidelity.inception_score(noise(3, 1)) >= 1  # fewer than ten splits
+
+
+def test_inception_score_is_that_of_the_definition() -> None:
+    """Salimans et al. 2016, in ten splits of 10 or 11 images, sorted by class until they are shuffled."""
+    logits = 2 * noise(103, 1, dimension=5).double() + 3 * torch.eye(5)[torch.arange(103) // 21]
+    order = np.random.RandomState(2020).permutation(103)
+    odds = np.exp(logits.numpy()[order])
+    p = odds / odds.sum(1, keepdims=True)
+    expected = []
+    for i in range(10):
+        split = p[103 * i // 10 : 103 * (i + 1) // 10]
+        expected.append(math.exp(np.mean(np.sum(split * np.log(split / split.mean(0)), 1))))
+    assert fidelity.inception_score(logits) == pytest.approx(sum(expected) / 10, rel=1e-10)
 
 
 def test_scores_leave_the_global_generators_alone() -> None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, batch_norm, conv2d
+from torch.nn.functional import avg_pool2d, batch_norm, conv2d, conv_transpose2d, leaky_relu, linear
 
 from genbench import registry
 from genbench.errors import ConfigError
@@ -28,6 +29,14 @@ def small(name: str, shape: tuple[int, ...]) -> GanPair:
     torch.manual_seed(0)
     widths = {"dcgan": {"width": 2}, "sngan-resnet": {"width": 4}}.get(name, {})
     return registry.build("model", {"name": name, "latent_dim": 5, **widths}, shape)
+
+
+def off_its_start(module: nn.Module) -> Iterator[Tensor]:
+    """The parameters, in the order of the layers, drawn anew in float64: no bias is 0, no gain 1."""
+    torch.manual_seed(0)
+    for parameter in module.double().parameters():
+        nn.init.normal_(parameter, 0, 1 / math.sqrt(parameter[0].numel()))
+    return module.parameters()
 
 
 # --- what all pairs have in common ------------------------------------------------------------------------
@@ -148,6 +157,31 @@ def test_dcgan_sizes_between_its_layers(
     assert sizes == {"generator": generator, "critic": critic}
 
 
+@pytest.mark.parametrize(("shape", "stages"), [(CIFAR, 3), (LARGE, 4)])
+def test_dcgan_generator_is_that_of_the_paper(shape: tuple[int, ...], stages: int) -> None:
+    """In training, written out: batch normalization, ReLU and a convolution that doubles the size, then tanh."""
+    generator = small("dcgan", shape).generator
+    p, z = off_its_start(generator), torch.randn(6, 5, dtype=torch.float64)
+    x = conv_transpose2d(z.view(6, 5, 1, 1), next(p))
+    for stage in range(1, stages + 1):
+        x = batch_norm(x, None, None, next(p), next(p), training=True).clamp_min(0)
+        x = conv_transpose2d(x, next(p), next(p) if stage == stages else None, stride=2, padding=1)
+    torch.testing.assert_close(generator(z), x.tanh())
+    assert not list(p)
+
+
+@pytest.mark.parametrize(("shape", "stages"), [(CIFAR, 3), (LARGE, 4)])
+def test_dcgan_critic_is_that_of_the_paper(shape: tuple[int, ...], stages: int) -> None:
+    """Written out: convolutions that halve the size, each with a LeakyReLU of 0.2, and one over all that is left."""
+    critic = small("dcgan", shape).critic
+    p, images = off_its_start(critic), torch.randn(6, *shape, dtype=torch.float64)
+    x = images
+    for _ in range(stages):
+        x = leaky_relu(conv2d(x, next(p), next(p), stride=2, padding=1), 0.2)
+    torch.testing.assert_close(critic(images), conv2d(x, next(p), next(p)).view(6))
+    assert not list(p)
+
+
 def test_dcgan_normalizes_the_generator_alone() -> None:
     pair = Dcgan(CIFAR, width=8)
     assert [layer.num_features for layer in pair.generator.modules() if isinstance(layer, nn.BatchNorm2d)] == [
@@ -225,6 +259,18 @@ def test_sngan_sizes_between_its_blocks(shape: tuple[int, ...], expected: list[t
             layer.register_forward_hook(lambda _, __, y: sizes.append(tuple(y.shape[1:])))
     pair.critic(pair.generator(pair.sample_latent(2)))
     assert sizes == expected
+
+
+@pytest.mark.parametrize(("shape", "channels"), [(CIFAR, 4), (LARGE, 16)])
+def test_sngan_generator_begins_and_ends_as_in_the_paper(shape: tuple[int, ...], channels: int) -> None:
+    """Around its blocks, in training: a linear layer; batch normalization, ReLU, convolution, tanh."""
+    generator = small("sngan-resnet", shape).generator
+    off_its_start(generator)
+    z = torch.randn(6, 5, dtype=torch.float64)
+    x = generator.blocks(linear(z, generator.linear.weight, generator.linear.bias).view(6, channels, 4, 4))
+    x = batch_norm(x, None, None, generator.norm.weight, generator.norm.bias, training=True).clamp_min(0)
+    expected = conv2d(x, generator.last.weight, generator.last.bias, padding=1).tanh()
+    torch.testing.assert_close(generator(z), expected)
 
 
 def test_sngan_sums_over_positions() -> None:
@@ -305,6 +351,32 @@ def test_mlp_parameters() -> None:
         pair = MlpGan(MNIST, normalization=normalization)
         assert count(pair.generator) == generator == 1_510_032
         assert count(pair.critic) == critic == 533_505
+
+
+def test_mlp_generator_is_that_of_the_reports() -> None:
+    """In training, written out: five linear layers, LeakyReLU of 0.2, all hidden ones but the first normalized."""
+    generator = MlpGan((2, 3), latent_dim=5).generator
+    p, z = off_its_start(generator), torch.randn(6, 5, dtype=torch.float64)
+    x = leaky_relu(linear(z, next(p), next(p)), 0.2)
+    for _ in range(3):
+        x = linear(x, next(p), next(p))
+        x = leaky_relu(batch_norm(x, None, None, next(p), next(p), training=True), 0.2)
+    torch.testing.assert_close(generator(z), linear(x, next(p), next(p)).tanh().view(6, 2, 3))
+    assert not list(p)
+
+
+@pytest.mark.parametrize(
+    ("make", "hidden"), [(lambda: MlpGan((2, 3)).critic, 2), (lambda: MlpCritic((2, 3), width=8, depth=3).critic, 3)]
+)
+def test_mlp_critic_is_that_of_the_reports(make: Callable[[], nn.Module], hidden: int) -> None:
+    """Written out: linear layers, LeakyReLU of 0.2 after each but the last."""
+    critic = make()
+    p, samples = off_its_start(critic), torch.randn(6, 2, 3, dtype=torch.float64)
+    x = samples.view(6, 6)
+    for _ in range(hidden):
+        x = leaky_relu(linear(x, next(p), next(p)), 0.2)
+    torch.testing.assert_close(critic(samples), linear(x, next(p), next(p)).view(6))
+    assert not list(p)
 
 
 def test_mlp_critic_alone() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,13 @@ def largest_singular_value(weight: Tensor) -> float:
     return torch.linalg.svdvals(weight.detach().double().flatten(1))[0].item()
 
 
+def as_matrix(layer: nn.Module) -> Tensor:
+    """[C_out, C_in, …] of a layer; a transposed convolution's weight is [C_in, C_out, …]."""
+    transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
+    weight: Tensor = layer.weight.detach()
+    return weight.transpose(0, 1) if transposed else weight
+
+
 def layers(critic: nn.Module) -> list[nn.Module]:
     return [module for module in critic.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
 
@@ -32,24 +41,29 @@ IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(
-    ("make", "shape"),
+    ("make", "x"),
     [
-        (lambda: nn.Linear(12, 7), (2, 12)),
-        (lambda: nn.Linear(5, 1), (2, 5)),
-        (lambda: nn.Conv1d(3, 6, 3), (2, 3, 9)),
-        (lambda: nn.Conv2d(3, 8, 4, stride=2), (2, 3, 8, 8)),
+        (lambda: nn.Linear(12, 7), torch.zeros(2, 12)),
+        (lambda: nn.Linear(5, 1), torch.zeros(2, 5)),
+        (lambda: nn.Conv1d(3, 6, 3), torch.zeros(2, 3, 9)),
+        (lambda: nn.Conv2d(3, 8, 4, stride=2), torch.zeros(2, 3, 8, 8)),
+        (lambda: nn.Conv3d(2, 5, 3), torch.zeros(2, 2, 4, 4, 4)),
+        (lambda: nn.ConvTranspose1d(3, 6, 3), torch.zeros(2, 3, 9)),
+        (lambda: nn.ConvTranspose2d(3, 8, 4, stride=2), torch.zeros(2, 3, 8, 8)),
+        (lambda: nn.ConvTranspose3d(2, 5, 3), torch.zeros(2, 2, 4, 4, 4)),
+        (lambda: nn.Embedding(7, 12), torch.zeros(2, dtype=torch.long)),
     ],
 )
 @pytest.mark.parametrize(("iterations", "passes"), [(1, 20), (20, 1)])
 @pytest.mark.parametrize("scale", [0.05, 30.0])
 def test_twenty_iterations_find_the_largest_singular_value(
-    make, shape: tuple[int, ...], iterations: int, passes: int, scale: float
+    make: Callable[[], Any], x: Tensor, iterations: int, passes: int, scale: float
 ) -> None:
     torch.manual_seed(0)
     layer = make()
     with torch.no_grad():
         layer.weight *= scale
-    before = layer.weight.detach().clone()
+    before = as_matrix(layer).clone()
     critic = nn.Sequential(layer)
     SpectralNorm(power_iterations=iterations).prepare(critic)
     # Away from what torch's constructor has found: vectors that know nothing of the weight.
@@ -57,10 +71,10 @@ def test_twenty_iterations_find_the_largest_singular_value(
     method._u.copy_(nn.functional.normalize(torch.randn_like(method._u), dim=0))
     method._v.copy_(nn.functional.normalize(torch.randn_like(method._v), dim=0))
     for _ in range(passes):
-        critic(torch.randn(shape))
+        critic(x)
     critic.eval()
-    assert largest_singular_value(layer.weight) == pytest.approx(1, abs=0.01)
-    torch.testing.assert_close(layer.weight, before / largest_singular_value(before), rtol=0.01, atol=1e-6)
+    assert largest_singular_value(as_matrix(layer)) == pytest.approx(1, abs=0.01)
+    torch.testing.assert_close(as_matrix(layer), before / largest_singular_value(before), rtol=0.01, atol=1e-6)
     assert abs(largest_singular_value(before) - 1) > 0.1
 
 
