@@ -35,6 +35,8 @@ SKIPPED_SHARE = 0.1  # of the steps: earlier values, far from the final ones, do
 MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
 LONGEST_NAME = 30  # characters of a vertical axis's name that stand in one line beside a chart
+LONGEST_LABEL = 38  # characters of a line in the margin
+LABEL_GAP = 0.075  # from one line in the margin to the next, of a chart's height
 LOG_RATIO = 1000.0
 LOG_FLOOR = 1e-12  # of the maximum: smaller values are rounding errors, below the axis
 
@@ -134,12 +136,16 @@ def _margin(bands: Sequence[Band], references: Sequence[tuple[str, float]]) -> l
     """(name with its last value, that value, colour)."""
     if len(bands) > MAX_CURVES:
         raise ValueError(f"{len(bands)} curves, but only {MAX_CURVES} can be told apart")
-    names = [(f"{label}: {_short(value)}", value, GREY) for label, value in references]
+    names = [(_label(label, value), value, GREY) for label, value in references]
     for band, colour in zip(bands, COLOURS, strict=False):
         finite = band.mean[np.isfinite(band.mean)]
         last = float(finite[-1]) if finite.size else np.nan
-        names.append((f"{band.label}: {_short(last)}", last, colour))
+        names.append((_label(band.label, last), last, colour))
     return names
+
+
+def _label(name: str, value: float) -> str:
+    return textwrap.fill(f"{name}: {_short(value)}", LONGEST_LABEL)
 
 
 def _draw_chart(
@@ -155,7 +161,9 @@ def _draw_chart(
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
     bottom, _ = axes.get_ylim()
     ends = [(name, value if np.isfinite(value) else bottom, colour) for name, value, colour in margin]
-    write_margin(axes, ends, 0.075, 0.0)
+    lines = max((name.count("\n") + 1 for name, _, _ in margin), default=1)
+    more = LABEL_GAP * (lines - 1)  # half of it above a label's middle
+    write_margin(axes, ends, LABEL_GAP + more, more / 2, 1 - more / 2)
 
 
 def _draw(axes: Axes, band: Band, colour: str, style: Any) -> None:

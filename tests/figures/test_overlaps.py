@@ -233,6 +233,8 @@ def bounds(first: float, last: float, gap: float) -> dict[str, tuple[float, floa
 THETA = np.linspace(0, 2, 9)
 FIELD = np.arange(28) + 28 * np.arange(28)[:, None] < 14 * 28 + 14
 
+LINE, POINT = (-np.inf, np.inf), (0.0, 0.0)
+
 CASES: dict[str, list[Case]] = {
     "classes.class_bars": [
         lambda: classes.class_bars([0.1] * 10 + [0.0], [0.1] * 10 + [0.0], TITLE),
@@ -256,27 +258,37 @@ CASES: dict[str, list[Case]] = {
             TITLE,
         ),
         lambda: curves.stacked_curves([("NLL (nats)", [band("valid/nll", 4, 2.5)], [("truth", 2.45)])] * 5, TITLE),
+        lambda: curves.stacked_curves(
+            [
+                (
+                    "evidence lower bound (nats)",
+                    [band("train/elbo", -120, -91), band("test/elbo", -94, -93), band("valid/elbo", -130, -94)],
+                    [("someone and others, a network of theirs, a bound, binarization not stated", -87.41)],
+                )
+            ],
+            TITLE,
+        ),
     ],
     "curves.two_scales": [
         lambda: curves.two_scales(band("JSD, estimated by the critic", 0.6, 0.2), band("FID", 300, 30), TITLE),
         lambda: curves.two_scales(band("W1", 1e5, 1e4), band("FID", 300.001, 300), TITLE),
     ],
     "dirac.animate": [
-        lambda: last_frame(lambda path: dirac.animate(turns(), path, "W1", "dirac", "line", True, 9), dirac),
+        lambda: last_frame(lambda path: dirac.animate(turns(), path, "W1", "dirac", LINE, True, 9), dirac),
     ],
     "dirac.pairs_page": [
         lambda: dirac.pairs_page(
             [
-                dirac.Pair("JSD, no regularizer", 100 * turns(1.0), turns(), "JSD", "point"),
-                dirac.Pair("W1, R1 0.01", turns(), 1e-3 * turns(), "W1", "line"),
+                dirac.Pair("JSD, no regularizer", 100 * turns(1.0), turns(), "JSD", POINT),
+                dirac.Pair("W1, R1 0.01", turns(), 1e-3 * turns(), "W1", LINE),
             ],
             "Dirac-GAN",
         )
     ],
     "dirac.trajectory": [
-        lambda: dirac.trajectory(turns(), "JSD", TITLE, "point", True),
-        lambda: dirac.trajectory(turns(1.0), "W1", TITLE, "line", False),
-        lambda: dirac.trajectory(1e-3 * turns(), "W1", TITLE, "line", True),
+        lambda: dirac.trajectory(turns(), "JSD", TITLE, POINT, True),
+        lambda: dirac.trajectory(turns(1.0), "W1", TITLE, LINE, False),
+        lambda: dirac.trajectory(1e-3 * turns(), "W1", TITLE, LINE, True),
     ],
     "divergences.divergence_curve": [
         lambda: divergences.divergence_curve(THETA, [THETA, THETA + 0.2], [0, 2], [0, 2], "W1", TITLE),
