@@ -63,7 +63,10 @@ QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
         (["experiment=dirac-w1-3", "regularizer.coefficient=big"], ["regularizer.coefficient", "'big'"]),
         (["experiment=vae-mnist5k", "loss.kl=exact"], ["loss.kl must be one of analytic, mc"]),
         (["experiment=vae-mnist5k", "model.activation=tanhh"], ["model.activation must be one of"]),
-        (["experiment=vae-mnist5k", "dataset=mnist"], ["MNIST/raw/train-images-idx3-ubyte", "https://ossci-datasets"]),
+        (
+            ["experiment=vae-mnist5k", "dataset=mnist"],
+            ["MNIST/raw/train-images-idx3-ubyte", "https://ossci-datasets"],
+        ),
         (["experiment=vae-mnist5k", "loss=jsd"], ["task=variational cannot use this loss", "has no objective"]),
         (["experiment=vae-mnist5k", "regularizer=r1"], ["mlp-vae has no critic", "set regularizer=none"]),
         (["experiment=vae-mnist5k", "optimizer@critic_optimizer=adam"], ["has no critic", "critic_optimizer"]),
