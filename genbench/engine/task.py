@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -30,6 +31,7 @@ __all__ = [
     "Samples",
     "Stage",
     "Task",
+    "alike",
     "knows_no_classes",
     "unseen",
 ]
@@ -77,6 +79,11 @@ class FinishedRun(Protocol):
 
     def task(self) -> Any:
         """The task in its final state."""
+
+
+def alike(run: FinishedRun, *but: str) -> str:
+    """Equal for runs that differ in nothing but these settings."""
+    return json.dumps({key: value for key, value in run.settings.items() if key not in but}, sort_keys=True)
 
 
 class Task(ABC):

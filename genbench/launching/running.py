@@ -20,13 +20,19 @@ __all__ = ["elsewhere", "run_all"]
 
 
 def run_all(
-    launcher: HydraLauncher, requests: Sequence[Request], command: Command, first: int = 0, total: int | None = None
+    launcher: HydraLauncher,
+    requests: Sequence[Request],
+    command: Command,
+    first: int = 0,
+    total: int | None = None,
+    checked: bool = False,
 ) -> list[Outcome]:
-    """Check all jobs, then run those that are not over. Returns how each ended.
+    """Check all jobs, unless they are `checked`, then run those that are not over. Returns how each ended.
 
     `first` is the number of the first of them, of `total`. Raises ConfigError and DataError before anything runs.
     """
-    preflight.check(requests, elsewhere(launcher))
+    if not checked:
+        preflight.check(requests, elsewhere(launcher))
     total = first + len(requests) if total is None else total
     of_run: dict[str, Outcome] = {}
     waiting: dict[str, SweepJob] = {}

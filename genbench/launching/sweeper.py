@@ -32,9 +32,11 @@ class Sweeper(HydraSweeper):
         """Raise ConfigError or DataError unless every job can start."""
         preflight.check(requests, elsewhere(self._launcher))
 
-    def launch(self, requests: Sequence[Request], first: int = 0, total: int | None = None) -> list[Outcome]:
-        """Run jobs and say how each ended."""
-        return run_all(self._launcher, requests, self.command, first, total)
+    def launch(
+        self, requests: Sequence[Request], first: int = 0, total: int | None = None, checked: bool = False
+    ) -> list[Outcome]:
+        """Run jobs, whether or not they are `checked` already, and say how each ended."""
+        return run_all(self._launcher, requests, self.command, first, total, checked)
 
 
 class Grid(Sweeper):

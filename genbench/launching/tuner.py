@@ -66,21 +66,18 @@ class Tuner(Sweeper):
         study = self._study(optuna, arguments, first)
         refused: list[ConfigError] = []
         while (missing := self._trials - len(_ended(optuna, study))) > 0:
-            number = len(_ended(optuna, study))
-            asked, requests = [], list[Request]()
+            asked: dict[Any, Request] = {}
             for trial in [study.ask(space) for _ in range(min(self._parallel, missing))]:
                 request = self._request(trial.params)
                 try:
                     self.check([request])
+                    asked[trial] = request
                 except ConfigError as error:
                     refused.append(error)
                     self._refuse(optuna, study, trial, request, error)
-                else:
-                    asked.append(trial)
-                    requests.append(request)
             if not asked:
                 continue
-            outcomes = self.launch(requests, number, self._trials)
+            outcomes = self.launch(list(asked.values()), self._trials - missing, self._trials, checked=True)
             stopped = self.command.signal is not None or any(outcome.interrupted for outcome in outcomes)
             for trial, outcome in zip(asked, outcomes, strict=True):
                 if not (stopped and outcome.status in UNFINISHED):  # the same command goes on with it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from genbench.engine.task import (
     Record,
     Stage,
     Task,
+    alike,
 )
 from genbench.errors import ConfigError
 from genbench.figures.flows import animate_flow
@@ -132,8 +132,7 @@ class PlaneTask(FlowSamples, Task):
         """
         rows: dict[str, dict[str, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: (natural(run.config["name"]), run.config["seed"])):
-            alike = json.dumps({key: run.settings[key] for key in run.settings if key != "seed"}, sort_keys=True)
-            rows.setdefault(run.config["dataset"]["target"], {}).setdefault(alike, run)
+            rows.setdefault(run.config["dataset"]["target"], {}).setdefault(alike(run, "seed"), run)
         lengths = {len(row) for row in rows.values()}
         if len(lengths) != 1 or len(rows) * min(lengths) < 2:
             return {}

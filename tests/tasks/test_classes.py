@@ -60,42 +60,10 @@ def build(experiment: str, *words: str, dataset: Dataset | None = None) -> Any:
     return build_task(config, CPU, dataset or told_dataset(binary=experiment != GAN))
 
 
-@pytest.mark.parametrize("critic_steps", [1, 3])
-def test_the_players_see_labels_with_their_images(critic_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real ones with their own, fake ones with those that they were made of."""
-    task = build(GAN, f"task.critic_steps={critic_steps}", "regularizer=gp", "regularizer.coefficient=1")
-    asked: list[Tensor] = []
-    made: list[Tensor] = []
-    scored: list[tuple[Tensor, Tensor]] = []
-    generate, score = task.generator.forward, task.critic.forward
-
-    def generator(z: Tensor, labels: Tensor) -> Tensor:
-        asked.append(labels)
-        made.append(generate(z, labels))
-        return made[-1]
-
-    def critic(x: Tensor, labels: Tensor) -> Tensor:
-        scored.append((x.detach(), labels))
-        return score(x, labels)
-
-    monkeypatch.setattr(task.generator, "forward", generator)
-    monkeypatch.setattr(task.critic, "forward", critic)
-    batch = make_batches(configuration(f"experiment={GAN}", "trainer.batch_size=7"), task).next()
-    batch = batch if critic_steps == 1 else tuple(tensor[:6].repeat(3, *[1] * (tensor.dim() - 1)) for tensor in batch)
-    task.prepare_step()
-    task.training_step(*batch)
-    real = [(x, y) for x, y in scored if set(x.unique().tolist()) == {-1.0, 1.0}]
-    assert len(real) == critic_steps
-    for x, y in real:
-        assert torch.equal(labels_of(x), y)
-    assert len(scored) == 3 * critic_steps + 1  # real, fake and between; and the generator's own update
-    for labels, images in zip(asked, made, strict=True):
-        assert [torch.equal(y, labels) for x, y in scored if torch.equal(x, images)] == [True]
-
-
-def test_what_is_judged_has_labels_of_the_datas_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batch-norm statistics of class 0 alone would be those of no generator; nor are its images compared with all."""
-    task = build(GAN, "task.ema=null", "task.batch_norm_batches=60")
+def watched_players(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+    """Labels that the generator is given, images that it makes of them; images that the critic sees, with labels."""
     asked: list[Tensor] = []
     made: list[Tensor] = []
     scored: list[tuple[Tensor, Tensor]] = []
@@ -112,6 +80,31 @@ def test_what_is_judged_has_labels_of_the_datas_frequencies(monkeypatch: pytest.
 
     monkeypatch.setattr(task.generator, "forward", generator)
     monkeypatch.setattr(task.critic, "forward", critic)
+    return asked, made, scored
+
+
+@pytest.mark.parametrize("critic_steps", [1, 3])
+def test_the_players_see_labels_with_their_images(critic_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real ones with their own, fake ones with those that they were made of."""
+    task = build(GAN, f"task.critic_steps={critic_steps}", "regularizer=gp", "regularizer.coefficient=1")
+    asked, made, scored = watched_players(task, monkeypatch)
+    batch = make_batches(configuration(f"experiment={GAN}", "trainer.batch_size=7"), task).next()
+    batch = batch if critic_steps == 1 else tuple(tensor[:6].repeat(3, *[1] * (tensor.dim() - 1)) for tensor in batch)
+    task.prepare_step()
+    task.training_step(*batch)
+    real = [(x, y) for x, y in scored if set(x.unique().tolist()) == {-1.0, 1.0}]
+    assert len(real) == critic_steps
+    for x, y in real:
+        assert torch.equal(labels_of(x), y)
+    assert len(scored) == 3 * critic_steps + 1  # real, fake and between; and the generator's own update
+    for labels, images in zip(asked, made, strict=True):
+        assert [torch.equal(y, labels) for x, y in scored if torch.equal(x, images)] == [True]
+
+
+def test_what_is_judged_has_labels_of_the_datas_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch-norm statistics of class 0 alone would be those of no generator; nor are its images compared with all."""
+    task = build(GAN, "task.ema=null", "task.batch_norm_batches=60")
+    asked, made, scored = watched_players(task, monkeypatch)
     task.judged_generator()
     counts, shares = torch.bincount(torch.cat(asked), minlength=CLASSES), torch.arange(1, CLASSES + 1) / 15
     total = counts.sum()

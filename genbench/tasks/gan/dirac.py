@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from genbench.engine.device import double, float64_device
 from genbench.engine.measurement import Family, Measurement, Quantity
-from genbench.engine.task import FinishedRun, Record, Stage
+from genbench.engine.task import FinishedRun, Record, Stage, alike
 from genbench.figures.dirac import Pair, animate, pairs_page
 from genbench.figures.dirac import trajectory as draw_trajectory
 from genbench.figures.style import divergence_name
@@ -44,7 +43,6 @@ BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
 CLOSED_FORM = "closed form"
-NOT_COMPARED = ("name", "task.ema")  # of two games that make a pair
 ROWS = 20  # pairs of games on a page: its pixels take 70 MB
 BLOCK = 1024  # points of the trajectory that are recorded in one tensor
 
@@ -239,11 +237,8 @@ class DiracGame(Adversarial):
         """Games that differ in nothing but the generator's average, side by side; a page for each loss."""
         pairs: dict[str, dict[bool, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: natural(run.config["name"])):
-            alike = json.dumps(
-                {key: run.settings[key] for key in run.settings if key not in NOT_COMPARED}, sort_keys=True
-            )
             averaged = run.config["task"]["ema"] is not None
-            pairs.setdefault(alike, {}).setdefault(averaged, run)
+            pairs.setdefault(alike(run, "name", "task.ema"), {}).setdefault(averaged, run)
         complete: dict[str, list[dict[bool, FinishedRun]]] = {}
         for pair in pairs.values():
             if len(pair) == 2:
