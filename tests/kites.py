@@ -40,7 +40,7 @@ def configuration(name: str, references: Sequence[Reference], changed: Mapping[s
         model={"name": "planar-flow", "layers": 8, "direction": "data to base"},
         loss={"name": "nll"},
         regularizer={"name": "none"},
-        dataset={"name": "plane", "target": "arcs"},
+        dataset={"name": "plane", "target": "arcs", "wind": 1.0},
         optimizer={"name": "sgd", "lr": 0.1},
         critic_optimizer=None,
         trainer=TrainerConfig(batch_size=4, max_steps=20),

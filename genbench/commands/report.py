@@ -29,6 +29,7 @@ from genbench.report.page import FamilySection, Report, RunSection
 from genbench.report.pictures import Picture
 from genbench.report.published import missing, published
 from genbench.report.reading import Damaged, Problem, Run, find, read, readable
+from genbench.report.series import Series, series, series_tables
 from genbench.report.studies import study_tables
 from genbench.terminal import console
 
@@ -125,12 +126,14 @@ def _compose(
 ) -> Report:
     sweeps = pictures.sweep_pictures(runs, names, problems)
     studies = study_tables(runs, problems)
+    together = series([one for one, _, _ in rows])
     keys: set[str] = set()
     sections = [
         _family_section(
             f"family-{_anchor(name, keys)}",
             name,
             [row for row in rows if row[0].family.title == name],
+            [each for each in together if each.members[0][1].family.title == name],
             sweeps.get(name, []),
             studies.get(name, []),
             names,
@@ -146,7 +149,9 @@ def _compose(
     return Report(
         title=title,
         lead=_lead(runs, paths) + leading.note([(one, section is not None) for one, _, section in rows]),
-        my_runs=tables.my_runs_table([(one, found, section.key if section else "") for one, found, section in rows]),
+        my_runs=tables.my_runs_table(
+            [(one, found, section.key if section else "") for one, found, section in rows], together
+        ),
         runs=[section for _, _, section in rows if section],
         families=sections,
         across=tables.across_tables([(one, found) for one, found, _ in rows]),
@@ -174,18 +179,29 @@ def _run_section(
 
 
 def _family_section(
-    key: str, name: str, rows: Sequence[Row], sweeps: list[Picture], studies: list[Table], names: set[str]
+    key: str,
+    name: str,
+    rows: Sequence[Row],
+    together: Sequence[Series],
+    sweeps: list[Picture],
+    studies: list[Table],
+    names: set[str],
 ) -> FamilySection:
     found = [row for _, results_, _ in rows for row in results_]
     reached = tables.reached_table(found)
     return FamilySection(
         key=key,
         title=name,
-        tables=[*tables.quantity_tables(found), *([reached] if reached.rows else []), *studies],
+        tables=[
+            *series_tables(together, {one: measured for one, measured, _ in rows}),
+            *tables.quantity_tables(found),
+            *([reached] if reached.rows else []),
+            *studies,
+        ],
         curves=list(pictures.compared_curves(found, names)),
         sweeps=sweeps,
         runs=[section for _, _, section in rows if section],
-        cost=tables.cost_table([one for one, _, _ in rows]),
+        cost=tables.cost_table([one for one, _, _ in rows], together),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from genbench.numerals import number, verdict_line
+from genbench.numerals import number, signed, verdict_line
 from genbench.report.groups import Result
 from genbench.report.statistics import Estimate
 
@@ -20,6 +20,7 @@ __all__ = [
     "markdown",
     "numeric",
     "text",
+    "truth_cell",
     "verdict_cell",
 ]
 
@@ -98,6 +99,13 @@ def error_text(row: Result) -> str:
     if row.standard_error is None:
         return ""
     return f"standard error over the split {number(row.standard_error, row.quantity.decimals)}"
+
+
+def truth_cell(row: Result) -> Cell:
+    """The true value, and how far the measured one lies from it."""
+    digits = row.quantity.decimals
+    offset = None if row.truth is None else row.final.mean - row.truth
+    return numeric(number(row.truth, digits), small=f"off by {signed(offset, digits)}" if offset else "")
 
 
 def verdict_cell(row: Result) -> Cell:

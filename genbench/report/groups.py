@@ -16,7 +16,17 @@ from genbench.naming import natural
 from genbench.report.reading import Problem, Run
 from genbench.report.statistics import Estimate, estimate
 
-__all__ = ["Comparison", "Group", "Result", "group", "protocol_text", "results"]
+__all__ = [
+    "NOT_SETTINGS",
+    "Comparison",
+    "Group",
+    "Result",
+    "group",
+    "headline",
+    "mean_of",
+    "protocol_text",
+    "results",
+]
 
 # What does not tell groups apart: the seed, how steps are computed, and a first part that was a run of its own.
 NOT_SETTINGS = ("seed", "deterministic", "task.compile", "extend")
@@ -24,7 +34,7 @@ JUDGED = ("reached", "missed", "shortened", "impossible")
 """Verdicts on a value that could be compared."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """All runs of one experiment with one configuration; only those that are done are averaged."""
 
@@ -136,6 +146,18 @@ def results(one: Group) -> tuple[list[Result], list[Problem]]:
     return rows, problems
 
 
+def headline(rows: Sequence[Result]) -> Result | None:
+    """What a group is known by: the first quantity that is impossible, else with a published value, else with a true
+    one, else the first."""
+    ranks = (
+        lambda row: row.impossible,
+        lambda row: bool(row.comparisons),
+        lambda row: row.truth is not None,
+        lambda row: True,
+    )
+    return next((row for rank in ranks for row in rows if rank(row)), None)
+
+
 def _by_protocol(runs: Sequence[Run], metric: str) -> dict[str, list[Run]]:
     """Those that have measured it, by how they did."""
     found: dict[str, list[Run]] = {}
@@ -209,6 +231,12 @@ def _mean(runs: Sequence[Run], metric: str, key: str) -> float | None:
     said = [run.entry(metric).get(key) for run in runs]
     found = [float(value) for value in said if value is not None]
     return math.fsum(found) / len(found) if len(found) == len(runs) else None
+
+
+def mean_of(runs: Sequence[Run], key: str) -> float | None:
+    """Of what their summaries say, None where none does."""
+    values = [float(run.summary[key]) for run in runs if run.summary.get(key) is not None]
+    return math.fsum(values) / len(values) if values else None
 
 
 def protocol_text(protocol: Mapping[str, Any]) -> str:

@@ -6,8 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from genbench.report.groups import Group, Result
-from genbench.report.tables import headline
+from genbench.report.groups import Group, Result, headline
 
 __all__ = ["CURVES", "SECTIONS", "best", "leading", "note"]
 

@@ -113,10 +113,14 @@ class Run:
         return str(self.status["status"])
 
     @property
+    def changes(self) -> dict[str, str]:
+        """What was changed from the experiment, the same for all seeds: {key: value as text}."""
+        return {key: value for key, value in self.summary["changes"].items() if key != "extend"} | self.parent
+
+    @property
     def words(self) -> str:
-        """What was changed from the experiment, the same for all seeds."""
-        changes = {key: value for key, value in self.summary["changes"].items() if key != "extend"}
-        return ", ".join(words(changes | self.parent))
+        """The changes in short."""
+        return ", ".join(words(self.changes))
 
     @property
     def parent(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from genbench.engine.measurement import DEFINING, TEST, VALIDATION, Quantity
-from genbench.numerals import duration, number, signed
+from genbench.numerals import duration, number
 from genbench.report.cells import (
     ERRORS,
     Cell,
@@ -18,11 +18,13 @@ from genbench.report.cells import (
     how_to_read,
     numeric,
     text,
+    truth_cell,
     verdict_cell,
 )
-from genbench.report.groups import Comparison, Group, Result, protocol_text
+from genbench.report.groups import Comparison, Group, Result, headline, mean_of, protocol_text
 from genbench.report.published import Published
 from genbench.report.reading import Problem, Run
+from genbench.report.series import Series, judged, series_row
 
 __all__ = [
     "across_tables",
@@ -33,18 +35,6 @@ __all__ = [
     "quantity_tables",
     "reached_table",
 ]
-
-
-def headline(rows: Sequence[Result]) -> Result | None:
-    """What a group is known by: the first quantity that is impossible, else with a published value, else with a true
-    one, else the first."""
-    ranks = (
-        lambda row: row.impossible,
-        lambda row: bool(row.comparisons),
-        lambda row: row.truth is not None,
-        lambda row: True,
-    )
-    return next((row for rank in ranks for row in rows if rank(row)), None)
 
 
 def _published(comparisons: Sequence[Comparison], decimals: int | None) -> Cell:
@@ -65,17 +55,24 @@ def _state(one: Group) -> str:
 # The whole and its parts
 
 
-def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]]) -> Table:
-    """One row for each group (with its results and the anchor of its section): the first thing that is looked at."""
+def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]], series: Sequence[Series] = ()) -> Table:
+    """One row for each group (with its results and the anchor of its section): the first thing that is looked at.
+
+    One row for all that are changed of a series: `series_tables` has their values.
+    """
     columns = ("run", "seeds", "value", "compared with", "verdict", "time")
+    measured = {one: results for one, results, _ in groups}
+    folded = {one: each for each in series if not judged(each, measured) for _, one in each.changed}
     rows = []
     for one, results, anchor in groups:
+        if each := folded.get(one):
+            rows += [series_row(each, measured)] if one is each.changed[0][1] else []
+            continue
         told = headline(results)
         state = _state(one)
         digits = told.quantity.decimals if told else None
         found = told.comparisons if told else ()
         value = estimate_text(told.best or told.final if _at_best(told) else told.final, digits) if told else ""
-        seconds = [run.summary["wall_seconds"] for run in one.done]
         rows.append(
             (
                 text(one.experiment, small=one.words, link=anchor),
@@ -83,7 +80,7 @@ def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]]) -> Table:
                 numeric(value, small=_what(told)) if told else text(state),
                 _published(found, digits) if found or not told else _true(told),
                 verdict_cell(told) if told else text(),
-                numeric(duration(math.fsum(seconds) / len(seconds)) if seconds else ""),
+                numeric(duration(mean_of(one.done, "wall_seconds"))),
             )
         )
     return Table("My runs", "", columns, tuple(rows))
@@ -127,7 +124,6 @@ def _quantity_table(rows: list[Result]) -> Table:
     best.append(_best([row.best.mean for row in rows if row.best], quantity.better))
     cells = []
     for row in rows:
-        offset = None if row.truth is None else row.final.mean - row.truth
         cells.append(
             (
                 text(row.group.experiment, small=row.group.words),
@@ -135,7 +131,7 @@ def _quantity_table(rows: list[Result]) -> Table:
                 numeric(estimate_text(row.final, digits), bold=row.final.mean == best[0]),
                 *error_cells(row),
                 numeric(estimate_text(row.best, digits), bold=row.best is not None and row.best.mean == best[1]),
-                numeric(number(row.truth, digits), small=f"off by {signed(offset, digits)}" if offset else ""),
+                truth_cell(row),
                 _published(row.comparisons, digits),
                 verdict_cell(row),
             )
@@ -185,9 +181,9 @@ def _across_table(data: str, told: Sequence[tuple[Group, Result]]) -> Table:
                 text(one.experiment, small=" · ".join(filter(None, (one.words, one.diverged)))),
                 text(one.family.likelihood),
                 *values,
-                numeric(duration(_mean(one.done, "training_seconds"))),
-                numeric(_significant(_mean(one.done, "steps_per_second"))),
-                numeric(_significant(_mean(one.done, "samples_per_second"))),
+                numeric(duration(mean_of(one.done, "training_seconds"))),
+                numeric(_significant(mean_of(one.done, "steps_per_second"))),
+                numeric(_significant(mean_of(one.done, "samples_per_second"))),
             )
         )
     note = f"{how_to_read([row for _, row in told])}; values of different columns are not to be compared".strip("; ")
@@ -233,36 +229,34 @@ def _watched(row: Result) -> tuple[Quantity, list[Run]]:
     return row.quantity, []
 
 
-def cost_table(groups: Sequence[Group]) -> Table:
-    """Speed and cost of each group's finished runs, means over those of one device."""
+def cost_table(groups: Sequence[Group], series: Sequence[Series] = ()) -> Table:
+    """Speed and cost of each group's finished runs, or of all that are changed of a series, means over those of one
+    device and size."""
     columns = ("experiment", "runs", "steps", "parameters", "steps/s", "training", "wall time", "memory", "device")
-    rows = []
+    folded: dict[Group, Group | Series] = {one: each for each in series for _, one in each.changed}
+    alike: dict[tuple[Group | Series, tuple[str, ...]], list[Run]] = {}
     for one in groups:
-        by_device: dict[tuple[str, str], list[Run]] = {}
+        each = folded.get(one, one)
         for run in one.done:  # speeds of different machines have no mean
-            key = str(run.summary.get("device") or ""), str(run.summary.get("arithmetic") or "")
-            by_device.setdefault(key, []).append(run)
-        for (device, arithmetic), runs in by_device.items():
-            memory, summary = _mean(runs, "peak_memory_mib"), runs[0].summary
-            rows.append(
-                (
-                    text(one.experiment, small=one.words),
-                    numeric(str(len(runs))),
-                    numeric(f"{summary['step']:,}"),
-                    numeric(f"{summary.get('parameters') or 0:,}"),
-                    numeric(_significant(_mean(runs, "steps_per_second"))),
-                    numeric(duration(_mean(runs, "training_seconds"))),
-                    numeric(duration(_mean(runs, "wall_seconds"))),
-                    numeric("" if memory is None else f"{memory:,.0f} MiB"),
-                    text(device, small=arithmetic),
-                )
+            size = tuple(str(run.summary.get(name) or "") for name in ("device", "arithmetic", "step", "parameters"))
+            alike.setdefault((each, size), []).append(run)
+    rows = []
+    for (each, (device, arithmetic, *_)), runs in alike.items():
+        memory, summary = mean_of(runs, "peak_memory_mib"), runs[0].summary
+        rows.append(
+            (
+                text(runs[0].name, small=each.words),
+                numeric(str(len(runs))),
+                numeric(f"{summary['step']:,}"),
+                numeric(f"{summary.get('parameters') or 0:,}"),
+                numeric(_significant(mean_of(runs, "steps_per_second"))),
+                numeric(duration(mean_of(runs, "training_seconds"))),
+                numeric(duration(mean_of(runs, "wall_seconds"))),
+                numeric("" if memory is None else f"{memory:,.0f} MiB"),
+                text(device, small=arithmetic),
             )
+        )
     return Table("Speed and cost", "means over runs", columns, tuple(rows)).without_empty_columns()
-
-
-def _mean(runs: Sequence[Run], key: str) -> float | None:
-    values = [float(run.summary[key]) for run in runs if run.summary.get(key) is not None]
-    return math.fsum(values) / len(values) if values else None
 
 
 def _significant(value: float | None) -> str:
