@@ -3,7 +3,8 @@
     python docs/write_results.py            the page and its pictures, docs/results/*.png, anew
     python docs/write_results.py RUN …      keep records of these run directories first, in place of older ones
 
-A record is what a report reads of a run: how it ended, what it measured and logged, and the pictures that sum it up.
+A record is what a report reads of a run: how it ended, what it measured and logged, the pictures that sum it up, and
+those that a page in docs shows.
 Only finished runs of a named experiment are kept, without changes to it but in what it is made to be swept over. What
 a sweep has drawn beside them is kept, too.
 """
@@ -34,8 +35,11 @@ __all__ = ["RUNS", "keep", "main", "page"]
 DOCS = Path(__file__).parent
 RUNS = DOCS / "runs"
 FILES = ("status.json", "summary.json", "metrics.jsonl")
-PICTURES = ("figures/stages-end.png", "figures/divergence-beside-fid-end.png")
-"""Kept beside a run's cover."""
+STAGES = "figures/stages-end.png"
+INTRODUCTION = """Written by `genbench-report` from [records of runs](https://github.com/genbench/genbench/tree/main/docs/runs).
+[How to read the tables](usage.md#comparing-runs), [why values come out as they do](measurements.md), [older
+values](results/earlier.md), [what is still to be run](results/pending.md).
+"""
 SWEPT = {"dataset.theta"}
 """What a sweep of a named experiment may change: the divergences are a function of θ."""
 
@@ -85,15 +89,18 @@ def _without_places(summary: Path) -> None:
 
 def _pictures(run: Run) -> list[str]:
     """Those of seed 1: of several seeds, a report shows the pictures of the lowest one. A sweep has its own."""
-    names = dict.fromkeys((str(run.summary["cover"]), *PICTURES))
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    shown = re.findall(rf"\(runs/{re.escape(run.name)}/seed-1/([^)]+)\)", pages)
+    names = dict.fromkeys((str(run.summary["cover"]), STAGES, *shown))
     return [name for name in names if run.seed == 1 and not run.words and (run.path / name).is_file()]
 
 
 def page(out: Path, runs: Path = RUNS) -> str:
-    """Write the report of all records into `out`; its Markdown."""
+    """Write the report of all records into `out`; its Markdown, with an introduction."""
     with redirect_stdout(io.StringIO()):
         report.main([str(runs), "--out", str(out)])
-    return (out / "results.md").read_text(encoding="utf-8")
+    title, text = (out / "results.md").read_text(encoding="utf-8").split("\n", 1)
+    return f"{title}\n\n{INTRODUCTION}{text.replace('**My runs**', '**Runs**', 1)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = page(Path(out))
         for picture in (DOCS / "results").glob("*.png"):
             picture.unlink()
-        for name in re.findall(r"\]\(results/([^)]+)\)", text):
+        for name in re.findall(r"\]\(results/([^)]+\.png)\)", text):
             shutil.copyfile(Path(out, "results", name), DOCS / "results" / name)
         (DOCS / "results.md").write_text(text, encoding="utf-8")
         print("docs/results.md")

@@ -147,7 +147,7 @@ class BatchNorm(Bijection):
     """y = exp(γ) ⊙ (x − m) / √(v + ε) + β, per channel; log |det| = H·W · Σ (γ − ½ log(v + ε))
 
     Dinh et al. 2017 (arXiv 1605.08803), section 3.7 and appendix E; Papamakarios et al. 2017 (arXiv 1705.07057),
-    section 3.4. `forward` in training mode takes m and v from the batch, and the determinant treats them as constants
+    appendix B. `forward` in training mode takes m and v from the batch, and the determinant treats them as constants
     (each sample contributes only 1/B); in evaluation mode and in `inverse` they are running averages. So the two
     directions are inverse to each other in evaluation mode only.
 

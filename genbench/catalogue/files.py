@@ -20,7 +20,7 @@ from genbench.config import COMPONENTS, Reference, flatten, group_of
 from genbench.errors import ConfigError
 from genbench.naming import natural
 
-__all__ = ["Catalogue", "Choice", "Experiment", "offered"]
+__all__ = ["NO_CHANGE", "Catalogue", "Choice", "Experiment", "offered"]
 
 ENTRY = "train"
 """The file that is composed first."""

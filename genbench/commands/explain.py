@@ -13,7 +13,7 @@ from typing import Any
 from genbench import compose, registry
 from genbench.arguments import Parser
 from genbench.catalogue import pages
-from genbench.catalogue.files import Catalogue, Experiment, offered
+from genbench.catalogue.files import NO_CHANGE, Catalogue, Experiment, offered
 from genbench.catalogue.keys import GROUPS, changed, key_names, keys, options, shown
 from genbench.commands.text import COMMANDS, names, paragraphs, terms, width
 from genbench.engine.measurement import ARROWS
@@ -249,7 +249,7 @@ def _key(catalogue: Catalogue, name: str) -> list[str]:
             ("of", " ".join(f"{group}={component}" for component in key.components)),
             ("values", key.values),
             ("default", key.default or "none"),
-            ("changed by", "\n".join(by) or "no experiment"),
+            ("changed by", "" if name.partition(".")[0] in NO_CHANGE else "\n".join(by) or "no experiment"),
         ]
         lines += ["", name, *paragraphs(key.meaning, width()), *_facts(facts)]
     return lines[1:]

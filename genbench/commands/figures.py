@@ -41,7 +41,7 @@ from genbench.terminal import console
 
 __all__ = ["main"]
 
-# Means and variances of the planar maps of report 000, problem 3.1.
+# Means and variances of the planar maps of report 000, Q3.2.
 MAPS_OF_W = ((0.0, 0.1), (0.0, 0.5), (0.0, 1.0), (5.0, 0.1))
 MEANS_OF_U, VARIANCES_OF_U = (0.0, 2.0, 5.0), (0.1, 0.5, 1.0)
 MAP_SAMPLES = 10_000
@@ -190,7 +190,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _planar_maps(options: argparse.Namespace) -> None:
-    """f(z) = z + û tanh(wᵀz), z ~ N(0, I), for random w and u (report 000, problem 3.1)."""
+    """f(z) = z + û tanh(wᵀz), z ~ N(0, I), for random w and u (report 000, Q3.2)."""
     form = _picture_format(options.out)
     generator = torch.Generator().manual_seed(options.seed)
     spread = list(itertools.product(MEANS_OF_U, VARIANCES_OF_U))

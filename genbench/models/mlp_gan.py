@@ -29,7 +29,7 @@ Dropout = Annotated[float, Range(minimum=0, below=1)]
 class VirtualBatchNorm(nn.Module):
     """Normalizes each row by the statistics of a fixed reference batch together with that row.
 
-    Salimans et al. 2016 (arXiv 1606.03498), section 3.4: unlike in batch normalization, the rows of a batch do not
+    Salimans et al. 2016 (arXiv 1606.03498), section 3.5: unlike in batch normalization, the rows of a batch do not
     depend on one another. The input's first `reference_rows` rows are the activations of the reference batch; they
     are normalized by their own statistics.
     """

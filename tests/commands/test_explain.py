@@ -85,7 +85,7 @@ def test_an_experiment_says_what_it_sets_and_why() -> None:
     assert "made of task=image-gan model=dcgan loss=w1 regularizer=r1 dataset=cifar10 optimizer=adam" in text
     assert "optimizer@critic_optimizer=adam" in text
     assert "critic_optimizer.lr=0.0004" in text
-    assert "task.fid_samples=5000 the report does not state the number" in text
+    assert "task.fid_samples=5000 of every evaluation; report 000 does not state its numbers of images" in text
     assert "regularizer.coefficient" not in text  # its default
     assert "source report 000: IFT6135 Representation Learning, Université de Montréal" in text
     assert "small twin genbench experiment=cifar10-w1-3-small CIFAR-10 DCGAN of width 32" in text
@@ -207,3 +207,8 @@ def test_aligned_lines_are_kept_and_words_never_broken() -> None:
         "  much-longer-term",
         "     b",
     ]
+
+
+@pytest.mark.parametrize("key", ["ensemble.replicas", "reference", "name"])
+def test_what_experiments_set_for_themselves_is_not_called_unchanged(key: str) -> None:
+    assert "changed by" not in told(key)

@@ -23,7 +23,7 @@ DOCS = Path(write_results.__file__).parent
 def test_the_page_is_the_report_of_the_records(tmp_path: Path) -> None:
     text = write_results.page(tmp_path)
     assert (DOCS / "results.md").read_text(encoding="utf-8") == text
-    named = re.findall(r"\]\(results/([^)]+)\)", text)
+    named = re.findall(r"\]\(results/([^)]+\.png)\)", text)
     assert named, "the page shows nothing"
     assert sorted(named) == sorted(path.name for path in (DOCS / "results").glob("*.png"))
     assert "## Left out" not in text
