@@ -140,6 +140,7 @@ def _compose(
         )
         for name in dict.fromkeys(one.family.title for one, _, _ in rows)
     ]
+    anchors = {section.title: section.key for section in sections}
     compared = {
         (one.experiment, c.reference.metric, c.reference.label)
         for one, found, _ in rows
@@ -150,7 +151,8 @@ def _compose(
         title=title,
         lead=_lead(runs, paths) + leading.note([(one, section is not None) for one, _, section in rows]),
         my_runs=tables.my_runs_table(
-            [(one, found, section.key if section else "") for one, found, section in rows], together
+            [(one, found, section.key if section else "") for one, found, section in rows],
+            [(each, anchors[each.members[0][1].family.title]) for each in together],
         ),
         runs=[section for _, _, section in rows if section],
         families=sections,

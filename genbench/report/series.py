@@ -86,7 +86,7 @@ def judged(each: Series, found: Mapping[Group, Sequence[Result]]) -> bool:
     return any(row.comparisons or row.impossible for _, one in each.changed for row in found[one])
 
 
-def series_row(each: Series, found: Mapping[Group, Sequence[Result]]) -> tuple[Cell, ...]:
+def series_row(each: Series, found: Mapping[Group, Sequence[Result]], link: str) -> tuple[Cell, ...]:
     """All changed groups in one row of the first table: from where to where their values and truths go."""
     groups = [one for _, one in each.changed]
     told = [row for row in (headline(found[one]) for one in groups) if row]
@@ -97,7 +97,7 @@ def series_row(each: Series, found: Mapping[Group, Sequence[Result]]) -> tuple[C
     digits = quantity.decimals if quantity else None
     truths = _range([row.truth for row in told if row.truth is not None], digits)
     return (
-        text(groups[0].experiment, small=each.words),
+        text(groups[0].experiment, small=each.words, link=link),
         numeric(seeds, small=", ".join(f"+ {count} {state}" for state, count in states.items())),
         numeric(
             _range([row.final.mean for row in told], digits),

@@ -55,18 +55,21 @@ def _state(one: Group) -> str:
 # The whole and its parts
 
 
-def my_runs_table(groups: Sequence[tuple[Group, list[Result], str]], series: Sequence[Series] = ()) -> Table:
+def my_runs_table(
+    groups: Sequence[tuple[Group, list[Result], str]], series: Sequence[tuple[Series, str]] = ()
+) -> Table:
     """One row for each group (with its results and the anchor of its section): the first thing that is looked at.
 
-    One row for all that are changed of a series: `series_tables` has their values.
+    One row for all that are changed of a series (with the anchor of its family, which has their values).
     """
     columns = ("run", "seeds", "value", "compared with", "verdict", "time")
     measured = {one: results for one, results, _ in groups}
-    folded = {one: each for each in series if not judged(each, measured) for _, one in each.changed}
+    folded = {one: (each, link) for each, link in series if not judged(each, measured) for _, one in each.changed}
     rows = []
     for one, results, anchor in groups:
-        if each := folded.get(one):
-            rows += [series_row(each, measured)] if one is each.changed[0][1] else []
+        if one in folded:
+            each, link = folded[one]
+            rows += [series_row(each, measured, link)] if one is each.changed[0][1] else []
             continue
         told = headline(results)
         state = _state(one)

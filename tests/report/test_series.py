@@ -54,7 +54,9 @@ def test_every_value_stands_in_a_table_in_the_order_of_the_number(make_run: Make
 def test_the_first_table_has_one_row_for_all_that_are_changed(make_run: MakeRun, outputs: Path) -> None:
     fly(make_run)
     together, found = judged(outputs)
-    rows = shown(tables.my_runs_table([(one, found[one], "") for one in found], together).rows)
+    table = tables.my_runs_table([(one, found[one], "") for one in found], [(each, "kites") for each in together])
+    assert [row[0].link for row in table.rows] == ["", "kites"]
+    rows = shown(table.rows)
     assert [row[0] for row in rows] == ["red-kite", "red-kite | wind: 5 values, 0.5 to 16"]
     assert rows[1][1:4] == ["2", "50.00 … 1600.00 | mean height (m) ↑", "51.00 … 1601.00 | of a perfect kite"]
     cost = tables.cost_table(list(found), together)
@@ -68,7 +70,9 @@ def test_runs_that_are_not_done_are_counted(make_run: MakeRun, outputs: Path) ->
     fly(make_run)
     make_run(seed=3, changed={"dataset.wind": 4.0}, status="running")
     together, found = judged(outputs)
-    row = shown(tables.my_runs_table([(one, found[one], "") for one in found], together).rows)[1]
+    row = shown(
+        tables.my_runs_table([(one, found[one], "") for one in found], [(each, "kites") for each in together]).rows
+    )[1]
     assert row[1] == "2 | + 1 running"
 
 
@@ -91,5 +95,7 @@ def test_a_verdict_is_never_folded(make_run: MakeRun, outputs: Path) -> None:
     fly(make_run, references=[Reference("test/height", 90.0, "someone")])
     together, found = judged(outputs)
     assert len(together) == 1
-    rows = shown(tables.my_runs_table([(one, found[one], "") for one in found], together).rows)
+    rows = shown(
+        tables.my_runs_table([(one, found[one], "") for one in found], [(each, "kites") for each in together]).rows
+    )
     assert len(rows) == 6
