@@ -31,7 +31,8 @@ STYLES = ("-", (0, (6, 2)), "-", (0, (6, 2)), "-", (0, (6, 2)))
 MAX_CURVES = len(COLOURS)
 """Most curves that one picture can distinguish."""
 
-SKIPPED_SHARE = 0.1  # of the steps: earlier values, far from the final ones, do not affect the range
+SKIPPED_SHARE = 0.1  # of the steps: earlier values do not affect the range, if they would stretch it
+STRETCHED = 1.6  # times as long: from there on
 MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
 LONGEST_NAME = 30  # characters of a vertical axis's name that stand in one line beside a chart
@@ -213,6 +214,8 @@ def _set_range(axes: Axes, bands: Sequence[Band], extra: Sequence[float]) -> Non
         cut = (part if part is None else part[later] for part in (band.mean, band.low, band.high))
         values += _finite([Band("", band.steps[later], *cut)])  # type: ignore[arg-type]  # the mean is there
     low, high = min(values), max(values)
+    if max(everything) - min(everything) <= STRETCHED * (high - low):
+        low, high = min(everything), max(everything)
     axes.ticklabel_format(axis="y", useOffset=False)
     room = 0.06 * (max(high - low, 1e-3 * abs(high)) if high > low else abs(high) or 1.0)
     axes.set_ylim(low - room, high + room)

@@ -37,6 +37,17 @@ def test_the_first_tenth_of_the_steps_does_not_set_the_range() -> None:
     assert high > band("one").mean.max()
 
 
+@pytest.mark.parametrize(("early", "shown"), [(10.0, True), (-30.0, False)])
+def test_early_values_are_shown_unless_they_stretch_the_range(early: float, shown: bool) -> None:
+    """Later values go from 14 to 24."""
+    steps = np.arange(1.0, 101.0)
+    values = np.where(steps <= 5, early, np.linspace(14.0, 24.0, 100))
+    axes = stacked_curves([("KL", [Band("train", steps, values)], ())], "title").axes[0]
+    low, high = axes.get_ylim()
+    assert (low < early) == shown
+    assert high > 24.0
+
+
 def test_values_over_many_orders_of_magnitude_are_logarithmic() -> None:
     values = np.exp(-STEPS / 20)
     (axes,) = overlaid_curves([Band("falls", STEPS, values)], "distance", [("published", 0.0)]).axes
