@@ -45,6 +45,9 @@ def show(outcome: Outcome, words: Sequence[str]) -> None:
             table.add_row(*map(Text, row))
         out.print()
         out.print(table)
+    notes = [row.get("note") for row in summary["reference"] if row["verdict"] == "missed"]
+    for note in dict.fromkeys(filter(None, notes)):
+        out.print(f"\n{note}", markup=False, highlight=False)
     out.print()
     cover = run_dir.path / str(summary["cover"])
     picture = [("picture", str(cover))] if cover.is_file() else []

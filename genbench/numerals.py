@@ -39,6 +39,9 @@ def duration(seconds: float | None) -> str:
 
 
 def verdict_line(verdict: str, difference: float | None = None, decimals: int | None = None) -> str:
-    """✓ reached (+0.25): a verdict, and by how much the measured value is larger than the published one."""
-    told = f"{SYMBOLS[verdict]} {verdict}" if verdict in SYMBOLS else verdict
+    """✓ reached (+0.25): a verdict, and by how much the measured value is larger than a published one that it can be
+    compared with."""
+    if verdict not in SYMBOLS:
+        return verdict
+    told = f"{SYMBOLS[verdict]} {verdict}"
     return told if difference is None else f"{told} ({signed(difference, decimals)})"

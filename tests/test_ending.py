@@ -75,17 +75,21 @@ def test_published_values_come_first_each_with_its_verdict(
     distance["final"]["value"], distance["standard_error"] = 0.25, 0.0078125
     row = {"metric": "eval/distance", "measured": 0.25, "better": "lower", "tolerance": 0.0, "at": "final"}
     summary["reference"] = [
-        row | {"value": 0.125, "source": "one paper", "verdict": "missed"},
-        row | {"value": 0.5, "source": "another", "verdict": "reached"},
+        row | {"value": 0.125, "source": "one paper", "verdict": "missed", "note": "Of [larger] games."},
+        row | {"value": 0.5, "source": "another", "verdict": "reached", "note": "Nobody needs this."},
+        row | {"value": 0.5, "source": "a third", "verdict": "other protocol", "note": "Nor this."},
     ]
     path.write_text(json.dumps(summary))
     monkeypatch.setenv("COLUMNS", "120")
     show(Outcome(path.parent, "done", 0), QUICK)
-    title, first, second = capsys.readouterr().out.splitlines()[1:4]
+    title, first, second, third, *others = capsys.readouterr().out.splitlines()[1:]
     assert title.split() == ["measured", "±", "s.e.", "published", "source", "verdict"]
     assert first.split("  ")[0].startswith("distance to the equilibrium")
     assert first.split()[4:] == ["0.25", "±", "0.00781", "0.125", "one", "paper", "✗", "missed", "(+0.125)"]
     assert second.split()[4:] == ["0.25", "±", "0.00781", "0.5", "another", "✓", "reached", "(−0.25)"]
+    assert third.split()[4:] == ["0.25", "±", "0.00781", "0.5", "a", "third", "other", "protocol"], "no difference"
+    assert "Of [larger] games." in others
+    assert not any("this." in line for line in others)
 
 
 def test_nothing_is_said_of_a_run_that_is_not_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
