@@ -17,7 +17,6 @@ from genbench.report.reading import Problem, Run
 from genbench.report.statistics import Estimate, estimate
 
 __all__ = [
-    "NOT_SETTINGS",
     "Comparison",
     "Group",
     "Result",
@@ -26,6 +25,7 @@ __all__ = [
     "mean_of",
     "protocol_text",
     "results",
+    "telling",
 ]
 
 # What does not tell groups apart: the seed, how steps are computed, and a first part that was a run of its own.
@@ -115,7 +115,7 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[Problem]]:
     ended: dict[tuple[str, int, str], Run] = {}
     problems: list[Problem] = []
     for run in sorted(runs, key=lambda run: (natural(run.name), natural(run.words), run.seed)):
-        key = json.dumps([run.name, without(run.summary["settings"], NOT_SETTINGS) | run.parent], sort_keys=True)
+        key = json.dumps([run.name, telling(run)], sort_keys=True)
         found = groups.setdefault(key, Group(run.name, run.words, run.family))
         twin = ended.setdefault((key, run.seed, run.state), run) if run.state in FINISHED else run
         if twin is not run:
@@ -123,6 +123,11 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[Problem]]:
         else:
             (found.done if run.state == "done" else found.others).append(run)
     return list(groups.values()), problems
+
+
+def telling(run: Run) -> dict[str, Any]:
+    """The settings that tell its group from others, {dotted key: value}."""
+    return without(run.summary["settings"], NOT_SETTINGS) | run.parent
 
 
 def results(one: Group) -> tuple[list[Result], list[Problem]]:

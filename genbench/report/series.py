@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from genbench.identity import without, words
+from genbench.identity import words
 from genbench.numerals import duration, number
 from genbench.report.cells import (
     ERRORS,
@@ -23,9 +23,9 @@ from genbench.report.cells import (
     text,
     truth_cell,
 )
-from genbench.report.groups import NOT_SETTINGS, Group, Result, headline, mean_of, protocol_text
+from genbench.report.groups import Group, Result, headline, mean_of, protocol_text, telling
 
-__all__ = ["Series", "judged", "series", "series_row", "series_tables"]
+__all__ = ["Series", "folds", "series", "series_row", "series_tables"]
 
 FEWEST = 5  # changed groups: fewer are listed one by one
 
@@ -48,12 +48,12 @@ class Series:
     @property
     def changed(self) -> list[tuple[float, Group]]:
         """Those with another number than the experiment's own."""
-        return [(number, one) for number, one in self.members if self.key in one.first.changes]
+        return [(value, one) for value, one in self.members if self.key in one.first.changes]
 
     @property
     def words(self) -> str:
         """What was changed in all that are changed, and from where to where their numbers go."""
-        numbers = [number for number, _ in self.changed]
+        numbers = [value for value, _ in self.changed]
         changes = self.changed[0][1].first.changes
         others = words({key: value for key, value in changes.items() if key != self.key})
         return ", ".join([*others, f"{self.name}: {len(numbers)} values, {numbers[0]:g} to {numbers[-1]:g}"])
@@ -61,17 +61,20 @@ class Series:
 
 def series(groups: Sequence[Group]) -> list[Series]:
     """What of them belongs together but for one number of the data set; no group is in two of them."""
-    found = []
+    settings = {one: telling(one.first) for one in groups}
+    numbers: dict[str, dict[Group, float]] = {}
+    for one, chosen in settings.items():
+        for key, value in chosen.items():
+            if key.startswith("dataset.") and isinstance(value, int | float) and not isinstance(value, bool):
+                numbers.setdefault(key, {})[one] = value
+    found: list[Series] = []
     taken: set[Group] = set()
-    keys = dict.fromkeys(key for one in groups for key in one.first.summary["settings"])
-    for key in (key for key in keys if key.startswith("dataset.")):
+    for key in [key for key, of in numbers.items() if len(set(of.values())) >= FEWEST]:
         alike: dict[str, list[tuple[float, Group]]] = {}
-        for one in groups:
-            chosen = without(one.first.summary["settings"], NOT_SETTINGS) | one.first.parent
-            number = chosen.pop(key, None)
-            if one not in taken and isinstance(number, int | float) and not isinstance(number, bool):
-                rest = json.dumps([one.experiment, chosen], sort_keys=True)
-                alike.setdefault(rest, []).append((number, one))
+        for one, value in numbers[key].items():
+            if one not in taken:
+                rest = json.dumps([one.experiment, settings[one] | {key: None}], sort_keys=True)
+                alike.setdefault(rest, []).append((value, one))
         for members in alike.values():
             members.sort(key=lambda member: member[0])
             together = Series(key, tuple(members))
@@ -81,16 +84,23 @@ def series(groups: Sequence[Group]) -> list[Series]:
     return found
 
 
-def judged(each: Series, found: Mapping[Group, Sequence[Result]]) -> bool:
-    """One of the changed groups has a verdict of its own."""
-    return any(row.comparisons or row.impossible for _, one in each.changed for row in found[one])
+def folds(each: Series, found: Mapping[Group, Sequence[Result]]) -> bool:
+    """Whether one row can stand for all changed groups: none has a verdict of its own, and what they are known by was
+    measured alike, so that one table has it."""
+    rows = [found[one] for _, one in each.changed]
+    told = [_measured(each, row) for row in map(headline, rows) if row]
+    return len(set(told)) <= 1 and not any(row.comparisons or row.impossible for group in rows for row in group)
+
+
+def _measured(each: Series, row: Result) -> str:
+    """What it is, and by which protocol, the number aside."""
+    return json.dumps([row.quantity.name, sorted(row.protocol.items() - {(each.name, row.protocol.get(each.name))})])
 
 
 def series_row(each: Series, found: Mapping[Group, Sequence[Result]], link: str) -> tuple[Cell, ...]:
     """All changed groups in one row of the first table: from where to where their values and truths go."""
     groups = [one for _, one in each.changed]
     told = [row for row in (headline(found[one]) for one in groups) if row]
-    told = [row for row in told if row.quantity.name == told[0].quantity.name]
     states = Counter(run.state for one in groups for run in one.others)
     seeds = _range([len(one.done) for one in groups], 0)
     quantity = told[0].quantity if told else None
@@ -115,20 +125,19 @@ def _range(values: Sequence[float], decimals: int | None) -> str:
 
 
 def series_tables(found: Iterable[Series], results: Mapping[Group, Sequence[Result]]) -> list[Table]:
-    """For each quantity of a series a table with a row for each of its numbers."""
+    """For each quantity and protocol of a series a table with a row for each of its numbers."""
     tables = []
     for each in found:
         rows: dict[str, list[tuple[float, Result]]] = {}
         for value, one in each.members:
             for row in results[one]:
-                rows.setdefault(row.quantity.name, []).append((value, row))
+                rows.setdefault(_measured(each, row), []).append((value, row))
         tables += [_table(each.name, quantity) for quantity in rows.values() if len(quantity) > 1]
     return tables
 
 
 def _table(name: str, rows: Sequence[tuple[float, Result]]) -> Table:
     first, quantity = rows[0][1], rows[0][1].quantity
-    common = set.intersection(*(set(row.protocol.items()) for _, row in rows))
     columns = (name, "seeds", f"final {quantity.arrow}".strip(), *ERRORS, quantity.truth_label)
     cells = tuple(
         (
@@ -140,6 +149,6 @@ def _table(name: str, rows: Sequence[tuple[float, Result]]) -> Table:
         )
         for value, row in rows
     )
-    protocol = protocol_text({key: value for key, value in first.protocol.items() if (key, value) in common})
+    protocol = protocol_text({key: value for key, value in first.protocol.items() if key != name})
     note = " · ".join(filter(None, (protocol, how_to_read([row for _, row in rows]))))
     return Table(f"{first.group.experiment}: {quantity.title}", note, columns, cells).without_empty_columns()

@@ -24,7 +24,7 @@ from genbench.report.cells import (
 from genbench.report.groups import Comparison, Group, Result, headline, mean_of, protocol_text
 from genbench.report.published import Published
 from genbench.report.reading import Problem, Run
-from genbench.report.series import Series, judged, series_row
+from genbench.report.series import Series, folds, series_row
 
 __all__ = [
     "across_tables",
@@ -64,7 +64,7 @@ def my_runs_table(
     """
     columns = ("run", "seeds", "value", "compared with", "verdict", "time")
     measured = {one: results for one, results, _ in groups}
-    folded = {one: (each, link) for each, link in series if not judged(each, measured) for _, one in each.changed}
+    folded = {one: (each, link) for each, link in series if folds(each, measured) for _, one in each.changed}
     rows = []
     for one, results, anchor in groups:
         if one in folded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kites import CURVES
@@ -10,7 +10,7 @@ from kites import CURVES
 from genbench.config import Reference
 from genbench.engine.measurement import Measurement
 from genbench.report import tables
-from genbench.report.cells import Cell
+from genbench.report.cells import Cell, Table
 from genbench.report.groups import Group, Result, group, results
 from genbench.report.reading import find, read
 from genbench.report.series import Series, series, series_tables
@@ -37,6 +37,10 @@ def shown(rows: tuple[tuple[Cell, ...], ...]) -> list[list[str]]:
     return [[" | ".join(filter(None, (*cell.lines, cell.small))) for cell in row] for row in rows]
 
 
+def first_table(together: Sequence[Series], found: Mapping[Group, list[Result]]) -> Table:
+    return tables.my_runs_table([(one, found[one], "") for one in found], [(each, "kites") for each in together])
+
+
 def test_every_value_stands_in_a_table_in_the_order_of_the_number(make_run: MakeRun, outputs: Path) -> None:
     fly(make_run)
     heights, tilts = series_tables(*judged(outputs))
@@ -54,7 +58,7 @@ def test_every_value_stands_in_a_table_in_the_order_of_the_number(make_run: Make
 def test_the_first_table_has_one_row_for_all_that_are_changed(make_run: MakeRun, outputs: Path) -> None:
     fly(make_run)
     together, found = judged(outputs)
-    table = tables.my_runs_table([(one, found[one], "") for one in found], [(each, "kites") for each in together])
+    table = first_table(together, found)
     assert [row[0].link for row in table.rows] == ["", "kites"]
     rows = shown(table.rows)
     assert [row[0] for row in rows] == ["red-kite", "red-kite | wind: 5 values, 0.5 to 16"]
@@ -69,10 +73,7 @@ def test_the_first_table_has_one_row_for_all_that_are_changed(make_run: MakeRun,
 def test_runs_that_are_not_done_are_counted(make_run: MakeRun, outputs: Path) -> None:
     fly(make_run)
     make_run(seed=3, changed={"dataset.wind": 4.0}, status="running")
-    together, found = judged(outputs)
-    row = shown(
-        tables.my_runs_table([(one, found[one], "") for one in found], [(each, "kites") for each in together]).rows
-    )[1]
+    row = shown(first_table(*judged(outputs)).rows)[1]
     assert row[1] == "2 | + 1 running"
 
 
@@ -95,7 +96,16 @@ def test_a_verdict_is_never_folded(make_run: MakeRun, outputs: Path) -> None:
     fly(make_run, references=[Reference("test/height", 90.0, "someone")])
     together, found = judged(outputs)
     assert len(together) == 1
-    rows = shown(
-        tables.my_runs_table([(one, found[one], "") for one in found], [(each, "kites") for each in together]).rows
-    )
-    assert len(rows) == 6
+    assert len(first_table(together, found).rows) == 6
+
+
+def test_what_was_measured_by_other_protocols_is_not_mixed(make_run: MakeRun, outputs: Path) -> None:
+    """Nor folded: no table would have all of the values."""
+    for wind in (1.0, *WINDS):
+        height = Measurement(100.0 * wind, 0.5, protocol={"wind": f"{wind:g}", "flights": "9" if wind > 4 else "3"})
+        make_run(logged=CURVES | {20: {"test/height": height}}, changed={"dataset.wind": wind} if wind != 1.0 else {})
+    together, found = judged(outputs)
+    few, many = (table for table in series_tables(together, found) if "height" in table.title)
+    assert [[row[0].lines[0] for row in table.rows] for table in (few, many)] == [["0.5", "1", "2", "4"], ["8", "16"]]
+    assert ["flights 3" in few.note, "flights 9" in many.note] == [True, True]
+    assert len(first_table(together, found).rows) == 6
