@@ -27,7 +27,6 @@ from genbench.report.files import check_target, write
 from genbench.report.groups import Group, Result, group, results
 from genbench.report.page import FamilySection, Report, RunSection
 from genbench.report.pictures import Picture
-from genbench.report.published import missing, published
 from genbench.report.reading import Damaged, Problem, Run, find, read, readable
 from genbench.report.series import Series, series, series_tables
 from genbench.report.studies import study_tables
@@ -157,7 +156,7 @@ def _compose(
         runs=[section for _, _, section in rows if section],
         families=sections,
         across=tables.across_tables([(one, found) for one, found, _ in rows]),
-        published=tables.published_table(missing(published(), compared)),
+        published=tables.published_table(tables.missing(compared)),
         problems=tables.problems_table(problems),
     )
 
@@ -170,7 +169,6 @@ def _run_section(
         key=f"run-{key}",
         title=one.title,
         family=one.family.title,
-        words=one.words,
         cover=pictures.cover(one.first, own),
         pictures=own,
         curves=list(pictures.own_curves(one, key, names)),

@@ -18,7 +18,7 @@ from genbench.data.download import digest_of
 from genbench.data.files import cached
 from genbench.errors import DataError
 
-__all__ = ["SEED", "SHARES", "Listing", "Record", "hash_of", "in_threads", "read", "shown", "split_of"]
+__all__ = ["SEED", "SHARES", "ImageFile", "Listing", "hash_of", "in_threads", "read", "shown", "split_of"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 JUNK = "__MACOSX"  # what archives of macOS hold beside the files; other junk is hidden
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Record:
+class ImageFile:
     """An image file: its class, the name of its folder, empty where there are none; and the SHA-256 of its bytes."""
 
     path: Path
@@ -62,7 +62,7 @@ class Listing:
         unreadable: files that may not be read.
     """
 
-    records: list[Record]
+    records: list[ImageFile]
     copies: int
     unreadable: list[Path]
 
@@ -85,9 +85,9 @@ def read(root: Path, folder: Path) -> Listing:
         digests = cached(root, f"images/hashes-{names[:16]}", paths, lambda: {"digests": _digests(paths)})["digests"]
     except OSError as error:
         raise DataError(f"{shown(Path(error.filename or folder))} cannot be read: {error.strerror}") from error
-    records: dict[bytes, Record] = {}
+    records: dict[bytes, ImageFile] = {}
     for path, digest in zip(paths, map(bytes, digests), strict=True):
-        records.setdefault(digest, Record(path, labels[path], digest))
+        records.setdefault(digest, ImageFile(path, labels[path], digest))
     splits = list(SHARES)
     ordered = sorted(records.values(), key=lambda record: (splits.index(record.split), record.digest))
     return Listing(ordered, len(paths) - len(ordered), [path for path, _ in found if path not in labels])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from genbench.data import folder as folders
 from genbench.data.dataset import Dataset, bernoulli, to_float32, unit_interval
 from genbench.data.files import cached
-from genbench.data.folder import SEED, SHARES, Listing, Record, hash_of, in_threads, shown
+from genbench.data.folder import SEED, SHARES, ImageFile, Listing, hash_of, in_threads, shown
 from genbench.data.preparation import MODES, VERSION, preparation, prepare
 from genbench.engine.memory import check_memory
 from genbench.errors import ConfigError, DataError
@@ -106,7 +106,7 @@ def images(
     )
 
 
-def _classes(records: Sequence[Record], ends: NDArray[np.int64]) -> dict[str, Any]:
+def _classes(records: Sequence[ImageFile], ends: NDArray[np.int64]) -> dict[str, Any]:
     """`labels` and `class_names` of the data set, in alphabetical order; empty where there are no classes."""
     numbers = {label: number for number, label in enumerate(sorted({record.label for record in records}))}
     if list(numbers) == [""]:
@@ -120,7 +120,7 @@ def _classes(records: Sequence[Record], ends: NDArray[np.int64]) -> dict[str, An
 
 def _pixels(
     root: Path, folder: Path, listing: Listing, size: int, channels: int
-) -> tuple[NDArray[np.uint8], list[Record]]:
+) -> tuple[NDArray[np.uint8], list[ImageFile]]:
     """Prepared images [N, C, S, S] and their records; says which are left out.
 
     Raises DataError where too many files cannot be read.
@@ -158,7 +158,7 @@ def _pixels(
     return arrays["pixels"], kept
 
 
-def _prepared(record: Record, size: int, channels: int) -> NDArray[np.uint8] | str:
+def _prepared(record: ImageFile, size: int, channels: int) -> NDArray[np.uint8] | str:
     """Pixels [C, S, S], or why there are none."""
     try:
         return prepare(record.path, size, channels)

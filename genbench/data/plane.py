@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from genbench.data.dataset import Dataset, as_stored
 from genbench.registry import OneOf, register
 
-__all__ = ["TARGETS", "PlaneDataset", "PlaneTarget", "draw_splits", "plane"]
+__all__ = ["TARGETS", "PlaneDataset", "PlaneTarget", "plane"]
 
 SEED = 2020
 SPLITS = {"train": 2**18, "valid": 10_000, "test": 100_000}
@@ -200,7 +200,8 @@ TARGETS: dict[str, PlaneTarget] = {
 @register("dataset", "plane")
 def plane(root: Path, *, target: Annotated[str, OneOf(*TARGETS)] = "arcs") -> PlaneDataset:
     """262,144 / 10,000 / 100,000 points [N, 2] of a density in the plane; needs no files."""
-    splits = draw_splits(TARGETS[target])
+    generator = torch.Generator().manual_seed(SEED)
+    splits = {split: TARGETS[target].sample(count, generator) for split, count in SPLITS.items()}
     return PlaneDataset(
         name=target,
         train=splits["train"],
@@ -211,9 +212,3 @@ def plane(root: Path, *, target: Annotated[str, OneOf(*TARGETS)] = "arcs") -> Pl
         protocol={"split": "/".join(str(count) for count in SPLITS.values()) + " points"},
         target=TARGETS[target],
     )
-
-
-def draw_splits(target: PlaneTarget) -> dict[str, Tensor]:
-    """[N, 2] of every split."""
-    generator = torch.Generator().manual_seed(SEED)
-    return {split: target.sample(count, generator) for split, count in SPLITS.items()}

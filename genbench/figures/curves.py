@@ -32,7 +32,7 @@ MAX_CURVES = len(COLOURS)
 """Most curves that one picture can distinguish."""
 
 SKIPPED_SHARE = 0.1  # of the steps: earlier values do not affect the range, if they would stretch it
-STRETCHED = 1.6  # times as long: from there on
+STRETCHED = 1.6  # times as long as without them: so much is too much
 MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
 LONGEST_NAME = 30  # characters of a vertical axis's name that stand in one line beside a chart
@@ -67,22 +67,21 @@ def overlaid_curves(
     quantity: str,
     references: Sequence[tuple[str, float]] = (),
     title: str = "",
-    over: str = "training step",
 ) -> Figure:
     """One chart, as in `stacked_curves`."""
-    return stacked_curves([(quantity, bands, references)], title, over)
+    return stacked_curves([(quantity, bands, references)], title)
 
 
-def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "training step") -> Figure:
+def stacked_curves(charts: Sequence[Chart], title: str = "") -> Figure:
     """Means over seeds with their intervals, charts one below the other over the same steps.
 
     The right margin lists names and last values. Positive values that span three orders of magnitude or more have a
-    logarithmic axis; otherwise the last nine tenths of the steps set the range.
+    logarithmic axis; otherwise the range is that of the last nine tenths of the steps if all of them would stretch it
+    more than `STRETCHED` times.
 
     Args:
         charts: at least one (quantity with its unit, at most `MAX_CURVES` bands, (label, value) of horizontal lines).
         title: of the picture.
-        over: name of the horizontal axis.
 
     Raises:
         ValueError: for more bands than colours.
@@ -95,7 +94,7 @@ def stacked_curves(charts: Sequence[Chart], title: str = "", over: str = "traini
     figure.subplots_adjust(right=right, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
     columns = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
     for k, (axes, (quantity, bands, references), margin) in enumerate(zip(columns, charts, names, strict=True)):
-        label_axes(axes, over if k == len(charts) - 1 else "", textwrap.fill(quantity, LONGEST_NAME))
+        label_axes(axes, "training step" if k == len(charts) - 1 else "", textwrap.fill(quantity, LONGEST_NAME))
         _draw_chart(axes, bands, references, margin)
     _set_steps(columns[-1], [band for _, bands, _ in charts for band in bands])
     figure.align_ylabels(columns)

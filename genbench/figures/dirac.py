@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from genbench.figures.style import (
 
 __all__ = ["Pair", "animate", "pairs_page", "trajectory"]
 
+LONGEST_TITLE = 60  # characters of a line above one of two pictures side by side
 COLOURS = colormaps["viridis"]
 
 
@@ -103,7 +105,7 @@ def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
             axes = _cube(figure, box, limit, ema=bool(side))
             _draw_scene(axes, row.resting, row.loss)
             _draw_path(axes, array, steps)
-            name = f"{row.title}, {'with EMA of the generator' if side else 'without EMA'}"
+            name = fill(f"{row.title}, {'with EMA of the generator' if side else 'without EMA'}", LONGEST_TITLE)
             x, y = box[0] + box[2] / 2, (base + row_height - 0.12) / height
             figure.text(x, y, name, fontsize=LABEL_SIZE, color=BLACK, ha="center", va="top")
     _draw_legend(figure)

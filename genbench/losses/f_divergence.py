@@ -9,9 +9,9 @@ f* of a rounded g is not. The Jensen–Shannon divergence is in `jsd.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,48 +19,24 @@ from torch import Tensor
 from genbench.losses.base import AdversarialLoss
 from genbench.registry import register
 
-__all__ = ["TABLE", "FDivergence", "Row"]
-
-
-class Row(NamedTuple):
-    """One f-divergence."""
-
-    activation: Callable[[Tensor], Tensor]
-    """g(v)"""
-    conjugate: Callable[[Tensor], Tensor]
-    """f*(g(v)), of the raw score v"""
-
-
-TABLE: dict[str, Row] = {
-    "squared_hellinger": Row(
-        activation=lambda v: -torch.expm1(-v),
-        conjugate=torch.expm1,
-    ),
-    "kl": Row(
-        activation=lambda v: v,
-        conjugate=lambda v: torch.exp(v - 1),
-    ),
-    "reverse_kl": Row(
-        activation=lambda v: -torch.exp(-v),
-        conjugate=lambda v: v - 1,
-    ),
-    "pearson_chi2": Row(
-        activation=lambda v: v,
-        conjugate=lambda v: v.square() / 4 + v,
-    ),
-    "total_variation": Row(
-        activation=lambda v: torch.tanh(v) / 2,
-        conjugate=lambda v: torch.tanh(v) / 2,
-    ),
-}
+__all__ = ["FDivergence"]
 
 
 class FDivergence(AdversarialLoss):
-    """Critic and generator play for the bound's value; `symbol` names the row of TABLE."""
+    """Critic and generator play for the bound's value. A subclass defines one f-divergence."""
+
+    @staticmethod
+    @abstractmethod
+    def activation(v: Tensor) -> Tensor:
+        """g(v)"""
+
+    @staticmethod
+    @abstractmethod
+    def conjugate(v: Tensor) -> Tensor:
+        """f*(g(v)), of the raw score v"""
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
-        row = TABLE[self.symbol]
-        return row.activation(real).mean() - row.conjugate(fake).mean()
+        return self.activation(real).mean() - self.conjugate(fake).mean()
 
 
 @register("loss", "squared_hellinger")
@@ -71,6 +47,14 @@ class SquaredHellinger(FDivergence):
     symbol: ClassVar[str] = "squared_hellinger"
     resting: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
+    @staticmethod
+    def activation(v: Tensor) -> Tensor:
+        return -torch.expm1(-v)
+
+    @staticmethod
+    def conjugate(v: Tensor) -> Tensor:
+        return torch.expm1(v)
+
 
 @register("loss", "kl")
 @dataclass(kw_only=True)
@@ -79,6 +63,14 @@ class KullbackLeibler(FDivergence):
 
     symbol: ClassVar[str] = "kl"
     resting: ClassVar[tuple[float, float]] = (1.0, 1.0)
+
+    @staticmethod
+    def activation(v: Tensor) -> Tensor:
+        return v
+
+    @staticmethod
+    def conjugate(v: Tensor) -> Tensor:
+        return torch.exp(v - 1)
 
 
 @register("loss", "reverse_kl")
@@ -89,6 +81,14 @@ class ReverseKullbackLeibler(FDivergence):
     symbol: ClassVar[str] = "reverse_kl"
     resting: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
+    @staticmethod
+    def activation(v: Tensor) -> Tensor:
+        return -torch.exp(-v)
+
+    @staticmethod
+    def conjugate(v: Tensor) -> Tensor:
+        return v - 1
+
 
 @register("loss", "pearson_chi2")
 @dataclass(kw_only=True)
@@ -97,6 +97,14 @@ class PearsonChi2(FDivergence):
 
     symbol: ClassVar[str] = "pearson_chi2"
     resting: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @staticmethod
+    def activation(v: Tensor) -> Tensor:
+        return v
+
+    @staticmethod
+    def conjugate(v: Tensor) -> Tensor:
+        return v.square() / 4 + v
 
 
 @register("loss", "total_variation")
@@ -108,3 +116,11 @@ class TotalVariation(FDivergence):
     """
 
     symbol: ClassVar[str] = "total_variation"
+
+    @staticmethod
+    def activation(v: Tensor) -> Tensor:
+        return torch.tanh(v) / 2
+
+    @staticmethod
+    def conjugate(v: Tensor) -> Tensor:
+        return torch.tanh(v) / 2

@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from genbench.engine.device import double
-from genbench.functional import log_likelihood_normal
 from genbench.metrics.importance import LatentVariableModel, log_mean_weight
 
 __all__ = ["Annealed", "Bracket", "Start", "annealed_log_likelihood", "bidirectional_log_likelihood", "schedule"]
@@ -156,9 +155,7 @@ class _Weights:
         if self.start == "prior":
             return self.model.log_likelihood(noise, self.x, self.from_pixels, *self.labels)
         sample = self.model.posterior(self.code, self.code.mu + self.sigma * noise)
-        zeros = torch.zeros_like(sample.z)
-        log_q: Tensor = self.model.posterior.log_prob(self.code, sample)
-        log_ratio = log_likelihood_normal(zeros, zeros, sample.z) - log_q
+        log_ratio: Tensor = self.model.posterior.log_ratio(self.code, sample)
         return self.model.log_likelihood(sample.z, self.x, self.from_pixels, *self.labels) + log_ratio
 
     def at(self, noise: Tensor) -> _State:

@@ -107,14 +107,13 @@ def worn(images: Tensor) -> Tensor:
 def spoiled(images: Tensor) -> Tensor:
     """[N, C, H, W] in [0, 1], as many non-images as there are images, made from them; a fifth of each kind.
 
-    Their pixels shuffled; their quarters shuffled; a strong blur; the mean of two; noise of any level and contrast.
-    The whole is mixed with grey and noise at random, so that faint images are none, either.
+    Their pixels shuffled; opposite quarters exchanged; a strong blur; the mean of two; noise of any level and
+    contrast. The whole is mixed with grey and noise at random, so that faint images are none, either.
     """
     shuffled, tiles, blurred, doubled, noise = images.tensor_split(5)
     height, width = images.shape[2:]
     shuffled = shuffled.flatten(2)[..., torch.randperm(height * width, device=images.device)].view_as(shuffled)
-    halves = torch.cat([tiles[..., width // 2 :], tiles[..., : width // 2]], dim=3)
-    tiles = torch.cat([halves[..., height // 2 :, :], halves[..., : height // 2, :]], dim=2)
+    tiles = tiles.roll((-(height // 2), -(width // 2)), (2, 3))
     kernel = 2 * (height // 6) + 1
     blurred = avg_pool2d(blurred, kernel, stride=1, padding=kernel // 2)
     doubled = (doubled + doubled.roll(1, 0)) / 2

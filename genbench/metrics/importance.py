@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genbench.engine.batches import in_chunks
 from genbench.engine.device import double, working_mib
-from genbench.functional import log_likelihood_normal, log_mean_exp, sample_gaussian
+from genbench.functional import log_mean_exp, sample_gaussian
 
 __all__ = [
     "Bound",
@@ -117,8 +117,7 @@ def _chunk(model: LatentVariableModel, x: Tensor, num_samples: int, rows: int, *
     size = code.mu.shape[1]
     noise = torch.cat([torch.randn(num_samples, size, dtype=x.dtype, device=x.device) for _ in x])
     sample = model.posterior(code, code.mu + (0.5 * code.logvar).exp() * noise)  # [B · K, L]
-    zeros = torch.zeros_like(sample.z)
-    log_ratio = log_likelihood_normal(zeros, zeros, sample.z) - model.posterior.log_prob(code, sample)
+    log_ratio = model.posterior.log_ratio(code, sample)
     owners = torch.arange(len(x), device=x.device).repeat_interleave(num_samples)
     log_likelihood = torch.cat(
         [

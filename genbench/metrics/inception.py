@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from genbench.errors import DataError, first_line
+from genbench.errors import DataError, in_one_line
 from genbench.metrics.features import Frozen, digest_of_tensors, downloaded
 
 __all__ = ["Inception", "find_weights"]
@@ -79,7 +79,7 @@ class Inception(Frozen):
             fold_batch_norms(network)
         except Exception as error:  # a foreign file may raise anything
             raise DataError(
-                f"{path} is not a readable file of Inception weights: {first_line(error)}\n"
+                f"{path} is not a readable file of Inception weights: {in_one_line(error)}\n"
                 f"  delete it, or set task.inception_weights to where {WEIGHTS} lies"
             ) from error
         super().__init__(network, device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 __all__ = ["DISJOINT", "truth"]
 
@@ -13,13 +12,12 @@ DISJOINT: dict[str, float] = {
     "jsd": math.log(2),
     "total_variation": 1.0,
 }
-DISTANCES: dict[str, Callable[[float], float]] = {"w1": lambda theta: theta}
 
 
 def truth(symbol: str, theta: float) -> float | None:
     """The divergence at distance `theta`; None if it is infinite or unknown."""
-    if symbol in DISTANCES:
-        return DISTANCES[symbol](theta)
+    if symbol == "w1":
+        return theta
     if symbol in DISJOINT:
         return DISJOINT[symbol] if theta > 0 else 0.0
     return None

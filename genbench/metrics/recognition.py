@@ -29,7 +29,7 @@ class Recognition:
     classes, images that are none of them as one more, and those of the training labels: between 0 and 1.
 
     Attributes:
-        count: images of each kind: as many as the validation and the test split have, at most 10,000.
+        count: images of each kind: as many as the training split has, or the others have, at most 10,000.
         expected: shares [classes + 1] of the training labels.
     """
 

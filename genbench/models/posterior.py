@@ -71,6 +71,11 @@ class NormalPosterior(nn.Module):
         """log q(z|x), [B]."""
         return log_likelihood_normal(code.mu, code.logvar, sample.base)
 
+    def log_ratio(self, code: Code, sample: Sample) -> Tensor:
+        """log p(z) − log q(z|x), [B]."""
+        zeros = torch.zeros_like(sample.z)
+        return log_likelihood_normal(zeros, zeros, sample.z) - self.log_prob(code, sample)
+
     def kl(self, code: Code) -> Tensor:
         """KL(q(z_d|x) ‖ N(0, 1)) of every dimension, [B, L]."""
         return _by_dimension(kl_gaussian_standard_normal, code.mu, code.logvar)
@@ -113,8 +118,7 @@ class FlowPosterior(NormalPosterior):
         raise NotImplementedError("the KL divergence of a flow posterior has no closed form")
 
     def sampled_kl(self, code: Code, sample: Sample) -> Tensor:
-        zeros = torch.zeros_like(sample.z)
-        return (self.log_prob(code, sample) - log_likelihood_normal(zeros, zeros, sample.z))[:, None]
+        return -self.log_ratio(code, sample)[:, None]
 
     def means(self, code: Code) -> tuple[Tensor, Tensor]:
         """Means of 32 samples each."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Critic", "Regularizer", "gradient_norms", "gradients", "interpolate"]
+from genbench.registry import register
+
+__all__ = ["Critic", "NoRegularizer", "Regularizer", "gradient_norms", "gradients", "interpolate"]
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -16,8 +19,9 @@ Critic = Callable[[Tensor], Tensor]
 class Regularizer:
     """A penalty on the critic, or a constraint on its weights; the base class is neither.
 
-    Critic loss = −metric + coefficient · penalty. With `every` = k > 1 only each k-th critic update computes the
-    penalty, with k times the coefficient (lazy regularization, Karras et al. 2020, arXiv 1912.04958, app. B).
+    The critic minimizes its loss's `critic_loss` + coefficient · penalty. With `every` = k > 1 only each k-th critic
+    update computes the penalty, with k times the coefficient (lazy regularization, Karras et al. 2020,
+    arXiv 1912.04958, app. B).
     """
 
     coefficient: float = 0.0
@@ -36,6 +40,12 @@ class Regularizer:
         `real` and `fake` are samples of the same shape [B], [B, D], [B, C, H, W] …
         """
         return torch.zeros((), dtype=real.dtype, device=real.device)
+
+
+@register("regularizer", "none")
+@dataclass(kw_only=True)
+class NoRegularizer(Regularizer):
+    """The unregularized game."""
 
 
 def gradients(critic: Critic, samples: Tensor) -> Tensor:

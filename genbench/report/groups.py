@@ -57,7 +57,7 @@ class Group:
 
     @property
     def diverged(self) -> str:
-        """Such as "1 of 3 diverged", of the runs that have ended; empty where none has."""
+        """Such as "1 of 3 diverged", of the runs that have ended; empty where none diverged."""
         count = sum(run.state == "diverged" for run in self.others)
         return f"{count} of {len(self.done) + count} diverged" if count else ""
 

@@ -27,7 +27,6 @@ class RunSection:
     key: str
     title: str
     family: str
-    words: str
     cover: Picture | None
     pictures: list[Picture]
     curves: list[Picture]

@@ -19,6 +19,7 @@ from PIL import Image
 
 from genbench.engine.task import STAGE_TITLES
 from genbench.figures.curves import MAX_CURVES, Band, Chart, overlaid_curves, stacked_curves
+from genbench.identity import words
 from genbench.naming import untaken
 from genbench.report.groups import Group, Result
 from genbench.report.leading import best
@@ -111,7 +112,7 @@ def sweep_pictures(runs: Sequence[Run], names: set[str], problems: list[Problem]
 
 
 def own_curves(one: Group, key: str, names: set[str]) -> Iterator[Picture]:
-    """What a group's task draws over training, training and validation together. Runs that are done have drawn it."""
+    """The learning curves of a group of which no run is done: a run that is done has drawn its own."""
     if one.done:
         return
     charts: list[Chart] = []
@@ -134,7 +135,7 @@ def compared_curves(results: Sequence[Result], names: set[str]) -> Iterator[Pict
         rows = best(found)
         quantity = rows[0].quantity
         size = -(-len(rows) // -(-len(rows) // MAX_CURVES))  # equal parts
-        for start in range(0, len(rows) if len(rows) > 1 else 0, size):
+        for start in range(0, len(rows), size) if len(rows) > 1 else ():
             part = rows[start : start + size]
             labels = _labels([row.group for row in part])
             bands = [_band(name, row.runs, quantity.name) for name, row in zip(labels, part, strict=True)]
@@ -158,12 +159,12 @@ def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:
 
 def _labels(groups: Sequence[Group]) -> list[str]:
     """What tells groups apart, short enough for a margin."""
+    common = set.intersection(*(set(one.first.changes.items()) for one in groups))
+    changes = [", ".join(words(dict(one.first.changes.items() - common))) for one in groups]
     if len({one.experiment for one in groups}) == 1:
-        names = [one.words or one.experiment for one in groups]
-    elif len({one.words for one in groups}) == 1:
-        names = [one.experiment for one in groups]
+        names = [own or one.experiment for one, own in zip(groups, changes, strict=True)]
     else:
-        names = [one.title for one in groups]
+        names = [one.experiment + (f" ({own})" if own else "") for one, own in zip(groups, changes, strict=True)]
     return [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
 
 

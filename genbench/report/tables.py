@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from genbench.catalogue.files import offered
+from genbench.config import Reference
 from genbench.engine.measurement import DEFINING, TEST, VALIDATION, Quantity
 from genbench.numerals import duration, number
 from genbench.report.cells import (
@@ -22,7 +24,6 @@ from genbench.report.cells import (
     verdict_cell,
 )
 from genbench.report.groups import Comparison, Group, Result, headline, mean_of, protocol_text
-from genbench.report.published import Published
 from genbench.report.reading import Problem, Run
 from genbench.report.series import Series, folds, series_row
 
@@ -109,13 +110,12 @@ def quantity_tables(results: Iterable[Result]) -> list[Table]:
 
     A quantity of one group alone has nothing to be compared with but its own section.
     """
-    found: dict[str, list[Result]] = {}
+    found: dict[str, dict[str, list[Result]]] = {}
     for result in results:
-        key = json.dumps([result.quantity.name, sorted(result.protocol.items())])
-        found.setdefault(key, []).append(result)
-    order = list(dict.fromkeys(json.loads(key)[0] for key in found))
-    ranked = sorted(found.items(), key=lambda item: order.index(json.loads(item[0])[0]))
-    return [_quantity_table(rows) for _, rows in ranked if len(rows) > 1 or rows[0].comparisons or rows[0].impossible]
+        protocol = json.dumps(result.protocol, sort_keys=True)
+        found.setdefault(result.quantity.name, {}).setdefault(protocol, []).append(result)
+    tables = [rows for of_quantity in found.values() for rows in of_quantity.values()]
+    return [_quantity_table(rows) for rows in tables if len(rows) > 1 or rows[0].comparisons or rows[0].impossible]
 
 
 def _quantity_table(rows: list[Result]) -> Table:
@@ -269,18 +269,26 @@ def _significant(value: float | None) -> str:
 # What is not there
 
 
-def published_table(published: Sequence[Published]) -> Table:
-    """Published values that nothing was run for."""
+def missing(compared: Collection[tuple[str, str, str]]) -> list[tuple[str, Reference]]:
+    """Experiments, plug-ins' included, with each of their published values that no measurement was compared with.
+
+    `compared` are the others, as (experiment, metric, label).
+    """
+    everything = [(each.name, value) for each in offered().experiments.values() for value in each.references]
+    return [(name, value) for name, value in everything if (name, value.metric, value.label) not in compared]
+
+
+def published_table(published: Sequence[tuple[str, Reference]]) -> Table:
+    """Published values that nothing was run for, with their experiments."""
     rows = tuple(
         (
-            text(entry.experiment),
+            text(experiment),
             text(reference.metric + (" (best)" if reference.at == "best" else "")),
             numeric(number(reference.value, digits=10)),
             text(reference.source),
             Cell((protocol_text(reference.protocol),), kind="wide"),
         )
-        for entry in published
-        for reference in entry.references
+        for experiment, reference in published
     )
     return Table("", "", ("experiment", "metric", "published", "source", "protocol"), rows)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from genbench.metrics.classifier import Classifier
     from genbench.tasks.base import Parts
 
-__all__ = ["CLASS_ACCURACY", "Classes"]
+__all__ = ["CLASSIFIED", "CLASS_ACCURACY", "Classes"]
 
 CLASS_ACCURACY = Quantity(
     "test/class_accuracy",

@@ -126,10 +126,6 @@ def _curve(symbol: str, estimates: dict[float, list[float]]) -> Figure:
     thetas = sorted(estimates)
     seeds = min(len(values) for values in estimates.values())
     rows = [[estimates[theta][seed] for theta in thetas] for seed in range(seeds)]
-    # A truth that jumps at 0 is given twice there: its value, and its limit from the right.
-    ends = [0.0, 0.0, thetas[-1]] if symbol in DISJOINT else [0.0, thetas[-1]]
-    last = truth(symbol, thetas[-1])
-    assert last is not None
-    truths = [0.0, *[last] * (len(ends) - 1)]
-    name = divergence_name(symbol)
-    return divergence_curve(thetas, rows, ends, truths, name, f"{name} between two segments at distance θ")
+    truths = [value for theta in thetas if (value := truth(symbol, theta)) is not None]
+    name, limit = divergence_name(symbol), DISJOINT.get(symbol, 0.0)
+    return divergence_curve(thetas, rows, truths, limit, name, f"{name} between two segments at distance θ")

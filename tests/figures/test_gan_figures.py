@@ -230,10 +230,11 @@ def test_names_of_rows_and_columns_are_as_many_as_these() -> None:
 # --- estimated divergences --------------------------------------------------------------------------------
 
 THETA = np.linspace(0, 2, 9)
+JUMPING = np.where(THETA > 0, 2.0, 0.0)
 
 
 def test_divergence_curve_shows_estimates_beside_the_truth() -> None:
-    figure = divergences.divergence_curve(THETA, THETA + 0.125, [0, 2], [0, 2], "W1", "Segments")
+    figure = divergences.divergence_curve(THETA, THETA + 0.125, THETA, 0.0, "W1", "Segments")
     (axes,) = figure.axes
     np.testing.assert_array_equal(line(axes, "estimate"), np.stack([THETA, THETA + 0.125], axis=1))
     np.testing.assert_array_equal(line(axes, "true value"), [(0, 0), (2, 2)])
@@ -245,7 +246,7 @@ def test_divergence_curve_shows_estimates_beside_the_truth() -> None:
 
 def test_several_seeds_are_a_mean_with_their_range() -> None:
     runs = torch.as_tensor(np.stack([THETA, THETA + 0.1, THETA + 0.5]))
-    figure = divergences.divergence_curve(THETA, runs, [0, 2], [0, 2], "W1", "Segments")
+    figure = divergences.divergence_curve(THETA, runs, THETA, 0.0, "W1", "Segments")
     (axes,) = figure.axes
     (bars,) = axes.containers
     assert "3 seeds" in bars.get_label()
@@ -259,7 +260,7 @@ def test_several_seeds_are_a_mean_with_their_range() -> None:
 
 
 def test_a_jump_is_closed_at_the_value_and_open_at_the_limit() -> None:
-    figure = divergences.divergence_curve(THETA, np.full(9, 1.5), [0, 0, 2], [0, 2, 2], "squared Hellinger")
+    figure = divergences.divergence_curve(THETA, np.full(9, 1.5), JUMPING, 2.0, "squared Hellinger")
     (axes,) = figure.axes
     np.testing.assert_array_equal(line(axes, "true value"), [(0, 2), (2, 2)])
     marks = {entry.get_label(): entry for entry in axes.lines}
@@ -274,52 +275,31 @@ def test_a_jump_is_closed_at_the_value_and_open_at_the_limit() -> None:
     assert texts(figure) == [f"mean absolute error {(1.5 + 8 * 0.5) / 9:.3g}"]
 
 
-def test_the_truth_may_jump_in_the_middle_and_curve() -> None:
-    known_at, known = [0, 0.5, 1, 1, 2], [0, 1, 1, 3, 4]
-    figure = divergences.divergence_curve([0.25, 1, 1.5], [0.5, 1, 3.5], known_at, known, "D")
-    (axes,) = figure.axes
-    branches = [entry.get_xydata().tolist() for entry in axes.lines if entry.get_label() in ("true value", "_branch")]
-    assert branches == [[[0, 0], [0.5, 1], [1, 1]], [[1, 3], [2, 4]]]
-    assert texts(figure) == ["mean absolute error 0"]
-
-
 def test_estimates_that_are_not_finite_are_counted() -> None:
     runs = np.stack([THETA, THETA + 0.5])
     runs[0, 3], runs[:, 5] = np.nan, np.inf
-    figure = divergences.divergence_curve(THETA, runs, [0, 2], [0, 2], "W1")
+    figure = divergences.divergence_curve(THETA, runs, THETA, 0.0, "W1")
     assert set(texts(figure)) == {f"mean absolute error {8 * 0.5 / 15:.3g}", "3 of 18 estimates not finite"}
     marks = figure.axes[0].containers[0].lines[0].get_xydata()[:, 1]
     assert marks[3] == THETA[3] + 0.5
     assert np.flatnonzero(np.isnan(marks)).tolist() == [5]
     assert_legible(figure)
-    nothing = divergences.divergence_curve(THETA, np.full(9, np.nan), [0, 2], [0, 2], "W1")
+    nothing = divergences.divergence_curve(THETA, np.full(9, np.nan), THETA, 0.0, "W1")
     assert texts(nothing) == ["9 of 9 estimates not finite"]
     nothing.savefig(BytesIO())
 
 
-def test_divergence_curve_refuses_what_it_cannot_draw() -> None:
-    def draw(theta: object, estimates: object, truth_theta: object, truth: object) -> Figure:
-        return divergences.divergence_curve(theta, estimates, truth_theta, truth, "W1")  # type: ignore[arg-type]
-
-    with pytest.raises(ValueError, match=r"9 θ, got \(8,\)"):
-        draw(THETA, np.zeros(8), [0, 2], [0, 2])
-    with pytest.raises(ValueError, match=r"got \(9, 2\)"):
-        draw(THETA, np.zeros((9, 2)), [0, 2], [0, 2])
-    with pytest.raises(ValueError, match=r"\(3,\) and \(2,\)"):
-        draw(THETA, THETA, [0, 2], [0, 1, 2])
-    with pytest.raises(ValueError, match="ascend"):
-        draw(THETA, THETA, [2, 0], [2, 0])
-    with pytest.raises(ValueError, match="twice"):
-        draw(THETA, THETA, [0, 0, 0, 2], [0, 1, 2, 2])
-    with pytest.raises(ValueError, match="from 0 to 2, but true values only from 0 to 1"):
-        draw(THETA, THETA, [0, 1], [0, 1])
+@pytest.mark.parametrize("estimates", [np.zeros(8), np.zeros((9, 2)), np.zeros((0, 9))])
+def test_divergence_curve_refuses_what_it_cannot_draw(estimates: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"T = 9 θ, got \("):
+        divergences.divergence_curve(THETA, estimates, THETA, 0.0, "W1")
 
 
 def test_pictures_leave_pyplot_alone() -> None:
     import matplotlib.pyplot as plt
 
     walks.latent_walk(np.zeros((9, 1, 4, 4)))
-    divergences.divergence_curve(THETA, THETA, [0, 2], [0, 2], "W1")
+    divergences.divergence_curve(THETA, THETA, THETA, 0.0, "W1")
     assert plt.get_fignums() == []
 
 

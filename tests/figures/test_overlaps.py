@@ -280,7 +280,13 @@ CASES: dict[str, list[Case]] = {
         lambda: dirac.pairs_page(
             [
                 dirac.Pair("JSD, no regularizer", 100 * turns(1.0), turns(), "JSD", POINT),
-                dirac.Pair("W1, R1 0.01", turns(), 1e-3 * turns(), "W1", LINE),
+                dirac.Pair(
+                    "W1, R1 0.01, seed=2, optimizer.lr=0.001, critic_optimizer.lr=0.002, task.critic_steps=3",
+                    turns(),
+                    1e-3 * turns(),
+                    "W1",
+                    LINE,
+                ),
             ],
             "Dirac-GAN",
         )
@@ -291,8 +297,8 @@ CASES: dict[str, list[Case]] = {
         lambda: dirac.trajectory(1e-3 * turns(), "W1", TITLE, LINE, True),
     ],
     "divergences.divergence_curve": [
-        lambda: divergences.divergence_curve(THETA, [THETA, THETA + 0.2], [0, 2], [0, 2], "W1", TITLE),
-        lambda: divergences.divergence_curve(THETA, [[np.nan] * 9], [0, 0, 2], [0, 2, 2], "squared Hellinger", TITLE),
+        lambda: divergences.divergence_curve(THETA, [THETA, THETA + 0.2], THETA, 0.0, "W1", TITLE),
+        lambda: divergences.divergence_curve(THETA, [[np.nan] * 9], [2.0] * 9, 2.0, "squared Hellinger", TITLE),
     ],
     "flows.animate_flow": [
         lambda: last_frame(

@@ -13,9 +13,10 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from genbench import registry
-from genbench.losses.f_divergence import TABLE
+from genbench.losses.f_divergence import FDivergence
 
-ROWS = list(TABLE)
+LOSSES = {loss.symbol: loss for loss in FDivergence.__subclasses__()}
+ROWS = list(LOSSES)
 
 
 class Truth(NamedTuple):
@@ -70,7 +71,7 @@ def samples(values: Tensor, weights: Tensor) -> Tensor:
 
 def bound(name: str, v: Tensor) -> float:
     """E_p g(v) − E_q f*(g(v)) by quadrature."""
-    return ((P * TABLE[name].activation(v)).sum() - (Q * TABLE[name].conjugate(v)).sum()).item()
+    return ((P * LOSSES[name].activation(v)).sum() - (Q * LOSSES[name].conjugate(v)).sum()).item()
 
 
 def divergence(name: str) -> float:
@@ -85,7 +86,7 @@ def test_f_vanishes_at_one_and_its_slope_is_the_written_one(name: str) -> None:
     u = torch.tensor([0.2, 0.7, 1.5, 4.0], dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(truth.f(u).sum(), u)
     torch.testing.assert_close(truth.slope(u.detach()), slope)
-    torch.testing.assert_close(TABLE[name].activation(truth.score(u.detach())), slope, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(LOSSES[name].activation(truth.score(u.detach())), slope, rtol=1e-12, atol=1e-12)
     assert truth.f(float64(1.0)).item() == 0
 
 
@@ -94,7 +95,7 @@ def test_conjugate_is_the_supremum_over_lines(name: str) -> None:
     """f*(t) = sup_u u t − f(u): a coarse grid over u ∈ [0, ∞), then Brent's method around its best point."""
     f = TRUTH[name].f
     for v in TRUTH[name].scores:
-        t = TABLE[name].activation(float64(v)).item()
+        t = LOSSES[name].activation(float64(v)).item()
 
         def below(log_u: float, t: float = t) -> float:
             u = float64(log_u).exp()
@@ -104,7 +105,7 @@ def test_conjugate_is_the_supremum_over_lines(name: str) -> None:
         best = grid[np.argmin([below(x) for x in grid])]
         found = minimize_scalar(below, bounds=(best - 0.1, best + 0.1), method="bounded", options={"xatol": 1e-9})
         supremum = max(-found.fun, -below(best), -f(float64(1e-300)).item())
-        assert TABLE[name].conjugate(float64(v)).item() == pytest.approx(supremum, rel=1e-8, abs=1e-8)
+        assert LOSSES[name].conjugate(float64(v)).item() == pytest.approx(supremum, rel=1e-8, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -187,11 +188,11 @@ def test_conjugates_keep_their_digits_where_g_has_lost_them() -> None:
     """In float32, g(200) rounds to 1 (Hellinger) and to 0 (reverse KL): f* of that is ∞."""
     v = torch.tensor([20.0, 80.0])
     torch.testing.assert_close(
-        TABLE["squared_hellinger"].conjugate(v), torch.tensor([485165194.4097903, 5.540622384e34])
+        LOSSES["squared_hellinger"].conjugate(v), torch.tensor([485165194.4097903, 5.540622384e34])
     )
-    assert (TABLE["squared_hellinger"].activation(v) == 1).all()
-    assert TABLE["reverse_kl"].activation(torch.tensor(200.0)) == 0
-    assert TABLE["reverse_kl"].conjugate(torch.tensor(200.0)) == 199
+    assert (LOSSES["squared_hellinger"].activation(v) == 1).all()
+    assert LOSSES["reverse_kl"].activation(torch.tensor(200.0)) == 0
+    assert LOSSES["reverse_kl"].conjugate(torch.tensor(200.0)) == 199
     tiny = torch.tensor(1e-6)
-    torch.testing.assert_close(TABLE["squared_hellinger"].conjugate(tiny), tiny, rtol=1e-6, atol=0)
-    torch.testing.assert_close(TABLE["squared_hellinger"].activation(tiny), tiny, rtol=1e-6, atol=0)
+    torch.testing.assert_close(LOSSES["squared_hellinger"].conjugate(tiny), tiny, rtol=1e-6, atol=0)
+    torch.testing.assert_close(LOSSES["squared_hellinger"].activation(tiny), tiny, rtol=1e-6, atol=0)

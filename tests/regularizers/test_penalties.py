@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genbench.regularizers.base import Regularizer
+from genbench.regularizers.base import NoRegularizer, Regularizer
 from genbench.regularizers.gp import GradientPenalty, LipschitzPenalty, interpolate
-from genbench.regularizers.none import NoRegularizer
 from genbench.regularizers.r1 import R1, R1R2, R2
 
 SHAPES = [(5,), (5, 3), (5, 2, 4, 3)]

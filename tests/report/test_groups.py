@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 from kites import HEIGHT, KITES, LINE, TILT
+from matplotlib.figure import Figure
 
 from genbench import compose
 from genbench.config import Reference
 from genbench.engine.measurement import Family, Measurement, Quantity
+from genbench.figures.curves import Band
+from genbench.figures.style import new_figure
 from genbench.numerals import duration, number, signed
 from genbench.report import details, pictures, tables
 from genbench.report.cells import Cell, Table, markdown, text
 from genbench.report.files import records
 from genbench.report.groups import Group, Result, group, protocol_text, results
-from genbench.report.published import missing, published
 from genbench.report.reading import Problem, find, read
 
 MakeRun = Callable[..., Path]
@@ -420,6 +422,24 @@ def test_curves_of_several_protocols_are_several_pictures(make_run: MakeRun, out
     assert len({picture.name for picture in drawn}) == len(drawn) == 2
 
 
+def test_curves_are_told_apart_by_what_is_not_common_to_all(
+    make_run: MakeRun, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many words they have in common."""
+    common = {f"model.{part}_channels": 16 for part in ("encoder", "decoder", "tail")}
+    for tilt in (1, 2):
+        make_run("kite", 1, {10: {"valid/tilt": 0.5}, 20: {"valid/tilt": 0.1}}, changed={**common, "loss.tilt": tilt})
+    drawn: list[list[str]] = []
+
+    def curves(bands: list[Band], *_: object) -> Figure:
+        drawn.append([band.label for band in bands])
+        return new_figure(1, 1)
+
+    monkeypatch.setattr(pictures, "overlaid_curves", curves)
+    assert len(list(pictures.compared_curves(measured(outputs, "valid/tilt"), set()))) == 1
+    assert sorted(drawn[0]) == ["tilt=1", "tilt=2"]
+
+
 def test_a_protocol_is_told_in_a_line() -> None:
     assert protocol_text({"wind": "west", "dataset": "arcs", "line_length": 7}) == "arcs; wind west; line length 7"
     assert protocol_text({}) == ""
@@ -558,27 +578,21 @@ def test_all_published_values_are_those_that_hydra_composes() -> None:
     names = sorted(path.stem for path in (compose.CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
     composed = {name: compose.experiment(name) for name in names}
     assert [name for name, config in composed.items() if config is None] == []
-    expected = {name: config.reference for name, config in composed.items() if config and config.reference}
-    assert {entry.experiment: list(entry.references) for entry in published()} == expected
+    expected = [(name, value) for name in names for value in composed[name].reference]
+    assert sorted(tables.missing(()), key=lambda found: found[0]) == expected
 
 
-def test_values_that_were_compared_are_not_missing(make_run: MakeRun, outputs: Path) -> None:
-    everything = published()
-    chosen = next(entry for entry in everything if len(entry.references) > 1)
-    told, *others = chosen.references
-    left = missing(everything, {(chosen.experiment, told.metric, told.label)})
-    assert [entry for entry in left if entry.experiment == chosen.experiment] == [
-        dataclasses.replace(chosen, references=tuple(others))
-    ]
-    assert len(left) == len(everything)
-    rows = tables.published_table(left).rows
-    assert len(rows) == sum(len(entry.references) for entry in everything) - 1
+def test_values_that_were_compared_are_not_missing() -> None:
+    everything = tables.missing(())
+    experiment, told = everything[1]
+    left = tables.missing({(experiment, told.metric, told.label)})
+    assert left == [everything[0], *everything[2:]]
+    assert len(tables.published_table(left).rows) == len(everything) - 1
 
 
 def test_published_values_are_printed_as_they_were_published() -> None:
     values = (-100.99, 0.0123456, 5e-5, 1234567.0)
-    entry = dataclasses.replace(published()[0], references=tuple(Reference("m", v, "s") for v in values))
-    table = tables.published_table([entry])
+    table = tables.published_table([("experiment", Reference("m", value, "s")) for value in values])
     assert column(table, "published") == [("−100.99",), ("0.0123456",), ("5e−05",), ("1234567",)]
 
 

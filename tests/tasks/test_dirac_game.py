@@ -249,4 +249,28 @@ def test_a_page_of_many_games_holds_the_first_of_them(monkeypatch: pytest.Monkey
     figures = DiracGame.sweep_figures(runs)
     assert loaded == [1, 1, 2, 2]
     assert figures["dirac-w1"].get_suptitle() == "Dirac-GAN, W1, 2 of 4 pairs"
-    assert DiracGame.sweep_figures(runs[:4])["dirac-w1"].get_suptitle() == "Dirac-GAN, W1"
+    figure = DiracGame.sweep_figures(runs[:4])["dirac-w1"]
+    assert figure.get_suptitle() == "Dirac-GAN, W1"
+    titles = {text.get_text() for text in figure.texts}
+    assert {f"W1, no regularizer, seed={seed}, without EMA" for seed in (1, 2)} <= titles
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words", "title"),
+    [
+        ("dirac-jsd-1", (), "JSD, no regularizer"),
+        ("dirac-w1-3", (), "W1, R1 0.1"),
+        ("dirac-w1-1", ("loss=squared_hellinger",), "squared Hellinger, no regularizer"),
+    ],
+)
+def test_a_row_of_the_page_is_called_after_loss_and_regularizer(
+    experiment: str, words: tuple[str, ...], title: str
+) -> None:
+    runs = []
+    for ema in ("null", "0.5"):
+        config = configuration(f"experiment={experiment}", *words, f"task.ema={ema}")
+        task = game(f"experiment={experiment}", *words, f"task.ema={ema}")
+        play(task, 1)
+        runs.append(SimpleNamespace(config=to_dict(config), settings=settings(config), task=lambda task=task: task))
+    (figure,) = DiracGame.sweep_figures(runs).values()
+    assert f"{title}, without EMA" in {text.get_text() for text in figure.texts}

@@ -21,7 +21,7 @@ from genbench.data.lines import ParallelLines, lines
 from genbench.engine.measurement import Measurement, values_of
 from genbench.errors import ConfigError
 from genbench.figures.style import divergence_name
-from genbench.losses.f_divergence import TABLE
+from genbench.losses.f_divergence import FDivergence
 from genbench.metrics.lines import truth
 from genbench.models.vae import MlpVae
 from genbench.tasks import divergence
@@ -319,10 +319,10 @@ def test_a_sweep_is_one_row_a_seed_and_one_column_a_theta(drawn: list[tuple[Any,
     ]
     figures = Divergence.sweep_figures(runs)
     assert figures.keys() == {"w1"}
-    ((thetas, rows, ends, truths, name, title),) = drawn
+    ((thetas, rows, truths, limit, name, title),) = drawn
     assert list(thetas) == [0.0, 0.5, 2.0]
     assert [list(row) for row in rows] == [[0.01, 0.51, 2.1], [0.02, 0.52, 2.2]]
-    assert (list(ends), list(truths), name) == ([0.0, 2.0], [0.0, 2.0], "W1")
+    assert (truths, limit, name) == ([0.0, 0.5, 2.0], 0.0, "W1")
     assert title == "W1 between two segments at distance θ"
 
 
@@ -362,12 +362,8 @@ def test_runs_of_one_curve_have_one_loss_and_one_optimizer_of_the_critic(
 
 def test_a_truth_that_jumps_is_drawn_with_its_jump(drawn: list[tuple[Any, ...]]) -> None:
     Divergence.sweep_figures([finished(theta, squared_hellinger=theta) for theta in (0.0, 1.0, 3.0)])
-    ((_, _, ends, truths, name, _),) = drawn
-    assert (list(ends), list(truths), name) == (
-        [0.0, 0.0, 3.0],
-        [0.0, 2.0, 2.0],
-        divergence_name("squared_hellinger"),
-    )
+    ((_, _, truths, limit, name, _),) = drawn
+    assert (truths, limit, name) == ([0.0, 2.0, 2.0], 2.0, divergence_name("squared_hellinger"))
 
 
 def test_every_divergence_has_a_picture_of_its_own(drawn: list[tuple[Any, ...]]) -> None:
@@ -482,7 +478,8 @@ def test_truth_is_that_of_segments_cut_into_cells(theta: float) -> None:
 def test_no_truth_is_made_up() -> None:
     for symbol in ("kl", "reverse_kl", "pearson_chi2", "relativistic", "fid"):
         assert truth(symbol, 0.5) is None
-    known = {name for name in TABLE if truth(name, 0.5) is not None}
+    symbols = {loss.symbol for loss in FDivergence.__subclasses__()}
+    known = {symbol for symbol in symbols if truth(symbol, 0.5) is not None}
     assert known == {"squared_hellinger", "total_variation"}
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -374,6 +375,17 @@ class TestClassifier:
         images, _, labels = seen[0]
         assert len(images) == 9
         assert labels[0] != labels[1]
+
+    @pytest.mark.parametrize("surest", [0, 7])
+    def test_the_walk_moves_where_all_images_are_of_one_class(
+        self, task: ImageGan, monkeypatch: pytest.MonkeyPatch, surest: int
+    ) -> None:
+        monkeypatch.setattr("genbench.tasks.gan.latent_figures.latent_walk", lambda images, *_: images)
+        confidence = torch.full((100, 10), 0.02)
+        confidence[:, 3], confidence[surest, 3] = 0.8, 0.82
+        classifier = SimpleNamespace(probabilities=lambda images: confidence)
+        images = walk(lambda latents: latents, task.latents(100, 0), classifier, "title")  # type: ignore[arg-type]
+        assert len(torch.as_tensor(images).unique(dim=0)) == 9
 
 
 @pytest.mark.usefixtures("tiny_images", "tiny_instruments")

@@ -60,7 +60,8 @@ class Adversarial(Task):
         if updates == "simultaneous" and critic_steps != 1:
             raise ConfigError("simultaneous updates take one critic step", "set task.critic_steps=1")
         require(parts.model, "model", "adversarial", "generator", "critic", "sample_latent")
-        require(parts.loss, "loss", "adversarial", "metric", "critic_loss", "generator_loss", "relative")
+        needed = ("metric", "critic_loss", "generator_loss", "relative", "minimax", "symbol")
+        require(parts.loss, "loss", "adversarial", *needed)
         _check_batches(parts, critic_steps)
         self.parts = parts
         self.generator, self.critic = parts.model.generator, parts.model.critic
@@ -91,10 +92,6 @@ class Adversarial(Task):
         self._critic_updates = 0
         self._penalized = (True,) * critic_steps
         self._judged: nn.Module | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        """For special games: called when the players stand ready."""
 
     @property
     def training_data(self) -> Batch:
@@ -131,7 +128,8 @@ class Adversarial(Task):
         return values
 
     def _critic_gradient(self, penalized: bool, real: Tensor, *labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """∇(−metric + coefficient · penalty) into the critic's gradients; what to log, and the real scores."""
+        """∇(critic loss + every · coefficient · penalty) into the critic's gradients; what to log, and the real
+        scores."""
         self._train_critic(True)
         values = self._critic_gradients[penalized and not self._penalty_apart](real, *labels)
         scores, fake = values.pop("real_scores"), values.pop("fake")

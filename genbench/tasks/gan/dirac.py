@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +26,10 @@ from genbench.metrics import dirac as theory
 from genbench.metrics.dirac_run import SETTLED, judge_average, judge_limit_cycle
 from genbench.naming import natural
 from genbench.registry import lookup, register
-from genbench.regularizers.base import Regularizer
+from genbench.regularizers.base import NoRegularizer, Regularizer
 from genbench.regularizers.gp import GradientPenalty
-from genbench.regularizers.none import NoRegularizer
 from genbench.regularizers.r1 import R1
-from genbench.tasks.base import require, require_float32
+from genbench.tasks.base import Parts, require, require_float32
 from genbench.tasks.gan.adversarial import Adversarial
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ BIAS_PROBE_START = (0.0, 1e-4, 0.0)
 PROBE_STEPS = 40
 
 CLOSED_FORM = "closed form"
+TITLED = ("name", "task.ema", "regularizer.name", "regularizer.coefficient")
+"""Settings that a row's title tells in words of its own, or that are the same in a row."""
+
 ROWS = 20  # pairs of games on a page: its pixels take 70 MB
 BLOCK = 1024  # points of the trajectory that are recorded in one tensor
 
@@ -66,8 +69,9 @@ class DiracGame(Adversarial):
     )
     cover = "figures/trajectory-end.png"
 
-    def _begin(self) -> None:
-        require_float32(self.parts, "dirac")
+    def __init__(self, parts: Parts, **settings: Any) -> None:
+        require_float32(parts, "dirac")
+        super().__init__(parts, **settings)
         require(self.critic, "model", "dirac", "psi")
         require(self.generator, "model", "dirac", "theta")
         self.quantities = type(self).quantities  # the players are judged, not their divergence
@@ -247,18 +251,21 @@ class DiracGame(Adversarial):
         figures = {}
         for symbol, found in complete.items():
             of_all = f", {ROWS} of {len(found):,} pairs" if len(found) > ROWS else ""
-            title = f"Dirac-GAN, {symbol.upper()}{of_all}"
-            figures[f"dirac-{symbol}"] = pairs_page([_row(pair) for pair in found[:ROWS]], title)
+            title = f"Dirac-GAN, {divergence_name(symbol)}{of_all}"
+            shown = found[:ROWS]
+            others = _other_settings([pair[False] for pair in shown])
+            rows = [_row(pair, other) for pair, other in zip(shown, others, strict=True)]
+            figures[f"dirac-{symbol}"] = pairs_page(rows, title)
         return figures
 
     def draw(self, title: str) -> Figure:
-        return draw_trajectory(
-            self.shown, self.loss.symbol.upper(), title, self.loss.resting, self.average is not None
-        )
+        name = divergence_name(self.loss.symbol)
+        return draw_trajectory(self.shown, name, title, self.loss.resting, self.average is not None)
 
     def animate(self, path: Path, title: str) -> None:
         """Write the trajectory's animation as a GIF."""
-        animate(self.shown, path, self.loss.symbol.upper(), title, self.loss.resting, self.average is not None)
+        name = divergence_name(self.loss.symbol)
+        animate(self.shown, path, name, title, self.loss.resting, self.average is not None)
 
     def load_weights(self, weights: Mapping[str, Mapping[str, Any]]) -> None:
         super().load_weights(weights)
@@ -272,10 +279,18 @@ class DiracGame(Adversarial):
         self._start_recording(state["trajectory"].to(self.parts.device))
 
 
-def _row(pair: Mapping[bool, FinishedRun]) -> Pair:
-    """A game without and with the generator's average."""
+def _row(pair: Mapping[bool, FinishedRun], other: Sequence[str]) -> Pair:
+    """A game without and with the generator's average; `other`: further words for its title."""
     left, right, regularizer = pair[False].task(), pair[True].task(), pair[False].config["regularizer"]
-    coefficient = regularizer.get("coefficient")
-    kind = "no regularizer" if coefficient is None else f"{regularizer['name'].upper()} {coefficient:g}"
-    symbol = left.loss.symbol.upper()
-    return Pair(f"{symbol}, {kind}", left.shown, right.shown, symbol, left.loss.resting)
+    coefficient = f" {regularizer['coefficient']:g}" if "coefficient" in regularizer else ""
+    kind = "no regularizer" if regularizer["name"] == "none" else f"{regularizer['name'].upper()}{coefficient}"
+    name = divergence_name(left.loss.symbol)
+    return Pair(", ".join([name, kind, *other]), left.shown, right.shown, name, left.loss.resting)
+
+
+def _other_settings(runs: Sequence[FinishedRun]) -> list[list[str]]:
+    """Of each run, as KEY=VALUE, the settings in which these runs differ, but for those that titles tell anyway."""
+    keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if key not in TITLED]
+    values = {key: [json.dumps(run.settings.get(key)).strip('"') for run in runs] for key in keys}
+    differing = {key.removesuffix(".name"): each for key, each in values.items() if len(set(each)) > 1}
+    return [[f"{key}={each[k]}" for key, each in differing.items()] for k in range(len(runs))]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageGan"]
 
-Images = Annotated[int, Range(minimum=2, maximum=10**6)]
+ImageCount = Annotated[int, Range(minimum=2, maximum=10**6)]
 
 TEN_THOUSAND = 10_000
 FEWEST_RANKED = 8
@@ -53,10 +53,10 @@ class ImageGan(Samples, StagedSamples, Adversarial):
     """The adversarial game on images in [−1, 1]. Its `settings` are those of `adversarial`.
 
     `fid_samples` generated images are scored at every evaluation, `final_samples` at the end; null: not at all.
-    `fid_reference` real images are the reference, at the end of the split `fid_split`; null: all of them. `grid`
-    images are shown, from the same latents throughout. `classes` has a classifier, trained on the real labelled
-    images, count the classes among them, and compare more of them with real images as it sees them; of a
-    class-conditional generator it also says how many are of the class asked for.
+    They are compared with `fid_reference` real images (null: all), during training those of the training split, at
+    the end those of the split `fid_split`. `grid` images are shown, from the same latents throughout. `classes` has
+    a classifier, trained on the real labelled images, count the classes among them, and compare more of them with
+    real images as it sees them; of a class-conditional generator it also says how many are of the class asked for.
     `inception_weights` is the file of the FID network; null: under data_root/inception, else torch-fidelity's
     download. The final scores are also computed in the features of `networks`, names of `transformers.LABELS`.
     """
@@ -84,10 +84,10 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         parts: Parts,
         *,
         grid: Annotated[int, Range(minimum=1, maximum=10_000)] = 100,
-        fid_samples: Images | None = None,
-        fid_reference: Images | None = None,
+        fid_samples: ImageCount | None = None,
+        fid_reference: ImageCount | None = None,
         fid_split: Annotated[str, OneOf("train", "valid", "test")] = "train",
-        final_samples: Images | None = None,
+        final_samples: ImageCount | None = None,
         classes: bool = False,
         inception_weights: Text | None = None,
         networks: list[Annotated[str, OneOf(*transformers.LABELS)]] = [],  # noqa: B006 - never written

@@ -35,7 +35,9 @@ def walk(generate: Generate, latents: Tensor, classifier: Classifier | None, tit
         confidence, found = classifier.probabilities(generate(latents)).max(1)
         first = int(confidence.argmax())
         last = int(confidence.where(found != found[first], -1).argmax())
-        if found[first] != found[last]:
+        if found[first] == found[last]:
+            last = int(first == 0)  # any other latent
+        else:
             labels = (f"a {found[first]}", f"a {found[last]}")
     alphas = torch.linspace(0, 1, WALK_STEPS + 2, device=latents.device).unsqueeze(1)
     between = torch.lerp(latents[first], latents[last], alphas)

@@ -12,17 +12,17 @@ from genbench.metrics.recognition import Recognition
 __all__ = ["RECOGNITION", "compared", "recognized"]
 
 
-def _compared(name: str, label: str, better: Better) -> Quantity:
+def _quantity(name: str, label: str, better: Better) -> Quantity:
     return Quantity(f"test/classifier_{name}", label, better=better, decimals=3, truth_label="real against real")
 
 
 RECOGNITION = (
-    _compared("frechet", "Fréchet distance in a classifier's features", "lower"),
-    _compared("precision", "precision in a classifier's features", "higher"),
-    _compared("recall", "recall in a classifier's features", "higher"),
-    _compared("density", "density in a classifier's features", "higher"),
-    _compared("coverage", "coverage in a classifier's features", "higher"),
-    _compared("share_distance", "class shares, total variation from the data's", "lower"),
+    _quantity("frechet", "Fréchet distance in a classifier's features", "lower"),
+    _quantity("precision", "precision in a classifier's features", "higher"),
+    _quantity("recall", "recall in a classifier's features", "higher"),
+    _quantity("density", "density in a classifier's features", "higher"),
+    _quantity("coverage", "coverage in a classifier's features", "higher"),
+    _quantity("share_distance", "class shares, total variation from the data's", "lower"),
     Quantity("test/classes", "classes among the samples", better="higher", decimals=1),
     Quantity("test/recognized", "samples that a classifier recognizes, share", better="higher", decimals=3),
 )

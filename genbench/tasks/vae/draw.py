@@ -40,8 +40,8 @@ TRAVERSAL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0)  # in standard
 class Variational(VaeUse):
     """A VAE of any posterior and likelihood, with a standard-normal prior.
 
-    `importance_samples` K and `memory_mib` belong to the final test log-likelihood: K posterior samples per
-    image, decoded in chunks that need about that much memory; of the first `importance_images` alone, if given.
+    `importance_samples` K belongs to the final test log-likelihood: K posterior samples per image; of the first
+    `importance_images` alone, if given. As many images are evaluated at a time as need about `memory_mib`.
     The first `annealed_images` are judged by annealed importance sampling, too, which takes much longer and comes
     nearer: by `annealing_chains` chains of `annealing_steps` temperatures each; null: none.
     `pixelcnn_from_step` is the update with which a PixelVAE's PixelCNN joins in: until then the decoder learns alone.
@@ -58,11 +58,6 @@ class Variational(VaeUse):
     def _images(self, latents: Tensor, *labels: Tensor) -> Tensor:
         images: Tensor = self.model.images(latents, self._uniforms[: len(latents)], *labels)
         return images.cpu()
-
-    @torch.no_grad()
-    def _decode(self, latents: Tensor, *labels: Tensor) -> Tensor:
-        logits: Tensor = self.model.decode(latents, *labels)
-        return logits.sigmoid().cpu()
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
         title = f"{record.title}, {STAGE_TITLES[stage]}"
@@ -136,6 +131,6 @@ class Variational(VaeUse):
         quantiles = torch.tensor(manifold_quantiles(MANIFOLD_SIDE), dtype=torch.float32, device=self.device)
         z2, z1 = torch.meshgrid(quantiles, quantiles, indexing="ij")
         z = torch.stack([z1, z2], dim=-1).view(-1, 2)
-        first = [each[:1] for each in self.classes.of("valid")]
-        title = f"{title}{''.join(f', class {int(label)}' for label in first)}"
-        return latent_manifold(self._decode(z, *(label.expand(len(z)) for label in first)), MANIFOLD_SIDE, title)
+        label = next((int(each[0]) for each in self.classes.of("valid")), None)
+        title = title if label is None else f"{title}, class {label}"
+        return latent_manifold(self.decode(z, label), MANIFOLD_SIDE, title)

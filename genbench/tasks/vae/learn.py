@@ -45,9 +45,10 @@ class VaeLearning(SampledTask):
         classes: bool = False,
         compile: bool = False,
     ) -> None:
-        needed = ("encode", "decode", "log_likelihood", "posterior", "likelihood", "latent_dim")
-        require(parts.model, "model", "variational", *needed)
-        require(parts.loss, "loss", "variational", "objective", "kl_weight")
+        needed = ("encode", "decode", "log_likelihood", "from_pixels", "images", "posterior", "likelihood")
+        sizes = ("latent_dim", "latent_floats", "image_floats")
+        require(parts.model, "model", "variational", *needed, *sizes)
+        require(parts.loss, "loss", "variational", "objective", "kl", "kl_weight", "samples")
         require_images(parts.dataset, "variational")
         require_float32(parts, "variational")
         self.parts = parts
