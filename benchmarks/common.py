@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from genbench.arguments import whole_number
 from genbench.compose import configuration
 from genbench.config import Config
 from genbench.engine import device as devices
@@ -33,7 +34,7 @@ Loop = Generator[None, None, None]
 def rounds_parser(description: str | None, rounds: int | None) -> argparse.ArgumentParser:
     """The option of every benchmark whose sides take turns; None where the default depends on the device."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
-    parser.add_argument("--rounds", type=_at_least_two, default=rounds, help="turns of every side, at least 2")
+    parser.add_argument("--rounds", type=whole_number(2), default=rounds, help="turns of every side, at least 2")
     return parser
 
 
@@ -45,17 +46,10 @@ def argument_parser(description: str | None, rounds: int | None, steps: int | No
     return parser
 
 
-def _at_least_two(word: str) -> int:
-    """Quartiles need two."""
-    if (value := int(word)) < 2:
-        raise argparse.ArgumentTypeError("at least 2")
-    return value
-
-
 def experiment(name: str, *words: str) -> Config:
-    """A VAE or PixelCNN on its own data set where that is to be had, else on the digits that need no download."""
+    """Of binarized MNIST where that is to be had, else on the digits that need no download."""
     config = configuration(f"experiment={name}", *words)
-    if not (Path(config.data_root) / "binarized_mnist").is_dir():
+    if config.dataset["name"] == "binmnist" and not (Path(config.data_root) / "binarized_mnist").is_dir():
         config = configuration(f"experiment={name}", *words, "dataset=mnist5k")
     return config
 

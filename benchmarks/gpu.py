@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Timer
 
 from rich.console import Console
 from rich.table import Table
@@ -125,7 +125,9 @@ class Plan:
                 [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             ) as process,
         ):
-            watch = _terminate_after(process, max(0.0, self.seconds))
+            watch = Timer(max(0.0, self.seconds), process.terminate)
+            watch.daemon = True
+            watch.start()
             assert process.stdout is not None
             try:
                 for line in process.stdout:
@@ -190,15 +192,6 @@ class Plan:
                 os.killpg(job.process.pid, signal.SIGKILL)
                 job.process.wait()
             self._ended(job)
-
-
-def _terminate_after(process: subprocess.Popen[str], seconds: float) -> Any:
-    from threading import Timer
-
-    watch = Timer(seconds, process.terminate)
-    watch.daemon = True
-    watch.start()
-    return watch
 
 
 def collect(jobs: Sequence[Job], out: Path) -> None:

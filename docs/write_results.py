@@ -95,10 +95,10 @@ def _pictures(run: Run) -> list[str]:
     return [name for name in names if run.seed == 1 and not run.words and (run.path / name).is_file()]
 
 
-def page(out: Path, runs: Path = RUNS) -> str:
+def page(out: Path) -> str:
     """Write the report of all records into `out`; its Markdown, with an introduction."""
     with redirect_stdout(io.StringIO()):
-        report.main([str(runs), "--out", str(out)])
+        report.main([str(RUNS), "--out", str(out)])
     title, text = (out / "results.md").read_text(encoding="utf-8").split("\n", 1)
     return f"{title}\n\n{INTRODUCTION}{text.replace('**My runs**', '**Runs**', 1)}"
 

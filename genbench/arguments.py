@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from genbench.errors import ConfigError
 
-__all__ = ["Arguments", "Parser", "parse"]
+__all__ = ["Arguments", "Parser", "parse", "whole_number"]
 
 REMEDY = "see genbench --help"
 # Options with which Hydra prints something instead of running a job.
@@ -86,7 +86,7 @@ def _parser() -> Parser:
 
 def parse(words: Sequence[str]) -> Arguments:
     """Options and overrides, which may stand in any order. Raises ConfigError for options that do not go together."""
-    known, unknown = _parser().parse_known_args(sorted(words, key=_is_override))
+    known, unknown = _parser().parse_known_intermixed_args(words)
     if unknown:
         raise ConfigError(f"unknown option {unknown[0]}", REMEDY)
     if known.config_path is not None or known.config_name is not None:
@@ -113,6 +113,22 @@ def parse(words: Sequence[str]) -> Arguments:
     )
 
 
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option of any argument parser, which tells the range where a word is no number in it."""
+    told = f"a whole number, at least {least}" if most is None else f"a whole number, {least} to {most}"
+
+    def read(word: str) -> int:
+        try:
+            value = int(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(told) from None
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(told)
+        return value
+
+    return read
+
+
 def _run_named(word: str) -> str:
     """An override whose value is a run directory, quoted: its name holds signs that mean something to Hydra.
 
@@ -137,7 +153,7 @@ def _place(written: str) -> str:
         return written
     directory = Path(written.removeprefix(FILE))
     if not directory.is_dir():
-        raise ConfigError(f"--config-dir {directory}: there is no such directory")
+        raise ConfigError(f"{directory}: there is no such directory")
     return FILE + str(directory.absolute())
 
 
@@ -147,7 +163,3 @@ def _options(known: argparse.Namespace) -> Iterator[str]:
         value, option = getattr(known, name), f"--{name.replace('_', '-')}"
         if value:
             yield option if value is True else f"{option}={value}"
-
-
-def _is_override(word: str) -> bool:
-    return word[:1] in ("+", "~") or ("=" in word and not word.startswith("-"))

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["forget_old_parts", "part_of", "replacing"]
+__all__ = ["forget_old_parts", "part_of", "replacing", "write_text"]
 
 FORGOTTEN = 3600.0  # seconds after which a part that nothing is added to belongs to a process that was killed
 
@@ -37,6 +37,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             error.filename = str(path)  # writing knows the file's number only
         raise
     _sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A reader sees the old text or the new one."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def part_of(path: Path) -> Path:

@@ -30,13 +30,14 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from genbench import config as schema
 from genbench import registry
+from genbench.config import Config
 from genbench.errors import ConfigError, GenbenchError, explained, first_line
 from genbench.naming import closest, natural, nearest
 
 if TYPE_CHECKING:
     from genbench.arguments import Arguments
-    from genbench.config import Config
 
 __all__ = [
     "CONFIG_DIRECTORY",
@@ -311,9 +312,7 @@ def _causes(error: Exception) -> Iterator[Exception]:
 
 def validate(composed: DictConfig, words: Sequence[str] = ()) -> Config:
     """The typed configuration of what was composed with the overrides `words`. Raises ConfigError."""
-    from genbench import config
-
-    return config.read(composed, {key_of(word) for word in words})
+    return schema.read(composed, {key_of(word) for word in words})
 
 
 def key_of(word: str) -> str:

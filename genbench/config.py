@@ -10,11 +10,10 @@ import copy
 import dataclasses
 import pickle
 import re
-import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
@@ -43,7 +42,6 @@ COMPONENTS = ("task", "model", "loss", "regularizer", "dataset", "optimizer", "c
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
 
-ANNOTATION = "annotation"  # of a constructor's parameter, in the metadata of a schema's field
 REMEMBERED = 256  # parts of configurations that were checked: jobs of a sweep have most of them in common
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # to another key, of the whole value
@@ -242,14 +240,14 @@ def _schema(component: Callable[..., Any], name: str) -> type:
     """A dataclass with a constructor's parameters as its fields."""
     fields = []
     for parameter in registry.parameters(component).values():
-        default, written = parameter.default, {ANNOTATION: parameter.annotation}
+        default = parameter.default
         if isinstance(default, (list, tuple)):
-            made: Any = dataclasses.field(default_factory=lambda value=default: list(value), metadata=written)  # type: ignore[misc]
+            made: Any = dataclasses.field(default_factory=lambda value=default: list(value))  # type: ignore[misc]
         elif default is parameter.empty:
-            made = dataclasses.field(metadata=written)
+            made = dataclasses.field()
         else:
-            made = dataclasses.field(default=default, metadata=written)
-        fields.append((parameter.name, _strip(parameter.annotation), made))
+            made = dataclasses.field(default=default)
+        fields.append((parameter.name, parameter.annotation, made))
     return dataclasses.make_dataclass(name, fields, kw_only=True)
 
 
@@ -258,19 +256,13 @@ def _scalars() -> dict[str, type]:
     """A dataclass for each key without another schema, of it alone: a sweep over seeds checks nothing else again."""
     hints = get_type_hints(Config, include_extras=True)
     names = [name for name in hints if name not in (*COMPONENTS, "trainer", "reference", "ensemble")]
-    return {name: dataclasses.make_dataclass("Config", [_annotated(name, hints[name])]) for name in names}
-
-
-def _annotated(name: str, annotation: Any) -> tuple[str, Any, Any]:
-    """A field as OmegaConf understands it, which remembers how it was written."""
-    return name, _strip(annotation), dataclasses.field(metadata={ANNOTATION: annotation})
+    return {name: dataclasses.make_dataclass("Config", [(name, hints[name])]) for name in names}
 
 
 @cache
 def _hints(schema: type) -> dict[str, Any]:
     """The fields' annotations with their marks."""
-    resolved = get_type_hints(schema, include_extras=True)
-    return {f.name: f.metadata.get(ANNOTATION, resolved[f.name]) for f in dataclasses.fields(schema)}
+    return get_type_hints(schema, include_extras=True)
 
 
 def _typed(schema: type, values: Any, prefix: str) -> Any:
@@ -287,7 +279,7 @@ def _checked(schema: type, pickled: bytes, prefix: str) -> Any:
         raise ConfigError(f"{prefix} must be a mapping of keys to values, not {_shown(values)}")
     for name, hint in hints.items():
         value = values.get(name)
-        if _strip(hint) is bool and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if hint is bool and isinstance(value, (int, float)) and not isinstance(value, bool):
             # OmegaConf takes any number.
             raise ConfigError(f"{dotted}{name} must be true or false, not {_shown(value)}")
     try:
@@ -322,15 +314,3 @@ def _shown(value: Any) -> str:
     """A wrong value, on one line."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _strip(hint: Any) -> Any:
-    """An annotation without its Annotated[…] marks: what OmegaConf understands."""
-    origin = get_origin(hint)
-    if origin is Annotated:
-        return _strip(get_args(hint)[0])
-    if origin in (Union, types.UnionType):
-        return Union[tuple(_strip(part) for part in get_args(hint))]  # noqa: UP007
-    if origin is list:
-        return list[_strip(get_args(hint)[0])]  # type: ignore[misc]
-    return hint

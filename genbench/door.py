@@ -75,7 +75,7 @@ class Run:
     @property
     def title(self) -> str:
         """The experiment and what was changed, as in pictures."""
-        return str(self._loaded.summary.get("title", self._loaded.config["name"]))
+        return self._loaded.title
 
     @property
     def status(self) -> str | None:

@@ -14,7 +14,6 @@ from genbench import compose, identity, sweeps
 from genbench.build import ready_task
 from genbench.config import LARGEST_SEED, Config, Ensemble, flatten, to_dict
 from genbench.data.dataset import Dataset
-from genbench.engine.batches import Batches
 from genbench.engine.interrupts import Interrupted, Interrupts
 from genbench.engine.lockstep import Lockstep
 from genbench.engine.rundir import RunDirectory
@@ -22,10 +21,10 @@ from genbench.engine.task import Task
 from genbench.engine.trainer import Diverged, Trainer
 from genbench.errors import ConfigError
 from genbench.outcome import Outcome, finished_outcome, table
-from genbench.run import Job, interrupted, on_device, run_directory
+from genbench.run import ActiveRun, interrupted, on_device, run_directory
 from genbench.tasks import flow_ensemble
 
-__all__ = ["Member", "build_tasks", "join", "members", "run"]
+__all__ = ["Member", "build_tasks", "members", "run"]
 
 EQUAL = ("trainer", "optimizer", "deterministic", "task.compile")
 OF_THE_ENSEMBLE = ("experiment", "seed", "ensemble")  # keys that its runs do not take over as they are
@@ -80,18 +79,18 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
                 return interrupted(Path(config.output_root), signal, "before the first step")
             for _, directory in going:
                 locks.enter_context(directory)
-            jobs = [
-                Job(member.config, directory, task, device, member.words, companions=len(going))
+            running = [
+                ActiveRun(member.config, directory, task, device, member.words, companions=len(going))
                 for (member, directory), task in zip(going, tasks, strict=True)
                 if not finished_outcome(directory)  # by another process, while this one was building
             ]
-            if jobs and (stopped := _train(config.name, jobs, interrupts)):
+            if running and (stopped := _train(config.name, running, interrupts)):
                 told = f"in training; the same command goes on with all of {config.name}"
                 return interrupted(Path(config.output_root), stopped, told)
             notes = [
-                f"  note         {job.trainer.logbook.title}: {line}"
-                for job in jobs
-                for line in job.note.splitlines()
+                f"  note         {one.trainer.logbook.title}: {line}"
+                for one in running
+                for line in one.note.splitlines()
             ]
     outcomes = [outcome for directory in directories if (outcome := finished_outcome(directory))]
     print("\n".join([f"{config.name}: {table('runs', outcomes)}", *notes]))
@@ -115,31 +114,28 @@ def build_tasks(found: Sequence[Member], device: torch.device) -> list[Task]:
     return tasks
 
 
-def join(tasks: Sequence[Task], batches: Sequence[Batches], config: Config) -> flow_ensemble.FlowEnsemble:
-    """One batched model of tasks that have taken equally many steps; `config` is that of one of them."""
-    return flow_ensemble.FlowEnsemble(flow_ensemble.check(tasks), batches, config.task["compile"])
-
-
-def _train(title: str, jobs: Sequence[Job], interrupts: Interrupts) -> Interrupted | None:
+def _train(title: str, running: Sequence[ActiveRun], interrupts: Interrupts) -> Interrupted | None:
     """All of them to their end, unless a signal comes."""
-    unfinished = dict(enumerate(jobs))
+    unfinished = dict(enumerate(running))
 
     def together(trainers: Sequence[Trainer]) -> flow_ensemble.FlowEnsemble:
-        return join([run.task for run in trainers], [run.batches for run in trainers], jobs[0].config)
+        batches = [run.batches for run in trainers]
+        tasks = flow_ensemble.check([run.task for run in trainers])
+        return flow_ensemble.FlowEnsemble(tasks, batches, running[0].config.task["compile"])
 
     def ended(index: int, diverged: Diverged | None) -> None:
         unfinished[index].end(diverged, interrupts)
         del unfinished[index]
 
     try:
-        Lockstep(title, [job.trainer for job in jobs], together, ended).fit(interrupts)
+        Lockstep(title, [one.trainer for one in running], together, ended).fit(interrupts)
     except Interrupted as signal:
-        for job in unfinished.values():
-            job.interrupt(signal)
+        for one in unfinished.values():
+            one.interrupt(signal)
         return signal
     except Exception as error:
-        for job in unfinished.values():
-            job.fail(error)
+        for one in unfinished.values():
+            one.fail(error)
         raise
     return None
 

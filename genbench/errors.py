@@ -15,6 +15,7 @@ __all__ = [
     "Unsupported",
     "explained",
     "first_line",
+    "in_one_line",
     "optional_package",
 ]
 
@@ -59,7 +60,7 @@ class StorageError(GenbenchError):
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some space of your quota",
         errno.EROFS: "make the file system writable",
-        errno.EACCES: "give yourself the right to write there",
+        errno.EACCES: "give yourself the right to read and write there",
         errno.EIO: "check the disk",
     }
 
@@ -81,6 +82,11 @@ def explained(error: Exception) -> Exception:
 def first_line(error: BaseException) -> str:
     """What an error says, in a line; its class where it says nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def in_one_line(error: BaseException) -> str:
+    """All that an error says, cut at 200 characters: the first line of one of PyTorch's says only that it is one."""
+    return " ".join(str(error).split())[:200]
 
 
 def optional_package(name: str, extra: str) -> ModuleType:

@@ -8,8 +8,9 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ from omegaconf import OmegaConf
 
 from genbench import config as schema
 from genbench import identity, provenance
-from genbench.atomic import replacing
+from genbench.atomic import write_text
 from genbench.config import Config
 from genbench.engine.device import isolated_rng, threads
 from genbench.engine.measurement import Measurement
@@ -55,17 +56,19 @@ def evaluate(run: LoadedRun, words: Sequence[str], seeds: Sequence[int] = ()) ->
 
 
 def _evaluate(run: LoadedRun, config: Config, seeds: Sequence[int]) -> Path:
-    found = [_measured(run, dataclasses.replace(config, seed=seed)) for seed in seeds or [config.seed]]
-    (protocols, _, task), several = found[0], len(found) > 1
-    metrics = {name: _entry([measured[name] for _, measured, _ in found], run.summary["step"]) for name in protocols}
-    for name, entry in metrics.items():
-        entry["protocol"] = protocols[name] | ({"sampling_seeds": ", ".join(map(str, seeds))} if several else {})
+    found: list[Mapping[str, Measurement]] = []
+    for seed in seeds or [config.seed]:
+        task, measured = _measured(run, dataclasses.replace(config, seed=seed))
+        found.append(measured)
+    conditions = task.conditions | ({"sampling_seeds": ", ".join(map(str, seeds))} if len(found) > 1 else {})
+    step = run.summary["step"]
+    metrics = {name: _entry([measured[name] for measured in found], conditions, step) for name in found[0]}
     changes = {key: now for key, (_, now) in identity.differences(_flat(run.checked()), _flat(config)).items()}
     changes |= {"seed": ",".join(map(str, seeds))} if seeds else {}
     content = {
         "schema": EVALUATION_SCHEMA,
         "run": identity.fingerprint(run.checked()),
-        "step": run.summary["step"],
+        "step": step,
         "changes": changes,
         "quantities": [dataclasses.asdict(quantity) for quantity in task.quantities],
         "metrics": metrics,
@@ -75,8 +78,7 @@ def _evaluate(run: LoadedRun, config: Config, seeds: Sequence[int]) -> Path:
     key = hashlib.sha256(json.dumps([changes, content["run"]], sort_keys=True).encode()).hexdigest()[:8]
     path = run.directory.evaluations / f"{key}.json"
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as file:
-        file.write(to_json(content).encode())
+    write_text(path, to_json(content))
     return path
 
 
@@ -106,21 +108,21 @@ def _flat(config: Config) -> dict[str, Any]:
     return {key: value for key, value in schema.flatten(schema.to_dict(config)).items() if key not in PLACES}
 
 
-def _measured(run: LoadedRun, config: Config) -> tuple[dict[str, dict[str, str]], dict[str, Measurement], Task]:
-    """Protocols and measurements by metric, and the task."""
+def _measured(run: LoadedRun, config: Config) -> tuple[Task, Mapping[str, Measurement]]:
+    """The task, and its measurements by metric."""
     task = run.task(config, config.device)
     with isolated_rng(config.seed, task.parts.device):
         task.before_training()
-        found = task.evaluate("test")
-    return {name: task.conditions | dict(measurement.protocol) for name, measurement in found.items()}, found, task
+        return task, task.evaluate("test")
 
 
-def _entry(found: Sequence[Measurement], step: int) -> dict[str, Any]:
+def _entry(found: Sequence[Measurement], conditions: Mapping[str, str], step: int) -> dict[str, Any]:
     """As in `summary.json`; of several sampling seeds the mean, with the standard deviation between them."""
     values = [measurement.value for measurement in found]
-    mean = math.fsum(values) / len(values)
+    mean = fmean(values)
     entry = found[0].to_summary() | {"final": {"value": mean, "step": step}}
+    entry["protocol"] = {**conditions, **found[0].protocol}
     if len(values) > 1:
-        spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+        spread = math.sqrt(fmean((value - mean) ** 2 for value in values) * len(values) / (len(values) - 1))
         entry |= {"values": values, "spread": spread, "monte_carlo_error": spread / math.sqrt(len(values))}
     return entry

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genbench import identity
-from genbench.atomic import replacing
+from genbench.atomic import replacing, write_text
 from genbench.engine.task import Progress, Samples, unseen
 from genbench.errors import ConfigError
 from genbench.loaded import LoadedRun
@@ -95,8 +94,7 @@ def _begin(out: Path, settings: dict[str, Any]) -> int:
 
 
 def _note(out: Path, settings: dict[str, Any], chunks: int) -> None:
-    with replacing(out / MANIFEST) as file:
-        file.write((json.dumps(settings | {"chunks": chunks}, indent=2) + "\n").encode())
+    write_text(out / MANIFEST, json.dumps(settings | {"chunks": chunks}, indent=2) + "\n")
 
 
 def _write_pngs(out: Path, first: int, images: torch.Tensor) -> None:
@@ -118,14 +116,7 @@ def _join(out: Path, form: Format, images: bool) -> None:
     path, parts = out / f"samples.{form}", sorted((out / PARTS).glob("*.npy"))
     if parts and not path.exists():  # of parts that were joined, some may be gone already
         whole = np.concatenate([np.load(part) for part in parts])
-        if form == "pt":
-            _save(path, lambda file: torch.save(torch.from_numpy(whole), file))
-        else:
-            arrays: Any = {"images": whole.transpose(0, 2, 3, 1)} if images else {"points": whole}
-            _save(path, lambda file: np.savez(file, **arrays))
+        arrays: Any = {"images": whole.transpose(0, 2, 3, 1)} if images else {"points": whole}
+        with replacing(path) as file:
+            torch.save(torch.from_numpy(whole), file) if form == "pt" else np.savez(file, **arrays)
     shutil.rmtree(out / PARTS, ignore_errors=True)
-
-
-def _save(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    with replacing(path) as file:
-        write(file)

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from genbench import provenance, registry
-from genbench.atomic import replacing
+from genbench.atomic import write_text
 from genbench.data.dataset import SPLITS
 from genbench.data.loading import load
 from genbench.engine.device import describe, resolve
@@ -66,7 +66,7 @@ def score(
     if unknown := [name for name in networks if name not in transformers.LABELS]:
         raise ConfigError(f"unknown network {unknown[0]!r}", f"choose from: {', '.join(transformers.LABELS)}")
     root, device = Path(os.environ.get("GENBENCH_DATA", "data")), resolve("auto")
-    data = load(_grey(dataset), root)
+    data = load(_unbinarized(dataset), root)
     real = data.split(split)
     if real.dtype != torch.uint8 or data.binary or real.dim() != 4:
         raise ConfigError(f"{dataset} holds no images of 256 levels", "choose mnist, cifar10 or svhn")
@@ -113,7 +113,7 @@ def read(path: Path) -> Tensor:
     return _stacked(list(array), path)
 
 
-def _grey(dataset: str) -> dict[str, Any]:
+def _unbinarized(dataset: str) -> dict[str, Any]:
     """Settings of a data set whose images have 256 levels, where it can have them."""
     parameters = registry.parameters(registry.lookup("dataset", dataset))
     return {"name": dataset, **({"binarized": False} if "binarized" in parameters else {})}
@@ -183,7 +183,6 @@ def _write(
         "wall_seconds": 0.0,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    with replacing(run.metrics) as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     run.write_summary(summary)
     run.set_status("done", 0)

@@ -28,7 +28,7 @@ def do(configure: Callable[[], Config], words: Sequence[str] = (), checked: bool
 
     `configure` returns the configuration, or raises ConfigError.
     """
-    gc.freeze()  # half a second of a collection goes to what the job did not make: modules of PyTorch and others
+    gc.freeze()  # collections skip what is there already, modules of PyTorch and others: half a second each
     try:
         return _end(configure, words, checked)
     finally:

@@ -23,7 +23,7 @@ from genbench.engine.device import isolated_rng, resolve
 from genbench.engine.measurement import Measurement
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Task
-from genbench.errors import ConfigError, first_line
+from genbench.errors import ConfigError, in_one_line
 from genbench.identity import WEIGHTS
 
 __all__ = ["WEIGHTS", "LoadedRun"]
@@ -60,6 +60,11 @@ class LoadedRun:
         except ValueError:
             where = self.directory.path
             raise ConfigError(f"{where / 'summary.json'} is damaged", "repeat the run's command") from None
+
+    @property
+    def title(self) -> str:
+        """The experiment and what was changed, as in pictures."""
+        return str(self.summary.get("title", self.config["name"]))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -143,7 +148,7 @@ class LoadedRun:
                 task.load_state_dict(state["task"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise ConfigError(
-                f"{self.directory.path} does not fit the code, which has changed since: {first_line(error)}",
+                f"{self.directory.path} does not fit the code, which has changed since: {in_one_line(error)}",
                 "go back to the code of that time, or train it again",
             ) from error
         return task

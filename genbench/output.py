@@ -1,4 +1,5 @@
-"""The outer frame of every command: how it ends, and that output is a courtesy."""
+"""The outer frame of every command: errors become a message and an exit code, and output that cannot be written stops
+nothing."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ __all__ = ["command"]
 
 @contextmanager
 def command(name: str) -> Iterator[None]:
-    """A block in which nobody has to read what is printed, and errors that are no bugs are one message.
+    """A block that a closed pipe or a full disk behind stdout and stderr does not stop.
 
-    It leaves through SystemExit for them: with their exit code, and with 130 for Ctrl-C.
+    A GenbenchError in it is printed as one message, without a traceback, and becomes SystemExit with the error's exit
+    code; for Ctrl-C that is 130.
     """
     streams = {stream: getattr(sys, stream) for stream in ("stdout", "stderr") if getattr(sys, stream) is not None}
     for stream, original in streams.items():

@@ -38,6 +38,7 @@ def pack(run: LoadedRun, out: Path) -> Path:
     from safetensors.torch import save
 
     weights = run.done().task(device="cpu", with_data=False).weights()
+    out = out.absolute()  # of ".", too, the name is needed
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already", "choose another --out, or delete it")
     # Cloned, as a file of safetensors refuses tensors that share memory.

@@ -51,8 +51,7 @@ def check(config: Config) -> None:
             "extend goes on with the same ones; to train otherwise from these weights, set init_from",
         )
     step, epoch = parent.summary["step"], parent.summary["epoch"]
-    limits = (config.trainer.max_steps, (config.trainer.epochs or 0) * step / epoch)
-    if min(limit for limit in limits if limit) <= step:
+    if config.trainer.steps(round(step / epoch)) <= step:
         raise ConfigError(
             f"{config.extend} has {step} steps, {epoch:g} epochs, already",
             "set a larger trainer.epochs or trainer.max_steps: the steps in all, not those to be added",
@@ -76,7 +75,7 @@ def parent_of(config: Config) -> Parent | None:
 
 def _extend(path: str, task: Task) -> tuple[dict[str, Any], str]:
     run = LoadedRun(Path(path))
-    return run.state(), f"goes on from {_title(run)}"
+    return run.state(), f"goes on from {run.title}"
 
 
 def _initialize(path: str, task: Task) -> tuple[None, str]:
@@ -84,11 +83,7 @@ def _initialize(path: str, task: Task) -> tuple[None, str]:
     found = _weights(path)
     _compare(found, task.weights()["model"], path)
     task.load_weights({"model": found})
-    return None, f"begins with the weights of {_title(LoadedRun(Path(path)))}"
-
-
-def _title(run: LoadedRun) -> str:
-    return str(run.summary.get("title", run.directory.path))
+    return None, f"begins with the weights of {LoadedRun(Path(path)).title}"
 
 
 def entry(config: Config, directory: RunDirectory) -> dict[str, Any] | None:

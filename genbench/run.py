@@ -31,7 +31,7 @@ from genbench.outcome import Outcome, finished_outcome, of_summary
 from genbench.trackers.live import Live
 
 __all__ = [
-    "Job",
+    "ActiveRun",
     "draw_curves",
     "interrupted",
     "make_logbook",
@@ -56,7 +56,7 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
         with run_dir:
             if outcome := finished_outcome(run_dir):  # by another process, while this one was building
                 return _already_finished(outcome)
-            return _train(Job(config, run_dir, task, device, words), interrupts)
+            return _train(ActiveRun(config, run_dir, task, device, words), interrupts)
 
 
 def interrupted(directory: Path, signal: Interrupted, told: str) -> Outcome:
@@ -112,7 +112,7 @@ def make_logbook(config: Config, run_dir: RunDirectory, task: Task) -> Logbook:
     )
 
 
-class Job:
+class ActiveRun:
     """A run and what is written beside its training, whoever trains it: `config.yaml`, `summary.json`, the status.
 
     The directory is locked by whoever makes one. `companions` runs share the process (see Trainer).
@@ -179,23 +179,23 @@ class Job:
         self._live.leave()
 
 
-def _train(job: Job, interrupts: Interrupts) -> Outcome:
-    trainer, run_dir = job.trainer, job.run_dir
+def _train(active: ActiveRun, interrupts: Interrupts) -> Outcome:
+    trainer, run_dir = active.trainer, active.run_dir
     try:
         diverged = None
         try:
             trainer.fit(interrupts)
         except Diverged as error:
             diverged = error
-        outcome = job.end(diverged, interrupts)
+        outcome = active.end(diverged, interrupts)
     except Interrupted as signal:
-        job.interrupt(signal)
+        active.interrupt(signal)
         return interrupted(run_dir.path, signal, f"at step {trainer.progress.step}; the same command goes on from it")
     except Exception as error:
-        job.fail(error)
+        active.fail(error)
         raise
     told = f"{trainer.logbook.title}: {outcome.status} in {duration(trainer.progress.wall_seconds)}"
-    print("\n  ".join([told, *job.note.splitlines()]))
+    print("\n  ".join([told, *active.note.splitlines()]))
     return outcome
 
 

@@ -63,7 +63,7 @@ ALLOWED = {
         "jobs",
         "outcome",
     }
-    | {"preflight", "run", "sweeps"},
+    | {"preflight", "registry", "run", "sweeps"},
     "loaded": {"build", "config", "data", "engine", "errors", "identity", "registry"},
     "parents": {"config", "engine", "errors", "identity", "loaded"},
     "door": {"data", "engine", "errors", "loaded", "report"},

@@ -15,7 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import arithmetic, flows, gan, gpu, likelihoods, peak, scale, start
+from benchmarks import arithmetic, common, flows, gan, gpu, likelihoods, peak, scale, start
 from genbench import run
 from genbench.bijections.planar import Planar
 from genbench.compose import configuration
@@ -256,6 +256,14 @@ def test_the_table_of_shares_of_the_peak(
     assert "│ vae-mnist5k-conv " in printed
     assert "channels_last" in printed
     assert "Inception" not in printed  # its weights are not there
+
+
+@pytest.mark.parametrize("name", peak.EXPERIMENTS)
+def test_where_there_are_no_data_others_are_taken(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On digits that need none instead of binarized MNIST; other networks cannot take them."""
+    monkeypatch.setenv("GENBENCH_DATA", str(tmp_path))
+    own, found = configuration(f"experiment={name}"), common.experiment(name)
+    assert found.dataset["name"] == own.dataset["name"].replace("binmnist", "mnist5k")
 
 
 @pytest.fixture(scope="module")

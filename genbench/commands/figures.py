@@ -25,6 +25,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from rich.progress import Progress
 
 from genbench import sweeps
+from genbench.arguments import whole_number
 from genbench.atomic import replacing
 from genbench.bijections.planar import Planar
 from genbench.config import LARGEST_SEED
@@ -46,6 +47,7 @@ MAPS_OF_W = ((0.0, 0.1), (0.0, 0.5), (0.0, 1.0), (5.0, 0.1))
 MEANS_OF_U, VARIANCES_OF_U = (0.0, 2.0, 5.0), (0.1, 0.5, 1.0)
 MAP_SAMPLES = 10_000
 PICTURES = ("png", "pdf", "svg")
+SEED = whole_number(0, LARGEST_SEED)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,19 +56,18 @@ def main(arguments: list[str] | None = None) -> None:
         "genbench-figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for word, action, help_ in (
-        ("redraw", _redraw, "draw every final picture of a run again"),
-        ("animate", _animate, "write a Dirac-GAN's trajectory, or samples on their way through a flow, as a GIF"),
-    ):
-        sub = commands.add_parser(word, help=help_)
-        sub.add_argument("run", type=Path, help="a run directory")
-        sub.set_defaults(action=action)
-        if word == "redraw":
-            sub.add_argument("--format", choices=PICTURES, default="png", help="of the files (default: %(default)s)")
+    redraw = commands.add_parser("redraw", help="draw every final picture of a run again")
+    redraw.add_argument("run", type=Path, help="a run directory")
+    redraw.add_argument("--format", choices=PICTURES, default="png", help="of the files (default: %(default)s)")
+    redraw.set_defaults(action=_redraw)
+    gif = "write a Dirac-GAN's trajectory, or samples on their way through a flow, as a GIF"
+    animate = commands.add_parser("animate", help=gif)
+    animate.add_argument("run", type=Path, help="a run directory")
+    animate.set_defaults(action=_animate)
     sample = commands.add_parser("sample", help="draw new samples from a finished run")
     sample.add_argument("run", type=Path, help="a run directory, or a packed model")
-    sample.add_argument("--count", type=_at_least_one, default=100, help="how many (default: %(default)s)")
-    sample.add_argument("--seed", type=_seed, help="random seed (default: 1; of files that of the run's scores)")
+    sample.add_argument("--count", type=whole_number(1), default=100, help="how many (default: %(default)s)")
+    sample.add_argument("--seed", type=SEED, help="random seed (default: 1; of files that of the run's scores)")
     sample.add_argument("--label", type=int, help="of one class, if the model is class-conditional")
     sample.add_argument(
         "--format", choices=(*FORMATS, *PICTURES[1:]), help="samples as files, or the picture's format"
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     sweep.set_defaults(action=_sweep)
     maps = commands.add_parser("planar-maps", help="what single random planar maps do to a normal distribution")
     maps.add_argument("--out", type=Path, default=Path("planar-maps.png"), help="the picture (default: %(default)s)")
-    maps.add_argument("--seed", type=int, default=1, help="random seed of maps and samples (default: %(default)s)")
+    maps.add_argument("--seed", type=SEED, default=1, help="random seed of maps and samples (default: %(default)s)")
     maps.set_defaults(action=_planar_maps)
     options = parser.parse_args(arguments)
     with command("genbench-figures"):
@@ -89,6 +90,7 @@ def _redraw(options: argparse.Namespace) -> None:
     run = LoadedRun(options.run).done()
     task = run.task()
     logbook = make_logbook(run.checked(), run.directory, task)
+    logbook.title = run.title
     logbook.read()
     logbook.measurements = run.measurements()
     for name, figure in task.figures("end", logbook).items():
@@ -163,21 +165,9 @@ def _picture_format(out: Path | None, asked: str | None = None) -> str:
     return form
 
 
-def _at_least_one(word: str) -> int:
-    if (value := int(word)) < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return value
-
-
-def _seed(word: str) -> int:
-    value = int(word)
-    if not 0 <= value <= LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"0 to {LARGEST_SEED}")
-    return value
-
-
 def _sweep(options: argparse.Namespace) -> None:
-    found = list(sweeps.draw(sorted(path for directory in options.experiments for path in directory.glob("*/"))))
+    runs = sorted(path for directory in options.experiments for path in directory.glob("*") if path.is_dir())
+    found = list(sweeps.draw(runs))
     for path in found:
         if isinstance(path, Path):
             print(path)

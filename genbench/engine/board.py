@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,6 @@ BEST = "best/"
 FINAL, LAST = "Final ", "Last "
 """How the columns of results begin in the HParams tab: what is measured at the end, and the last value of the curve
 whose best value is a metric. TensorBoard sorts columns by name, capital letters first, and shows the first five."""
-
-EARLIER = "tensorboard"
-"""The folder in which earlier versions kept event files, with other names of curves."""
 
 Point = tuple[str, float, int]
 """A metric, its value, and the step."""
@@ -71,17 +67,13 @@ class Board:
     def open(self, files: Mapping[str, tuple[int, int]], clock: float, points: Iterable[Point]) -> bool:
         """Go on from what `state_dict` returned, with all `points` so far; drop what was written since.
 
-        False if some of it was no longer there, or an earlier version wrote it: then the curves, and they alone, are
-        drawn again.
+        False if some of it was no longer there: then the curves, and they alone, are drawn again.
         """
         kept = as_left(files, self._directory)
         self._earlier = dict(files) if kept else {}
-        old = self._directory / EARLIER
-        for path in [*event_files(old), *event_files(self._directory)]:
+        for path in event_files(self._directory):
             if path.name not in self._earlier:
                 path.unlink()
-        with suppress(OSError):  # there is none, or somebody's files lie there, too
-            old.rmdir()
         self._events = EventFile(self._directory, clock)
         self._start_again()
         for point in points:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+import resource
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -329,9 +330,5 @@ def peak_memory_mib(device: torch.device) -> float:
     with suppress(OSError, StopIteration):  # Linux: getrusage would count a parent's memory from before exec
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**10
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if platform.system() == "Darwin" else 2**10)

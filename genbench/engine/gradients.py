@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from genbench.errors import ConfigError, first_line
 __all__ = ["Gradients", "Objective", "forget_compiled"]
 
 REMEDY = "update it, or set task.compile=false"
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 """Inputs, one row per sample → a scalar to minimize and values to log."""
@@ -63,7 +60,7 @@ class Gradients:
         return {name: value.detach() for name, value in values.items()}, gradients
 
 
-def _compile(function: Callable[P, R]) -> Callable[P, R]:
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     from torch._dynamo import config
     from torch._dynamo.exc import Unsupported
 
@@ -73,9 +70,9 @@ def _compile(function: Callable[P, R]) -> Callable[P, R]:
     compiled = torch.compile(function, dynamic=False, fullgraph=True)
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*inputs: Tensor) -> Any:
         try:
-            return compiled(*args, **kwargs)
+            return compiled(*inputs)
         except Unsupported as error:
             reason = first_line(error)
             raise ConfigError(f"PyTorch {torch.__version__} cannot compile this step: {reason}", REMEDY) from error

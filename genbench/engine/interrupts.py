@@ -10,8 +10,9 @@ from types import FrameType, TracebackType
 
 __all__ = ["Interrupted", "Interrupts"]
 
-ALWAYS = ("SIGINT", "SIGTERM")
-UNLESS_IGNORED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # a closed terminal (but nohup), a scheduler's warning
+ALWAYS = (signal.SIGINT, signal.SIGTERM)
+# A closed terminal (but nohup), a scheduler's warning.
+UNLESS_IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
 class Interrupted(BaseException):
@@ -34,24 +35,22 @@ class Interrupts:
     def __init__(self) -> None:
         self.pending: int | None = None
         self._raises = False
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():  # Python installs handlers only there
-            known = signal.Signals.__members__  # Windows has few of them
-            for name in (*ALWAYS, *UNLESS_IGNORED):
+            for signum in (*ALWAYS, *UNLESS_IGNORED):
                 # None: a handler that Python did not install, and cannot put back.
-                if name in known and (name in ALWAYS or signal.getsignal(known[name]) not in (signal.SIG_IGN, None)):
-                    self._previous[known[name]] = signal.signal(known[name], self._receive)
+                if signum in ALWAYS or signal.getsignal(signum) not in (signal.SIG_IGN, None):
+                    self._previous[signum] = signal.signal(signum, self._receive)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for signum, handler in self._previous.items():
+        previous, self._previous = self._previous, {}
+        for signum, handler in previous.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]
-        previous = {int(signum): handler for signum, handler in self._previous.items()}
-        self._previous.clear()
         handler = None if self.pending is None else previous.get(self.pending)
         if self.pending is not None and callable(handler) and handler is not signal.default_int_handler:
             signal.raise_signal(self.pending)

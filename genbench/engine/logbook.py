@@ -134,7 +134,7 @@ class Logbook:
         kept = self._board.open(events, state["clock"], self._points())
         if not kept:
             restored.append(
-                f"TensorBoard files in {self.run.path} are damaged or of an earlier version; "
+                f"TensorBoard files in {self.run.path} are damaged; "
                 "their curves are restored, and the pictures so far are in figures/ and samples/"
             )
         if not kept or not events:

@@ -22,5 +22,5 @@ def physical_memory() -> float:
     """Bytes of this machine; infinite where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows
+    except (OSError, ValueError):
         return math.inf

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench.engine import checkpoint
-from genbench.errors import GenbenchError
+from genbench.errors import GenbenchError, in_one_line
 
 __all__ = ["DECISIVE", "Parent", "go_on", "restore"]
 
@@ -16,8 +16,8 @@ State = dict[str, Any]
 
 
 Parent = Callable[[Any], tuple["State | None", str]]
-"""How a run begins with another one: its whole last state, or None where the task, which is given, has taken up its
-weights alone; and what to say of it."""
+"""How a run begins with another one. Called with the task; returns the other run's whole state, or None if it has put
+that run's weights into the task itself; and a line that says so."""
 
 
 DECISIVE = ("code", "torch", "device")
@@ -60,14 +60,10 @@ def _fit(path: Path, state: State, origin: checkpoint.Origin, take_up: Callable[
         stretches = state.get("progress", {}).get("stretches") or [{}]
         if stretches[-1].get("code") != origin.made_by["code"]:
             raise GenbenchError(
-                f"{path} does not fit the code, which has changed since: {_line(error)}\n"
+                f"{path} does not fit the code, which has changed since: {in_one_line(error)}\n"
                 "  go back to the code of that time, or delete the run directory to repeat the run"
             ) from error
-        raise checkpoint.Unusable(f"does not fit the run ({type(error).__name__}: {_line(error)})") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise checkpoint.Unusable(f"does not fit the run ({type(error).__name__}: {in_one_line(error)})") from error
 
 
 def go_on(

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, SoftFileLock, Timeout
 from omegaconf import OmegaConf
 
-from genbench.atomic import replacing
+from genbench.atomic import write_text
 from genbench.engine.checkpoint import newest_first
 from genbench.errors import ConfigError, RunLocked
 
@@ -101,23 +101,17 @@ class RunDirectory:
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "pid": os.getpid(),
         }
-        _write(self.path / "status.json", to_json(row | details))
+        write_text(self.path / "status.json", to_json(row | details))
 
     def write_config(self, config: dict[str, Any]) -> None:
-        _write(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        _write(self.path / "summary.json", to_json(summary))
+        write_text(self.path / "summary.json", to_json(summary))
 
     def read_summary(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
         return found
-
-
-def _write(path: Path, text: str) -> None:
-    """A reader sees the old text or the new one."""
-    with replacing(path) as file:
-        file.write(text.encode())
 
 
 def to_json(value: Any) -> str:

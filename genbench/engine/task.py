@@ -213,8 +213,8 @@ class Samples(ABC):
     """A task that draws new samples; mixed into its class.
 
     The random numbers of all samples are drawn first, and turned into samples `chunk` rows at a time: rounding may
-    depend on how many are computed together, and nobody shall see it. The labels that a class-conditional model is
-    given are one more column of them.
+    depend on how many are computed together, and so it does not depend on how many are asked for. The labels that a
+    class-conditional model is given are one more column of them.
     """
 
     parts: Any

@@ -103,7 +103,7 @@ class Trainer:
             "valid": evaluate,
             "save": config.checkpoint_every or evaluations * evaluate,
         }
-        # Of one step, half is its start.
+        # Of a single step the middle is 0, too: there the start counts.
         self.stages: dict[int, Stage] = {self.total_steps // 2: "middle", 0: "start", self.total_steps: "end"}
         self._done = {"log": 0, "valid": -1 if config.evaluate_first else 0, "draw": -1, "save": 0, "test": -1}
         self.meters = Meters()

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from genbench import compose, ending, jobs, sweeps
 from genbench.arguments import Arguments
 from genbench.compose import Request
-from genbench.launching import closing
 from genbench.launching.work import Home
 from genbench.outcome import Outcome, objective
+from genbench.sweeps import common_directory
 
 __all__ = ["Command"]
 
@@ -59,7 +59,7 @@ class Command:
     def end(self) -> int:
         """Say how a run or a sweep ended, and draw what a sweep is for. Returns the exit code of the command."""
         if self.outcomes:
-            print(closing.table(self.requests, self.outcomes))
+            print(_table(self.requests, self.outcomes))
             sweeps.show(outcome.directory for outcome in self.outcomes)
         else:
             places = self._asked.search_path
@@ -72,3 +72,20 @@ class Command:
     def add(self, requests: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
         self.requests += requests
         self.outcomes += outcomes
+
+
+def _table(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> str:
+    """A line for each job: what the sweep chose for it, how it ended, and what it measured or why it did not.
+
+    Below a job that did not end well stands its directory.
+    """
+    names = [" ".join(request.swept) or request.config.name for request in requests]
+    width = max(map(len, names))
+    rows = []
+    for name, outcome in zip(names, outcomes, strict=True):
+        rows.append(f"{name:<{width}}  {outcome.status:<11}  {outcome.headline}".rstrip())
+        if outcome.status != "done":
+            rows.append(f"{'':<{width}}  {outcome.directory}")
+    done = sum(outcome.status == "done" for outcome in outcomes)
+    where = common_directory([outcome.directory.parent for outcome in outcomes])
+    return "\n".join([f"sweep: {done} of {len(outcomes)} jobs done, in {where}", *rows])

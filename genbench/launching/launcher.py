@@ -1,12 +1,13 @@
-"""Launchers: where the jobs of a sweep run. This one runs them here, one after the other."""
+"""Launchers: where the jobs of a sweep run. This one runs them here, one after the other.
+
+What is done is left alone, and equal runs are run once, by any launcher.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.plugins.launcher import Launcher as HydraLauncher
@@ -15,33 +16,13 @@ from omegaconf import DictConfig, open_dict
 
 from genbench import compose, jobs, preflight
 from genbench.compose import Request
+from genbench.errors import first_line
+from genbench.launching import remains
 from genbench.launching.command import Command
+from genbench.launching.remains import SweepJob
 from genbench.outcome import Outcome, objective
 
-__all__ = ["Here", "Launcher", "SweepJob"]
-
-
-@dataclass(frozen=True)
-class SweepJob:
-    """A job of a sweep that is not done yet: which of how many, and what the sweep chose for it.
-
-    Attributes:
-        statuses: of its runs, before the sweep does anything about them.
-    """
-
-    index: int
-    total: int
-    request: Request
-    statuses: Sequence[Mapping[str, Any]]
-
-    @property
-    def number(self) -> str:
-        """`[3/5]`."""
-        return f"[{self.index + 1}/{self.total}]"
-
-    @property
-    def label(self) -> str:
-        return " ".join([self.number, *self.request.swept])
+__all__ = ["Here", "Launcher", "elsewhere", "run_all"]
 
 
 class Launcher(HydraLauncher):
@@ -63,8 +44,6 @@ class Launcher(HydraLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """For sweepers that are not ours."""
-        from genbench.launching.running import run_all
-
         chosen = [compose.request(compose.Job(compose.parse(words), words)) for words in job_overrides]
         outcomes = run_all(self, chosen, self.command, initial_job_idx)
         return [
@@ -105,3 +84,57 @@ class Here(Launcher):
         if not outcomes:
             assert returned.return_value  # raises what kept Hydra from calling the job
         return outcomes[0]
+
+
+def run_all(
+    launcher: HydraLauncher,
+    requests: Sequence[Request],
+    command: Command,
+    first: int = 0,
+    total: int | None = None,
+    checked: bool = False,
+) -> list[Outcome]:
+    """Check all jobs, unless they are `checked`, then run those that are not over. Returns how each ended.
+
+    `first` is the number of the first of them, of `total`. Raises ConfigError and DataError before anything runs.
+    """
+    if not checked:
+        preflight.check(requests, elsewhere(launcher))
+    total = first + len(requests) if total is None else total
+    of_run: dict[tuple[Path, ...], Outcome] = {}
+    waiting: dict[tuple[Path, ...], SweepJob] = {}
+    runs = [remains.directories(request) for request in requests]
+    keys = [tuple(each.path for each in found) for found in runs]  # equal for jobs that are the same runs
+    for index, (key, request, found) in enumerate(zip(keys, requests, runs, strict=True), first):
+        if key in of_run or key in waiting:
+            continue
+        before = remains.finished(found)
+        if before is None:
+            waiting[key] = SweepJob(index, total, request, [each.read_status() for each in found])
+        else:
+            of_run[key] = before
+    if of_run:
+        print(f"{len(of_run)} of {len(of_run) + len(waiting)} are over already; delete a directory to repeat its run")
+    if waiting:
+        jobs = list(waiting.values())
+        ended = launcher.run(jobs) if isinstance(launcher, Launcher) else _through(launcher, jobs, command, first)
+        for key, job, outcome in zip(waiting, jobs, ended, strict=True):
+            of_run[key] = outcome or remains.outcome_of(job)
+    outcomes = [of_run[key] for key in keys]
+    command.add(requests, outcomes)
+    return outcomes
+
+
+def elsewhere(launcher: HydraLauncher) -> bool:
+    """Whether its jobs may run on other machines."""
+    return launcher.elsewhere if isinstance(launcher, Launcher) else True
+
+
+def _through(launcher: HydraLauncher, jobs: Sequence[SweepJob], command: Command, first: int) -> list[Outcome | None]:
+    """By a launcher that is not ours. It may give up all jobs for the sake of one."""
+    told = ""
+    try:
+        launcher.launch([list(job.request.words) for job in jobs], first)
+    except (Exception, SystemExit) as error:
+        told = f"{type(error).__name__}: {first_line(error)}"
+    return [command.done_here.get(job.request.words) or remains.outcome_of(job, told) for job in jobs]

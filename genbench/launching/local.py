@@ -25,7 +25,8 @@ from genbench.engine.device import visible_gpus
 from genbench.engine.interrupts import Interrupts
 from genbench.errors import ConfigError
 from genbench.launching import remains
-from genbench.launching.launcher import Launcher, SweepJob
+from genbench.launching.launcher import Launcher
+from genbench.launching.remains import SweepJob
 from genbench.launching.work import Home, perform
 from genbench.outcome import Outcome
 
@@ -79,8 +80,6 @@ class Local(Launcher):
 
 def _context() -> Any:
     """How processes start."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context

@@ -7,8 +7,8 @@ from typing import Any
 
 from genbench.engine.interrupts import Interrupts
 from genbench.errors import ConfigError, first_line, optional_package
-from genbench.launching.launcher import Launcher, SweepJob
-from genbench.launching.remains import outcome_of
+from genbench.launching.launcher import Launcher
+from genbench.launching.remains import SweepJob, outcome_of
 from genbench.launching.work import perform
 from genbench.outcome import Outcome
 

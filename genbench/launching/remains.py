@@ -1,9 +1,10 @@
-"""How a job ended, as its run directories tell: for jobs whose process can no longer say it."""
+"""Jobs of a sweep, and how they ended as their run directories tell: no process has to be there to say it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,35 @@ from genbench import ensemble
 from genbench.compose import Request
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import GenbenchError, RunLocked
-from genbench.launching.launcher import SweepJob
 from genbench.outcome import EXIT_CODES, Outcome, finished_outcome
 from genbench.run import run_directory, settled
 
-__all__ = ["directories", "finished", "outcome_of", "statuses"]
+__all__ = ["SweepJob", "directories", "finished", "outcome_of"]
 
 KILLED = 128 + 9  # as a shell says it
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A job of a sweep that is not done yet: which of how many, and what the sweep chose for it.
+
+    Attributes:
+        statuses: of its runs, before the sweep does anything about them.
+    """
+
+    index: int
+    total: int
+    request: Request
+    statuses: Sequence[Mapping[str, Any]]
+
+    @property
+    def number(self) -> str:
+        """`[3/5]`."""
+        return f"[{self.index + 1}/{self.total}]"
+
+    @property
+    def label(self) -> str:
+        return " ".join([self.number, *self.request.swept])
 
 
 def directories(request: Request) -> list[RunDirectory]:
@@ -28,16 +51,11 @@ def directories(request: Request) -> list[RunDirectory]:
     return [RunDirectory(run_directory(member.config)) for member in ensemble.members(config, request.words)]
 
 
-def finished(request: Request) -> Outcome | None:
-    """How a job ended that need not be done again; None for any other. Raises ConfigError and DataError."""
-    found = [finished_outcome(directory) for directory in directories(request)]
+def finished(runs: Sequence[RunDirectory]) -> Outcome | None:
+    """How a job of these runs ended that need not be done again; None for any other."""
+    found = [finished_outcome(directory) for directory in runs]
     ended = [outcome for outcome in found if outcome is not None]
     return _together(ended) if len(ended) == len(found) else None
-
-
-def statuses(request: Request) -> list[dict[str, Any]]:
-    """Of a job's runs, see `directories`."""
-    return [directory.read_status() for directory in directories(request)]
 
 
 def outcome_of(job: SweepJob, told: str = "") -> Outcome:

@@ -15,8 +15,8 @@ from typing import Any
 from genbench.compose import Request
 from genbench.engine.interrupts import Interrupts
 from genbench.errors import ConfigError, optional_package
-from genbench.launching.launcher import Launcher, SweepJob
-from genbench.launching.remains import outcome_of
+from genbench.launching.launcher import Launcher
+from genbench.launching.remains import SweepJob, outcome_of
 from genbench.launching.work import Home, perform
 from genbench.outcome import Outcome
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from genbench import compose, preflight
 from genbench.compose import Request
 from genbench.launching.command import Command
-from genbench.launching.running import elsewhere, run_all
+from genbench.launching.launcher import elsewhere, run_all
 from genbench.outcome import Outcome
 
 __all__ = ["Grid", "Sweeper"]

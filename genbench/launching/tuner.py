@@ -16,7 +16,7 @@ import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from genbench import compose, preflight
-from genbench.atomic import replacing
+from genbench.atomic import replacing, write_text
 from genbench.compose import Job, Request
 from genbench.engine.measurement import objective_among
 from genbench.engine.rundir import to_json
@@ -28,7 +28,7 @@ from genbench.outcome import Outcome, objective
 __all__ = ["Tuner"]
 
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "qmc": "QMCSampler"}
-AGAIN = "goes on in another trial"  # or was forgotten
+AGAIN = "goes on in another trial"  # or had values that were all refused: the next start tries others
 UNFINISHED = ("interrupted", "not started", "running")  # after a signal; without one, they are failures
 
 
@@ -59,7 +59,7 @@ class Tuner(Sweeper):
             raise ConfigError("there is nothing to tune", "give ranges: optimizer.lr='tag(log,interval(1e-4,1e-2))'")
         self._fixed = [override for override in overrides if not override.is_sweep_override()]
         space = {override.get_key_element(): _distribution(optuna, override) for override in swept}
-        first = self._check(space)
+        first = self._request_at_the_ends(space)
         task = preflight.rehearse(first.config)
         self._objective = objective_among(task.quantities if task else (), first.config.objective)
         self._family = task.family.title if task else ""
@@ -93,7 +93,7 @@ class Tuner(Sweeper):
         words = [f"{key}={value}" for key, value in values.items()]
         return compose.request(Job([*self._fixed, *compose.parse(words)], words))
 
-    def _check(self, space: Mapping[str, Any]) -> Request:
+    def _request_at_the_ends(self, space: Mapping[str, Any]) -> Request:
         """A job of the study. Raises ConfigError if the ends of a range are no values for it."""
         ends = {key: _ends(distribution) for key, distribution in space.items()}
         middle = {key: values[0] for key, values in ends.items()}
@@ -184,8 +184,7 @@ class Tuner(Sweeper):
             for trial in _ended(optuna, study)
         ]
         found = {"family": self._family, "objective": dataclasses.asdict(self._objective), "trials": trials}
-        with replacing(path) as file:
-            file.write(to_json(found).encode())
+        write_text(path, to_json(found))
 
 
 def _distribution(optuna: Any, override: Override) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genbench import compose, jobs
+from genbench import compose, jobs, registry
 from genbench.compose import CONFIG_DIRECTORY, Request
 from genbench.outcome import Outcome
 
@@ -37,7 +37,8 @@ class Home:
     @staticmethod
     def here(search_path: tuple[str, ...] = ()) -> Home:
         """That of this process."""
-        places = [CONFIG_DIRECTORY, *(Path(place.removeprefix("file://")) for place in search_path)]
+        own = [Path(place.removeprefix("file://")) for place in search_path]
+        places = [CONFIG_DIRECTORY, *own, *registry.plugin_config_directories()]
         files = [file for place in places for file in place.rglob("*.yaml")]
         read = {name for file in files for name in FROM_ENVIRONMENT.findall(file.read_text(encoding="utf-8"))}
         taken = {key: value for key, value in os.environ.items() if key in read or key.startswith(ALWAYS_TAKEN)}
@@ -52,7 +53,7 @@ class Home:
 
 
 def perform(request: Request, home: Home, checked: bool = False) -> Outcome:
-    """Do a job in a process of its own; `checked`: on this machine, before."""
+    """Do a job in a process of its own; `checked`: its parent on this machine has, with genbench.preflight."""
     try:
         home.enter(request.environment)
     except OSError as error:

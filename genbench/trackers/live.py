@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from genbench.atomic import replacing
+from genbench.atomic import write_text
 from genbench.errors import first_line, optional_package
 from genbench.report import reading
 from genbench.trackers import Stream, heading, record, tracker
@@ -105,8 +105,7 @@ class Live:
     def _note(self, whole: bool) -> None:
         self.left = not whole
         state = {"tracker": self._word, "rows": self._sent, "whole": whole}
-        with replacing(self._directory / STATE) as file:
-            file.write((json.dumps(state) + "\n").encode())
+        write_text(self._directory / STATE, json.dumps(state) + "\n")
 
 
 def _points(rows: list[bytes]) -> Iterator[tuple[int, dict[str, float]]]:

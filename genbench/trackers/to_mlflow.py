@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import mlflow
@@ -93,8 +92,7 @@ def _told() -> Iterator[None]:
 
 
 def _batches(rows: list[Any], size: int) -> list[list[Any]]:
-    source = iter(rows)
-    return list(iter(lambda: list(islice(source, size)), []))
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 def make(project: str) -> _Mlflow:

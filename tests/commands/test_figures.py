@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from shared import smaller
 
+from genbench import compose
 from genbench.commands.figures import main
 from genbench.engine.rundir import RunDirectory
 
@@ -38,6 +39,19 @@ def test_redraw_makes_the_same_pictures(genbench: Genbench, tmp_path: Path, expe
     main(["redraw", str(run_of(tmp_path, experiment))])
     after = {path.name: path.read_bytes() for path in figures.iterdir()}
     assert after == before
+
+
+def test_pictures_of_an_experiment_of_ones_own_keep_their_titles(genbench: Genbench, tmp_path: Path) -> None:
+    """Where its file lies is not known when it is drawn again."""
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    text = "# @package _global_\ndefaults: [dirac-w1-3, _self_]\nname: mine-1\n"
+    (tmp_path / "mine" / "experiment" / "mine-1.yaml").write_text(text)
+    assert genbench("--config-dir", "mine", "experiment=mine-1", "trainer.max_steps=20", "optimizer.lr=0.5") == 0
+    picture = run_of(tmp_path, "mine-1") / "figures" / "trajectory-end.png"
+    before = picture.read_bytes()
+    compose.add_search_path()
+    main(["redraw", str(run_of(tmp_path, "mine-1"))])
+    assert picture.read_bytes() == before
 
 
 def test_what_is_not_done_is_not_redrawn(
@@ -111,3 +125,19 @@ def test_planar_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first == again != other
     with Image.open(tmp_path / "pictures" / "maps.png") as picture:
         assert picture.width > 1500
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["sample", "run", "--count", "none"], "a whole number, at least 1"),
+        (["sample", "run", "--count", "0"], "a whole number, at least 1"),
+        (["planar-maps", "--seed", "-1"], "a whole number, 0 to 4294967295"),
+    ],
+)
+def test_a_wrong_number_is_told_with_its_range(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert told in capsys.readouterr().err

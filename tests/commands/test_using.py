@@ -360,8 +360,32 @@ def test_a_folder_that_cannot_be_packed_is_told(train: Train, call: Any, monkeyp
     assert call(pack, run.parent, "--out", "new")[0] == 2
 
 
+def test_an_empty_folder_may_be_filled_from_inside(
+    train: Train, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("divergence-w1").absolute()
+    empty = tmp_path / "my-model"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert call(pack, run, "--out", ".")[0] == 0
+    assert package.load(empty).status == "done"
+    assert "my-model" in (empty / "README.md").read_text()
+
+
 def test_a_damaged_pack_is_told(train: Train, call: Any) -> None:
     assert call(pack, train("divergence-w1"), "--out", "packed")[0] == 0
     Path("packed/model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
+        package.load("packed")
+
+
+def test_why_weights_do_not_fit_is_told(train: Train, call: Any) -> None:
+    """PyTorch's first line says only that there is an error."""
+    from safetensors.torch import load_file, save_file
+
+    assert call(pack, train("divergence-w1"), "--out", "packed")[0] == 0
+    weights = load_file("packed/model.safetensors")
+    name = max(weights)
+    save_file({key: value for key, value in weights.items() if key != name}, "packed/model.safetensors")
+    with pytest.raises(ValueError, match=rf"Missing key.*{name.partition('/')[2]}"):
         package.load("packed")

@@ -336,19 +336,6 @@ def test_lost_curves_are_drawn_again(
     assert "their curves are restored" in capsys.readouterr().out
 
 
-def test_curves_of_an_earlier_version_are_drawn_again(
-    halfway: Callable[[str], Callable[[], None]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    end = halfway("dirac-jsd-8")
-    run = run_of(tmp_path / "runs")
-    (path,) = run.glob("events.*")
-    (run / "tensorboard").mkdir()
-    path.rename(run / "tensorboard" / path.name)
-    end()
-    assert "of an earlier version; their curves are restored" in capsys.readouterr().out
-    assert not (run / "tensorboard").exists()
-
-
 def test_a_clock_that_was_set_back_keeps_the_order(
     halfway: Callable[[str], Callable[[], None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

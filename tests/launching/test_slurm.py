@@ -14,7 +14,7 @@ import pytest
 
 from genbench.compose import Request, configuration
 from genbench.launching import slurm
-from genbench.launching.launcher import SweepJob
+from genbench.launching.remains import SweepJob
 from genbench.launching.work import Home
 from genbench.outcome import Outcome
 

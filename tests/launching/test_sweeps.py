@@ -27,7 +27,7 @@ from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import RunDirectory
 from genbench.errors import ConfigError
 from genbench.launching import local, remains, slurm
-from genbench.launching.launcher import SweepJob
+from genbench.launching.remains import SweepJob
 from genbench.launching.work import Home, perform
 from genbench.numerals import number
 from genbench.outcome import Outcome, objective
