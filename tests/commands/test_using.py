@@ -239,6 +239,7 @@ def test_several_sampling_seeds_have_a_spread(train: Train, call: Any) -> None:
     assert values[2]["protocol"]["sampling_seeds"] == "1, 2"
 
 
+@pytest.mark.usefixtures("tiny_instruments")
 @pytest.mark.parametrize("experiment", ["vae-mnist5k-conditional", "pixelcnn-gated-mnist5k-conditional"])
 def test_classes_may_be_judged_later(train: Train, call: Any, experiment: str) -> None:
     run = train(experiment, "task.classes=false")
