@@ -273,11 +273,11 @@ def _typed(schema: type, values: Any, prefix: str) -> Any:
 @lru_cache(REMEMBERED)
 def _checked(schema: type, pickled: bytes, prefix: str) -> Any:
     """As `_typed`; of values as bytes, which tell 1 from 1.0 and true."""
-    values, hints = pickle.loads(pickled), _hints(schema)
+    values, hints, plain = pickle.loads(pickled), _hints(schema), get_type_hints(schema)
     dotted = f"{prefix}." if prefix else ""
     if not isinstance(values := {} if values is None else values, dict):
         raise ConfigError(f"{prefix} must be a mapping of keys to values, not {_shown(values)}")
-    for name, hint in hints.items():
+    for name, hint in plain.items():
         value = values.get(name)
         if hint is bool and isinstance(value, (int, float)) and not isinstance(value, bool):
             # OmegaConf takes any number.

@@ -86,7 +86,7 @@ def first_line(error: BaseException) -> str:
 
 def in_one_line(error: BaseException) -> str:
     """All that an error says, cut at 200 characters: the first line of one of PyTorch's says only that it is one."""
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def optional_package(name: str, extra: str) -> ModuleType:

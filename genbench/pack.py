@@ -39,7 +39,9 @@ def pack(run: LoadedRun, out: Path) -> Path:
 
     weights = run.done().task(device="cpu", with_data=False).weights()
     out = out.absolute()  # of ".", too, the name is needed
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # Into an empty folder files are moved one by one: somebody may stand in it.
+    part = (out if out.is_dir() else out.parent) / f".{out.name}.part"
+    if out.exists() and (not out.is_dir() or any(path != part for path in out.iterdir())):
         raise ConfigError(f"{out} is there already", "choose another --out, or delete it")
     # Cloned, as a file of safetensors refuses tensors that share memory.
     tensors = {
@@ -47,7 +49,6 @@ def pack(run: LoadedRun, out: Path) -> Path:
         for kind, found in weights.items()
         for name, tensor in found.items()
     }
-    part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
@@ -57,8 +58,11 @@ def pack(run: LoadedRun, out: Path) -> Path:
             shutil.copyfile(run.directory.path / name, part / name)
         (part / CARD).write_text(card(run.summary, out.name), encoding="utf-8")
         if out.exists():
-            out.rmdir()
-        part.replace(out)
+            for path in part.iterdir():
+                path.replace(out / path.name)
+            part.rmdir()
+        else:
+            part.replace(out)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -147,6 +147,21 @@ for name in ("mine", "vae-binmnist-L100", "least-squares-dirac", "independent-pi
     assert result.returncode == 0, result.stderr
 
 
+def test_a_job_elsewhere_gets_the_variables_that_a_plug_in_reads(
+    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(plugin, site)
+    text = "# @package _global_\ndefaults: [least-squares-dirac, _self_]\nname: ${oc.env:MY_NAME}\n"
+    (site / "my_bench" / "conf" / "experiment" / "mine.yaml").write_text(text)
+    (site / "program.py").write_text(
+        "from genbench.launching.work import Home\nprint(Home.here().environment['MY_NAME'])"
+    )
+    monkeypatch.setenv("MY_NAME", "kite")
+    result = run(site, tmp_path, module="program")
+    assert (result.returncode, result.stdout) == (0, "kite\n"), result.stderr
+
+
 def test_help_lists_what_a_plug_in_adds_and_imports_nothing_of_it(plugin: Path, tmp_path: Path) -> None:
     program = """
 import sys

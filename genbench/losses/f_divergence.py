@@ -9,7 +9,6 @@ f* of a rounded g is not. The Jensen–Shannon divergence is in `jsd.py`.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,14 +25,14 @@ class FDivergence(AdversarialLoss):
     """Critic and generator play for the bound's value. A subclass defines one f-divergence."""
 
     @staticmethod
-    @abstractmethod
     def activation(v: Tensor) -> Tensor:
         """g(v)"""
+        raise NotImplementedError("an f-divergence must define activation")
 
     @staticmethod
-    @abstractmethod
     def conjugate(v: Tensor) -> Tensor:
         """f*(g(v)), of the raw score v"""
+        raise NotImplementedError("an f-divergence must define conjugate")
 
     def metric(self, real: Tensor, fake: Tensor) -> Tensor:
         return self.activation(real).mean() - self.conjugate(fake).mean()

@@ -159,8 +159,10 @@ def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:
 
 def _labels(groups: Sequence[Group]) -> list[str]:
     """What tells groups apart, short enough for a margin."""
-    common = set.intersection(*(set(one.first.changes.items()) for one in groups))
-    changes = [", ".join(words(dict(one.first.changes.items() - common))) for one in groups]
+    keys = dict.fromkeys(key for one in groups for key in one.first.changes)
+    differing = {key for key in keys if len({str(one.first.changes.get(key)) for one in groups}) > 1}
+    told = [zip(one.first.changes, words(one.first.changes), strict=True) for one in groups]
+    changes = [", ".join(word for key, word in pairs if key in differing) for pairs in told]
     if len({one.experiment for one in groups}) == 1:
         names = [own or one.experiment for one, own in zip(groups, changes, strict=True)]
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -369,6 +370,7 @@ def test_an_empty_folder_may_be_filled_from_inside(
     empty.mkdir()
     monkeypatch.chdir(empty)
     assert call(pack, run, "--out", ".")[0] == 0
+    assert os.getcwd() == str(empty)
     assert package.load(empty).status == "done"
     assert "my-model" in (empty / "README.md").read_text()
 

@@ -426,9 +426,10 @@ def test_curves_are_told_apart_by_what_is_not_common_to_all(
     make_run: MakeRun, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many words they have in common."""
-    common = {f"model.{part}_channels": 16 for part in ("encoder", "decoder", "tail")}
-    for tilt in (1, 2):
-        make_run("kite", 1, {10: {"valid/tilt": 0.5}, 20: {"valid/tilt": 0.1}}, changed={**common, "loss.tilt": tilt})
+    common = {f"model.{part}_channels": 16 for part in ("encoder", "decoder", "tail")} | {"model.width": 5}
+    for tilt in (2, 3):
+        changed = {"optimizer.lr": tilt / 10, **common, "loss.tilt": tilt, "loss.width": tilt}
+        make_run("kite", 1, {10: {"valid/tilt": 0.5}, 20: {"valid/tilt": 0.1}}, changed=changed)
     drawn: list[list[str]] = []
 
     def curves(bands: list[Band], *_: object) -> Figure:
@@ -437,7 +438,7 @@ def test_curves_are_told_apart_by_what_is_not_common_to_all(
 
     monkeypatch.setattr(pictures, "overlaid_curves", curves)
     assert len(list(pictures.compared_curves(measured(outputs, "valid/tilt"), set()))) == 1
-    assert sorted(drawn[0]) == ["tilt=1", "tilt=2"]
+    assert sorted(drawn[0]) == ["lr=0.2, tilt=2, loss.width=2", "lr=0.3, tilt=3, loss.width=3"]
 
 
 def test_a_protocol_is_told_in_a_line() -> None:

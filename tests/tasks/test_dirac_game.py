@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from genbench.build import build_task
 from genbench.compose import configuration
@@ -255,22 +257,39 @@ def test_a_page_of_many_games_holds_the_first_of_them(monkeypatch: pytest.Monkey
     assert {f"W1, no regularizer, seed={seed}, without EMA" for seed in (1, 2)} <= titles
 
 
-@pytest.mark.parametrize(
-    ("experiment", "words", "title"),
-    [
-        ("dirac-jsd-1", (), "JSD, no regularizer"),
-        ("dirac-w1-3", (), "W1, R1 0.1"),
-        ("dirac-w1-1", ("loss=squared_hellinger",), "squared Hellinger, no regularizer"),
-    ],
-)
-def test_a_row_of_the_page_is_called_after_loss_and_regularizer(
-    experiment: str, words: tuple[str, ...], title: str
-) -> None:
+def test_a_row_of_the_page_is_called_after_loss_and_regularizer_and_whatever_else_differs() -> None:
+    """Options that only one of two regularizers or optimizers has are told by its name."""
+    titles = {
+        ("experiment=dirac-w1-1",): "W1, no regularizer",
+        ("experiment=dirac-w1-3",): "W1, R1 0.1",
+        ("experiment=dirac-jsd-1",): "JSD, no regularizer",
+        ("experiment=dirac-w1-1", "loss=squared_hellinger"): "squared Hellinger, no regularizer",
+    }
+    titles |= {("experiment=dirac-jsd-3", "task.critic_steps=2"): "JSD, R1 0.1"}
+    figures = pages(titles)
+    assert {key: names(figure) for key, figure in figures.items()} == {
+        "dirac-w1": ["W1, no regularizer", "W1, R1 0.1"],
+        "dirac-squared_hellinger": ["squared Hellinger, no regularizer"],
+        "dirac-jsd": ["JSD, no regularizer, task.critic_steps=1", "JSD, R1 0.1, task.critic_steps=2"],
+    }
+    (figure,) = pages([("experiment=dirac-w1-1",), ("experiment=dirac-w1-1", "optimizer=adam")]).values()
+    assert names(figure) == ["W1, no regularizer, optimizer=sgd", "W1, no regularizer, optimizer=adam"]
+
+
+def pages(played: Iterable[tuple[str, ...]]) -> dict[str, Figure]:
+    """Of pairs of games without and with the generator's average."""
     runs = []
-    for ema in ("null", "0.5"):
-        config = configuration(f"experiment={experiment}", *words, f"task.ema={ema}")
-        task = game(f"experiment={experiment}", *words, f"task.ema={ema}")
-        play(task, 1)
-        runs.append(SimpleNamespace(config=to_dict(config), settings=settings(config), task=lambda task=task: task))
-    (figure,) = DiracGame.sweep_figures(runs).values()
-    assert f"{title}, without EMA" in {text.get_text() for text in figure.texts}
+    for words in played:
+        for ema in ("null", "0.5"):
+            config, task = configuration(*words, f"task.ema={ema}"), game(*words, f"task.ema={ema}")
+            play(task, 1)
+            runs.append(
+                SimpleNamespace(config=to_dict(config), settings=settings(config), task=lambda task=task: task)
+            )
+    return DiracGame.sweep_figures(runs)
+
+
+def names(figure: Figure) -> list[str]:
+    """Of the rows."""
+    found = [" ".join(text.get_text().split()) for text in figure.texts]
+    return [name.removesuffix(", without EMA") for name in found if name.endswith(", without EMA")]

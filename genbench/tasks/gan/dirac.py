@@ -289,8 +289,14 @@ def _row(pair: Mapping[bool, FinishedRun], other: Sequence[str]) -> Pair:
 
 
 def _other_settings(runs: Sequence[FinishedRun]) -> list[list[str]]:
-    """Of each run, as KEY=VALUE, the settings in which these runs differ, but for those that titles tell anyway."""
-    keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if key not in TITLED]
-    values = {key: [json.dumps(run.settings.get(key)).strip('"') for run in runs] for key in keys}
-    differing = {key.removesuffix(".name"): each for key, each in values.items() if len(set(each)) > 1}
-    return [[f"{key}={each[k]}" for key, each in differing.items()] for k in range(len(runs))]
+    """Of each run, as KEY=VALUE, the settings in which these runs differ, but for those that titles tell anyway.
+
+    Options of a component that another one does not have are told by the component's name.
+    """
+    found: list[list[str]] = [[] for _ in runs]
+    for key in dict.fromkeys(key for run in runs for key in run.settings if key not in TITLED):
+        values = {k: json.dumps(run.settings[key]).strip('"') for k, run in enumerate(runs) if key in run.settings}
+        if len(set(values.values())) > 1 or (key.endswith(".name") and len(values) < len(runs)):
+            for k, value in values.items():
+                found[k].append(f"{key.removesuffix('.name')}={value}")
+    return found
