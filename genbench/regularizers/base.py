@@ -31,6 +31,11 @@ class Regularizer:
     at_fake: ClassVar[bool] = False
     """The same for the fake samples."""
 
+    @property
+    def has_penalty(self) -> bool:
+        """Whether it adds to the critic's loss."""
+        return type(self).penalty is not Regularizer.penalty
+
     def prepare(self, critic: nn.Module) -> None:
         """Constrain the critic's weights, before its optimizer is built."""
 

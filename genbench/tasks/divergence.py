@@ -60,9 +60,12 @@ class Divergence(Task):
     def _objective(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, q = rows.unbind(1)
         p_scores, q_scores = self.critic(rows.flatten(0, 1)).view(-1, 2).unbind(1)
-        penalty = self.regularizer.penalty(self.critic, p, q)
-        loss = self.loss.critic_loss(p_scores, q_scores) + self.regularizer.coefficient * penalty
-        return loss, {f"train/{self.loss.symbol}": self.loss.metric(p_scores, q_scores), "train/penalty": penalty}
+        loss = self.loss.critic_loss(p_scores, q_scores)
+        values = {f"train/{self.loss.symbol}": self.loss.metric(p_scores, q_scores)}
+        if self.regularizer.has_penalty:
+            values["train/penalty"] = self.regularizer.penalty(self.critic, p, q)
+            loss = loss + self.regularizer.coefficient * values["train/penalty"]
+        return loss, values
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
         values = self._gradients(self.dataset.to_float(batch))

@@ -19,7 +19,7 @@ from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.figures.style import divergence_name
 from genbench.registry import OneOf, OpenUnitFloat, Range, register
-from genbench.regularizers.base import Critic, Regularizer
+from genbench.regularizers.base import Critic
 from genbench.tasks.base import Parts, require
 from genbench.tasks.classes import Classes
 from genbench.tasks.gan.batch_norm import recompute_statistics
@@ -78,7 +78,9 @@ class Adversarial(Task):
         name = divergence_name(self.loss.symbol)
         self.divergence = Quantity(f"eval/{self.loss.symbol}", f"{name}, as the critic sees it")
         self.quantities = (*self.quantities, self.divergence)
-        self.curves = {f"{name} and regularizer": [f"train/{self.loss.symbol}", "train/penalty"]}
+        has_penalty = self.regularizer.has_penalty
+        found = f"train/{self.loss.symbol}"
+        self.curves = {f"{name} and penalty": [found, "train/penalty"]} if has_penalty else {name: [found]}
         compile_for = parts.batch_size if compile else None
         self._critic_gradients = {
             penalized: Gradients(partial(self._critic_objective, penalized), self.critic.parameters(), compile_for)
@@ -86,11 +88,10 @@ class Adversarial(Task):
         }
         self._generator_gradients = Gradients(self._generator_objective, self.generator.parameters(), compile_for)
         # Gradients of gradients need float32: a pass of their own where the players compute in less.
-        has_penalty = type(self.regularizer).penalty is not Regularizer.penalty
         self._penalty_apart = has_penalty and parts.precision != "fp32"
         self._penalty_gradients = Gradients(self._penalty_objective, self.critic.parameters(), compile_for, add=True)
         self._critic_updates = 0
-        self._penalized = (True,) * critic_steps
+        self._penalized = (has_penalty,) * critic_steps
         self._judged: nn.Module | None = None
 
     @property
@@ -100,7 +101,8 @@ class Adversarial(Task):
     def prepare_step(self) -> tuple[bool, ...]:
         """Which of the step's critic updates are penalized."""
         first, self._critic_updates = self._critic_updates, self._critic_updates + self.batches_per_step
-        self._penalized = tuple(update % self.regularizer.every == 0 for update in range(first, self._critic_updates))
+        updates, regularizer = range(first, self._critic_updates), self.regularizer
+        self._penalized = tuple(regularizer.has_penalty and update % regularizer.every == 0 for update in updates)
         self._judged = None  # its generator moves on
         return self._penalized
 
