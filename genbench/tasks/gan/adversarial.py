@@ -80,7 +80,7 @@ class Adversarial(Task):
         self.quantities = (*self.quantities, self.divergence)
         has_penalty = self.regularizer.has_penalty
         found = f"train/{self.loss.symbol}"
-        self.curves = {f"{name} and penalty": [found, "train/penalty"]} if has_penalty else {name: [found]}
+        self.curves = {f"{name} and regularizer": [found, "train/penalty"]} if has_penalty else {name: [found]}
         compile_for = parts.batch_size if compile else None
         self._critic_gradients = {
             penalized: Gradients(partial(self._critic_objective, penalized), self.critic.parameters(), compile_for)
