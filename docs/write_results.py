@@ -37,8 +37,8 @@ RUNS = DOCS / "runs"
 FILES = ("status.json", "summary.json", "metrics.jsonl")
 STAGES = "figures/stages-end.png"
 INTRODUCTION = """Written by `genbench-report` from [records of runs](https://github.com/genbench/genbench/tree/main/docs/runs).
-[How to read the tables](usage.md#comparing-runs), [why values come out as they do](measurements.md), [older
-values](results/earlier.md), [what is still to be run](results/pending.md).
+[How to read the tables](usage.md#comparing-runs), [why values come out as they do](measurements.md), [an older
+value](results/earlier.md), [what is still to be run](results/pending.md).
 """
 SWEPT = {"dataset.theta"}
 """What a sweep of a named experiment may change: the divergences are a function of θ."""
