@@ -47,7 +47,7 @@ def argument_parser(description: str | None, rounds: int | None, steps: int | No
 
 
 def experiment(name: str, *words: str) -> Config:
-    """Of binarized MNIST where that is to be had, else on the digits that need no download."""
+    """An experiment; where binarized MNIST is not to be had, on the digits that need no download instead."""
     config = configuration(f"experiment={name}", *words)
     if config.dataset["name"] == "binmnist" and not (Path(config.data_root) / "binarized_mnist").is_dir():
         config = configuration(f"experiment={name}", *words, "dataset=mnist5k")

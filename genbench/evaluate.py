@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import yaml
@@ -119,10 +118,10 @@ def _measured(run: LoadedRun, config: Config) -> tuple[Task, Mapping[str, Measur
 def _entry(found: Sequence[Measurement], conditions: Mapping[str, str], step: int) -> dict[str, Any]:
     """As in `summary.json`; of several sampling seeds the mean, with the standard deviation between them."""
     values = [measurement.value for measurement in found]
-    mean = fmean(values)
+    mean = math.fsum(values) / len(values)
     entry = found[0].to_summary() | {"final": {"value": mean, "step": step}}
     entry["protocol"] = {**conditions, **found[0].protocol}
     if len(values) > 1:
-        spread = math.sqrt(fmean((value - mean) ** 2 for value in values) * len(values) / (len(values) - 1))
+        spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
         entry |= {"values": values, "spread": spread, "monte_carlo_error": spread / math.sqrt(len(values))}
     return entry

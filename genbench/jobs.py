@@ -28,7 +28,7 @@ def do(configure: Callable[[], Config], words: Sequence[str] = (), checked: bool
 
     `configure` returns the configuration, or raises ConfigError.
     """
-    gc.freeze()  # collections skip what is there already, modules of PyTorch and others: half a second each
+    gc.freeze()  # collections skip what is there already, such as PyTorch: it saves half a second each time
     try:
         return _end(configure, words, checked)
     finally:

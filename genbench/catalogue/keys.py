@@ -26,7 +26,7 @@ GROUPS = {
 """Of keys under which a component has its options, the group that it is chosen from."""
 
 GROUPED = {*GROUPS.values(), "hydra"}
-"""Keys at the top of every run for which something is chosen: they are no settings."""
+"""Keys of every run that a choice stands for, and that are no settings therefore."""
 
 OF_THE_ENTRY = {"ensemble": Ensemble}
 """Settings of every run that have keys of their own."""

@@ -32,7 +32,7 @@ MAX_CURVES = len(COLOURS)
 """Most curves that one picture can distinguish."""
 
 SKIPPED_SHARE = 0.1  # of the steps: earlier values do not affect the range, if they would stretch it
-STRETCHED = 1.6  # times as long as without them: so much is too much
+STRETCHED = 1.6  # times as long: in such a range the later values would be hard to tell apart
 MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
 LONGEST_NAME = 30  # characters of a vertical axis's name that stand in one line beside a chart

@@ -53,7 +53,7 @@ class Home:
 
 
 def perform(request: Request, home: Home, checked: bool = False) -> Outcome:
-    """Do a job in a process of its own; `checked`: its parent on this machine has, with genbench.preflight."""
+    """Do a job in a process of its own; `checked`: genbench.preflight has passed it on this machine."""
     try:
         home.enter(request.environment)
     except OSError as error:

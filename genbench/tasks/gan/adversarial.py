@@ -79,8 +79,8 @@ class Adversarial(Task):
         self.divergence = Quantity(f"eval/{self.loss.symbol}", f"{name}, as the critic sees it")
         self.quantities = (*self.quantities, self.divergence)
         has_penalty = self.regularizer.has_penalty
-        found = f"train/{self.loss.symbol}"
-        self.curves = {f"{name} and regularizer": [found, "train/penalty"]} if has_penalty else {name: [found]}
+        seen = f"train/{self.loss.symbol}"
+        self.curves = {f"{name} and regularizer": [seen, "train/penalty"]} if has_penalty else {name: [seen]}
         compile_for = parts.batch_size if compile else None
         self._critic_gradients = {
             penalized: Gradients(partial(self._critic_objective, penalized), self.critic.parameters(), compile_for)
