@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import hashlib
 import io
 import os
@@ -77,12 +76,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-
-
-def pytest_collection_finish() -> None:
-    """Every run ends with a collection of garbage, which need not look through PyTorch, too."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

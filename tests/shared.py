@@ -66,9 +66,9 @@ def smaller(experiment: str) -> list[str]:
 
 
 def assert_same(a: Any, b: Any, where: str = "") -> None:
-    """Bit for bit."""
+    """Bit for bit, wherever tensors are."""
     if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
+        assert torch.equal(a.cpu(), b.cpu()), where
     elif isinstance(a, dict):
         assert a.keys() == b.keys(), where
         for key in a:

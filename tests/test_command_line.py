@@ -175,15 +175,16 @@ def test_bad_input(
         "'a\nb'",
         "'a\tb'",
         "'a\x1b[31m'",
-        "größe",
+        "'größe'",
         101 * "x",
     ],
 )
-def test_a_name_is_a_directory_of_its_own(
+def test_a_name_that_is_no_directory_is_refused(
     genbench: Genbench, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
 ) -> None:
     assert genbench(*QUICK, f"name={name}") == 2
     error = capsys.readouterr().err
+    assert "name must be a letter or digit, followed by" in error
     assert error.count("genbench: ") == 1
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
@@ -414,9 +415,16 @@ def test_help_is_quick_and_lists_every_choice() -> None:
     result = subprocess.run([sys.executable, "-m", "genbench.train", "--help"], capture_output=True, text=True)
     assert time.perf_counter() - begin < 2
     assert result.returncode == 0
+    rest = result.stdout[result.stdout.index("\ntask=") :]
+    listed = {
+        group: re.split(r"[,\s]+", names.strip()) for group, names in re.findall(r"^(\w+)=([^=]*)$", rest, re.M)
+    }
     for group in GROUPS:
         for path in (CONFIG_DIRECTORY / group).glob("*.yaml"):
-            assert path.stem in result.stdout
+            if group == "experiment":
+                assert re.search(rf"^ *{re.escape(path.stem)}( |$)", result.stdout, re.M), path.stem
+            else:
+                assert path.stem in listed[group]
 
 
 def test_help_lists_the_choices_of_the_user(
@@ -462,14 +470,15 @@ def test_help_and_pieces_import_nothing_heavy() -> None:
         assert re.findall(r"^loaded: (.*)$", result.stdout, re.M) == ["[]"] * len(steps)
 
 
-def test_the_configuration_can_be_shown(genbench: Genbench, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "genbench.train", "experiment=vae-binmnist-L100", "--cfg", "job", "--resolve"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "latent_dim: 100" in result.stdout
+def test_the_configuration_can_be_shown(
+    genbench: Genbench, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("experiment=vae-binmnist-L100", "--cfg", "job")
+    assert genbench(*words) == 0
+    assert "data_root: ${oc.env:GENBENCH_DATA" in capsys.readouterr().out
+    assert genbench(*words, "--resolve") == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["model"]["latent_dim"], shown["data_root"]) == (100, str(data_root))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -83,7 +83,7 @@ def test_what_decides_the_numbers_is_another_run(word: str) -> None:
     assert fingerprint(configuration(EXPERIMENT, word)) != fingerprint(configuration(EXPERIMENT))
 
 
-def test_every_experiments_fingerprint_stays() -> None:
+def test_fingerprints_of_one_experiment_of_each_kind_stay() -> None:
     """Runs of today are found by tomorrow's code: a change here orphans them, and needs a reason."""
     found = {name: fingerprint(shipped(name)) for name in PINNED}
     assert found == PINNED

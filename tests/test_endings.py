@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from genbench import compose, jobs, run, sweeps
-from genbench.commands import figures, report
+from genbench.commands import evaluate, figures, pack, push, report
 from genbench.engine.trainer import Trainer
 from genbench.errors import ConfigError
 from genbench.output import command
@@ -71,8 +71,18 @@ def test_signals_save_and_say_so(
     assert status(tmp_path) == "done"
 
 
-@pytest.mark.parametrize("place", [(compose, "launch"), (run, "ready_task"), (run, "draw_curves"), (jobs, "gc")])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("place", "signum"),
+    [
+        # No run is going on in the first and the last: SIGTERM ends their process as it does any other.
+        ((compose, "launch"), signal.SIGINT),
+        ((run, "ready_task"), signal.SIGINT),
+        ((run, "ready_task"), signal.SIGTERM),
+        ((run, "draw_curves"), signal.SIGINT),
+        ((run, "draw_curves"), signal.SIGTERM),
+        ((jobs, "gc"), signal.SIGINT),
+    ],
+)
 def test_a_signal_outside_training_is_a_line(
     genbench: Run,
     tmp_path: Path,
@@ -81,9 +91,6 @@ def test_a_signal_outside_training_is_a_line(
     place: tuple[Any, str],
     signum: int,
 ) -> None:
-    if place[1] in ("launch", "gc") and signum == signal.SIGTERM:
-        pytest.skip("no run is going on: SIGTERM ends the process as it does any other")
-
     def interrupted(*_: Any) -> None:
         os.kill(os.getpid(), signum)
 
@@ -116,16 +123,15 @@ def test_ctrl_c_twice_ends_at_once(
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "stream"),
     [
-        ("genbench.train", *WORDS),
-        ("genbench.train", "--help"),
-        ("genbench.train", "experiment=nonsense"),
-        ("genbench.commands.figures", "planar-maps", "--out", "maps.png"),
+        (("genbench.train", *WORDS), "stdout"),
+        (("genbench.train", "--help"), "stdout"),
+        (("genbench.train", "experiment=nonsense"), "stderr"),
+        (("genbench.commands.figures", "planar-maps", "--out", "maps.png"), "stdout"),
     ],
-    ids=lambda words: words[1],
+    ids=lambda value: value if isinstance(value, str) else value[1],
 )
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_nobody_has_to_read_what_is_printed(
     tmp_path: Path, data_root: Path, words: tuple[str, ...], stream: str
 ) -> None:
@@ -153,8 +159,11 @@ def test_nobody_has_to_read_what_is_printed(
 @pytest.mark.parametrize(
     ("name", "main", "words", "place"),
     [
-        ("genbench-report", report.main, [], (report, "_report")),
+        ("genbench-evaluate", evaluate.main, ["outputs"], (evaluate, "_runs")),
         ("genbench-figures", figures.main, ["planar-maps"], (figures, "_planar_maps")),
+        ("genbench-pack", pack.main, ["outputs", "--out", "packed"], (pack, "LoadedRun")),
+        ("genbench-push", push.main, ["mlflow", "outputs"], (push, "_push")),
+        ("genbench-report", report.main, [], (report, "_report")),
     ],
 )
 def test_every_command_takes_ctrl_c(

@@ -166,7 +166,12 @@ def test_a_gpu_takes_the_kernels_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> 
     own = elu(x), log_likelihood_bernoulli_logits(x, target)
     monkeypatch.setattr("genbench.functional.FUSED", {"cpu"})
     assert torch.equal(elu(x), nn.functional.elu(x))
+    kernel, calls = nn.functional.binary_cross_entropy_with_logits, []
+    monkeypatch.setattr(
+        nn.functional, "binary_cross_entropy_with_logits", lambda *a, **k: (calls.append(a), kernel(*a, **k))[1]
+    )
     torch.testing.assert_close((elu(x), log_likelihood_bernoulli_logits(x, target)), own)
+    assert len(calls) == 1
 
 
 def test_elu_leaves_its_input_and_its_layout_alone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,12 @@ def build(experiment: str, data_root: Path, *words: str) -> tuple[Task, Batches]
     config = configuration(f"experiment={experiment}", f"data_root={data_root}", *smaller(experiment), *words)
     task = build_task(config, devices.resolve("cuda"))
     return task, make_batches(config, task)
+
+
+@pytest.fixture(autouse=True)
+def _nondeterministic_afterwards() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def only_run(tmp_path: Path) -> Path:
@@ -99,7 +105,6 @@ def test_captured_and_eager_steps_give_the_same_losses(experiment: str, data_roo
             values = step(batches.next(), task.prepare_step())
             rows.append(torch.stack([value.clone() for _, value in sorted(values.items()) if "penalty" not in _]))
         losses.append(torch.stack(rows))
-    torch.use_deterministic_algorithms(False)
     assert losses[0].isfinite().all()
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
 
@@ -145,7 +150,6 @@ def test_a_resumed_run_takes_the_same_steps(
     (run / "checkpoints" / "step-000000020.pt").unlink()
     (run / "status.json").unlink()
     assert genbench(*words) == 0
-    torch.use_deterministic_algorithms(False)
     again = (run / "metrics.jsonl").read_text().splitlines()
     assert "resumes from step 10" in capsys.readouterr().out
     first, second = ([json.loads(row) for row in lines if '"train/' in row] for lines in (rows, again))
@@ -180,7 +184,6 @@ def test_a_run_moves_between_devices(genbench: Callable[..., int], tmp_path: Pat
 def test_a_deterministic_job_after_another(genbench: Callable[..., int], tmp_path: Path) -> None:
     """cuBLAS reads its settings once in a process."""
     assert genbench("-m", "experiment=vae-mnist5k", "deterministic=false,true", "trainer.max_steps=5") == 0
-    torch.use_deterministic_algorithms(False)
 
 
 def test_the_distance_of_features_is_computed_on_the_device() -> None:

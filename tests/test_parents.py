@@ -36,7 +36,7 @@ def only(root: str, name: str) -> Path:
     return run
 
 
-def state(run: Path) -> dict[str, object]:
+def state(run: Path) -> dict[str, Any]:
     newest = checkpoint.newest_first(run / "checkpoints")[0]
     return dict(torch.load(newest, weights_only=True))
 
@@ -112,7 +112,7 @@ def test_a_run_that_has_begun_needs_the_other_no_more(
 
 
 @pytest.mark.parametrize("seeds", ["1,2", "2,1"])
-def test_each_seed_extends_its_own_run(genbench: Run, capsys: pytest.CaptureFixture[str], seeds: str) -> None:
+def test_seeds_cannot_share_a_parent(genbench: Run, capsys: pytest.CaptureFixture[str], seeds: str) -> None:
     """Or seed 2 would go on with the weights, data and random numbers of seed 1."""
     words = ("experiment=divergence-w1", *FEW)
     assert genbench(*trained(words, "half", 10)) == 0
@@ -192,11 +192,18 @@ def test_weights_alone_are_taken(genbench: Run) -> None:
     parent = only("first", "mnist5k-gan")
     taken = ("init_from=first/*/*", "optimizer.lr=1e-30", "seed=2")
     assert genbench(*trained(words, "second", 1), *taken) == 0
-    before, after = state(parent)["task"], state(only("second", "mnist5k-gan"))["task"]
-    for name, value in before["generator"].items():  # type: ignore[index]
-        if name.endswith(("weight", "bias")):
-            assert torch.equal(after["generator"][name], value), name  # type: ignore[index]
-            torch.testing.assert_close(after["average"][name], value)  # type: ignore[index]
+    assert genbench(*trained(words, "other", 1), "seed=2") == 0
+    first, second, other = (state(only(root, "mnist5k-gan")) for root in ("first", "second", "other"))
+    before, after = first["task"], second["task"]
+    for player in ("generator", "critic"):
+        for name, value in before[player].items():
+            if name.endswith(("weight", "bias")):
+                assert torch.equal(after[player][name], value), name
+                if player == "generator":
+                    torch.testing.assert_close(after["average"][name], value)
+        moments = after[f"{player}_optimizer"]["state"].values()
+        assert {float(moment["step"]) for moment in moments} == {1.0}
+    assert_same(second["batches"], other["batches"])
     said = LoadedRun(only("second", "mnist5k-gan")).summary["parent"]
     assert said["kind"] == "init_from"
     assert said["fingerprint"] == parent.name.rpartition("-")[2]

@@ -45,7 +45,7 @@ class Live:
     is enough.
 
     Attributes:
-        left: whether something was sent, and the end was not.
+        left: whether sending was begun, and the end was not sent.
     """
 
     def __init__(self, word: str | None, directory: Path) -> None:
@@ -86,7 +86,8 @@ class Live:
     def _opened(self) -> Stream:
         if self._stream is None:
             summary = json.loads((self._directory / "summary.json").read_text(encoding="utf-8"))
-            self._stream = tracker(*_named(self._word)).begin(heading(self._directory.name, summary), self._sent > 0)
+            self._stream = tracker(*_named(self._word)).begin(heading(self._directory.name, summary), self.left)
+            self._note(whole=False)
         return self._stream
 
     def _update(self) -> None:

@@ -64,18 +64,22 @@ def foreign_archive(path: Path) -> None:
         archive.writestr("hello.txt", "hello")
 
 
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "bit flipped": flip,
-    "bit flipped in the zip directory": flip_in_the_directory,
-    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "emptied": lambda path: os.truncate(path, 0),
-    "empty archive": empty_archive,
-    "foreign archive": foreign_archive,
-    "other tensors": lambda path: torch.save({"weights": torch.ones(2)}, path),
-    "no dictionary": lambda path: torch.save(torch.ones(2), path),
-    "malicious": lambda path: torch.save(Malicious(), path),
-    "pickle": lambda path: path.write_bytes(pickle.dumps(Malicious())),
-    "another run's": lambda path: torch.save({"schema": checkpoint.SCHEMA} | state(2) | {"run": "ffffffff"}, path),
+DAMAGED, FOREIGN = "is damaged", "is not a checkpoint of this version"
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "bit flipped": (flip, DAMAGED),
+    "bit flipped in the zip directory": (flip_in_the_directory, DAMAGED),
+    "cut": (lambda path: os.truncate(path, path.stat().st_size // 2), DAMAGED),
+    "emptied": (lambda path: os.truncate(path, 0), DAMAGED),
+    "empty archive": (empty_archive, DAMAGED),
+    "foreign archive": (foreign_archive, DAMAGED),
+    "other tensors": (lambda path: torch.save({"weights": torch.ones(2)}, path), FOREIGN),
+    "no dictionary": (lambda path: torch.save(torch.ones(2), path), FOREIGN),
+    "malicious": (lambda path: torch.save(Malicious(), path), DAMAGED),
+    "pickle": (lambda path: path.write_bytes(pickle.dumps(Malicious())), DAMAGED),
+    "another run's": (
+        lambda path: torch.save({"schema": checkpoint.SCHEMA} | state(2) | {"run": "ffffffff"}, path),
+        "belongs to another run",
+    ),
 }
 
 
@@ -83,8 +87,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 def test_what_is_damaged_or_foreign_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     monkeypatch.chdir(tmp_path)
     path = checkpoint.save(tmp_path, 2, state(2), keep=2)
-    DAMAGE[damage](path)
-    with pytest.raises(checkpoint.Unusable):
+    spoil, reason = DAMAGE[damage]
+    spoil(path)
+    with pytest.raises(checkpoint.Unusable, match=reason):
         checkpoint.load(path, RUN)
     checkpoint.set_aside(path)
     assert names(tmp_path) == ["step-000000002.unusable"]  # and nothing was executed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pty
 import re
@@ -27,6 +28,7 @@ with Reporter("vae-mnist5k latent_dim=2, seed=1", 200, "valid/elbo") as reporter
 """
 
 
+@functools.cache
 def on_terminal(columns: int) -> list[str]:
     """The lines that appear on a terminal of so many columns, each as it was between two returns of the cursor."""
     ours, theirs = pty.openpty()

@@ -156,19 +156,15 @@ def test_a_diverged_run_is_in_the_table_of_its_sweep(genbench: Run, tmp_path: Pa
     assert hyperparameters(read(run))["optimizer.lr"].number_value == 1e30
 
 
-@pytest.fixture
-def mixed(genbench: Run, tmp_path: Path) -> Path:
-    """Runs of four experiments, of three families, in one folder."""
+@pytest.mark.usefixtures("few_digits")
+def test_a_folder_of_several_experiments(genbench: Run, tmp_path: Path) -> None:
+    """Runs of four experiments, of three families."""
     short = ("trainer.max_steps=40", "trainer.log_every=10", "trainer.evaluate_every=20")
     assert genbench("-m", "experiment=dirac-jsd-3,dirac-w1-3", *short) == 0
     assert genbench("-m", "experiment=divergence-w1", "seed=1,2", *short) == 0
     once = ("trainer.epochs=null", "trainer.max_steps=4", "trainer.log_every=2")  # evaluated once
     assert genbench("-m", "experiment=vae-mnist5k", "model.latent_dim=2,20", *once) == 0
-    return tmp_path / "outputs"
-
-
-@pytest.mark.usefixtures("few_digits")
-def test_a_folder_of_several_experiments(mixed: Path) -> None:
+    mixed = tmp_path / "outputs"
     shown = Shown(mixed)
     assert shown.runs == {path.relative_to(mixed).as_posix() for path in mixed.glob("*/*") if path.is_dir()}
     assert any(re.fullmatch(r"vae-mnist5k/latent_dim=2,.*seed=1-\w{8}", run) for run in shown.runs)
@@ -211,10 +207,8 @@ def test_a_folder_of_several_experiments(mixed: Path) -> None:
     families = {tag.split("/")[tag.startswith("best/")] for run in shown.runs for tag in tags(mixed / run)}
     assert families == {"variational", "dirac", "divergence"}
 
-
-@pytest.mark.usefixtures("few_digits")
-def test_a_metric_whose_name_begins_as_another_does_is_on_its_own_chart_only(mixed: Path) -> None:
-    for category in Shown(mixed).layout["category"]:
+    # A metric whose name begins as another one does is on its own chart only.
+    for category in shown.layout["category"]:
         for pattern in category["chart"][0]["multiline"]["tag"]:
             assert re.match(pattern, pattern.removesuffix("$"))
             assert not re.match(pattern, pattern.removesuffix("$") + "_ratio")

@@ -48,12 +48,12 @@ class Executor:
         self.parameters |= keys
 
     def map_array(self, call: Any, requests: Sequence[Request], labels: Sequence[str]) -> list[Any]:
-        self.call = call
+        self.call, self.requests, self.labels = call, requests, labels
         return [Handle(f"7_{number}") for number in range(len(requests))]
 
 
 @pytest.fixture
-def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Outcome | None], Executor]]:
+def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Outcome | None], Executor, slurm.Slurm]]:
     """`launch(count, **keys)`: so many jobs through a queue that is done with each at once."""
 
     def launched(count: int, queued: Callable[..., set[str]] = lambda _: set(), **keys: Any) -> Any:
@@ -68,8 +68,8 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Outcome 
         monkeypatch.setattr(slurm, "LOOK", 0)
         launcher = slurm.Slurm(**keys)
         launcher.command = SimpleNamespace(home=Home(Path()), signal=None)  # type: ignore[assignment]
-        request = Request(configuration("experiment=dirac-w1-3"))
-        found = launcher.run([SweepJob(index, count, request, [{}]) for index in range(count)])
+        requests = [Request(configuration("experiment=dirac-w1-3", f"seed={1 + index}")) for index in range(count)]
+        found = launcher.run([SweepJob(index, count, request, [{}]) for index, request in enumerate(requests)])
         return found, Executor.made[0], launcher
 
     return launched
@@ -81,6 +81,9 @@ def test_a_queue_gets_what_the_launcher_was_told(launch: Any) -> None:
     assert executor.folder == Path("outputs/.slurm")
     assert executor.keys == {"cluster": "slurm", "slurm_max_num_timeout": 3}
     assert executor.parameters == {"name": "dirac-w1-3", "slurm_signal_delay_s": 90, "timeout_min": 20}
+    assert isinstance(executor.call, slurm.Resumable)
+    assert [request.config.seed for request in executor.requests] == [1, 2]
+    assert executor.labels == ["[1/2]", "[2/2]"]
 
 
 def test_jobs_stay_in_the_queue_when_the_person_goes(
@@ -95,6 +98,15 @@ def test_jobs_stay_in_the_queue_when_the_person_goes(
     assert found == [None, None]
     assert launcher.command.signal == signal.SIGINT
     assert "2 jobs stay in the queue; to take them out: scancel 7_0 7_1" in capsys.readouterr().out
+
+
+def test_a_job_that_left_the_queue_without_a_result_is_told(launch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Executor, "map_array", unfinished(Executor.map_array))
+    monkeypatch.setattr(slurm, "_call", lambda *words: SimpleNamespace(stdout=f"{words[-1]} JobState=OUT_OF_MEMORY "))
+    (outcome,), _, launcher = launch(1)
+    assert launcher.command.signal is None
+    assert outcome.status == "not started"
+    assert outcome.headline == "Slurm job 7_0, OUT_OF_MEMORY, its log is log"
 
 
 def unfinished(map_array: Callable[..., list[Any]]) -> Callable[..., list[Any]]:

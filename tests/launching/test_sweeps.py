@@ -25,6 +25,7 @@ from genbench.commands import figures
 from genbench.compose import Request, configuration
 from genbench.engine.measurement import Quantity, objective_among
 from genbench.engine.rundir import RunDirectory
+from genbench.engine.trainer import Trainer
 from genbench.errors import ConfigError
 from genbench.launching import local, remains, slurm
 from genbench.launching.remains import SweepJob
@@ -48,7 +49,7 @@ def finals(root: Path) -> dict[str, dict[str, Any]]:
     for path in root.glob("*/*/summary.json"):
         summary = json.loads(path.read_text(encoding="utf-8"))
         values = {name: entry["final"]["value"] for name, entry in summary["metrics"].items()}
-        found[path.parent.name.rpartition("-")[2]] = {k: v for k, v in values.items() if not k.startswith("perf/")}
+        found[path.parent.name.rpartition("-")[2]] = values
     return found
 
 
@@ -507,27 +508,47 @@ class TestStudies:
 
     @pytest.mark.parametrize("parallel", [1, 3])
     def test_an_interrupted_trial_goes_on(
-        self, parallel: int, genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        parallel: int,
+        genbench: Run,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Its values are tried again, and its run goes on from its checkpoint; so do those that never started."""
-        pytest.importorskip("optuna")
+        """Its values are tried again, and its run goes on from its checkpoint; so are those that never started."""
+        optuna = pytest.importorskip("optuna")
         space = ("optimizer.lr=interval(0.01,0.02)", "hydra.sweeper.trials=3", f"hydra.sweeper.parallel={parallel}")
         words = ("-m", *self.WORDS, *space)
-        done, calls = jobs.do, []
+        log, begun = Trainer._log, []
 
-        def stopped(configure: Any, words: Sequence[str], checked: bool) -> Any:
-            calls.append(words)
-            if len(calls) == 2:
-                monkeypatch.setattr("genbench.run.ready_task", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-            return done(configure, words, checked)
+        def stopped(trainer: Trainer) -> None:
+            log(trainer)
+            begun.append(trainer)
+            if trainer is not begun[0]:  # the second trial
+                os.kill(os.getpid(), signal.SIGINT)
 
         with monkeypatch.context() as patch:
-            patch.setattr(jobs, "do", stopped)
+            patch.setattr(Trainer, "_log", stopped)
             assert genbench(*words) == 130
-        monkeypatch.undo()
-        monkeypatch.chdir(tmp_path)
+        (log_file,) = tmp_path.glob("outputs/.studies/*.log")
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log_file)))
+        (study,) = optuna.get_all_study_summaries(storage)
+        asked = [trial.params for trial in optuna.load_study(study_name=study.study_name, storage=storage).trials]
+        assert len(asked) == max(2, parallel)
+        (interrupted,) = (
+            path for path in tmp_path.glob("outputs/*/*/") if RunDirectory(path).status == "interrupted"
+        )
+        capsys.readouterr()
         assert genbench(*words) == 0
+        said = capsys.readouterr().out
+        assert "resumes from step" in said, said
         assert len(list(tmp_path.glob("outputs/*/*/"))) == 3
+        (path,) = tmp_path.glob("outputs/sweep-study-*.json")
+        tried = [trial for trial in json.loads(path.read_text(encoding="utf-8"))["trials"] if trial["value"]]
+        assert {float(trial["values"]["optimizer.lr"]) for trial in tried} >= {
+            params["optimizer.lr"] for params in asked
+        }
+        assert interrupted.name in {trial["run"] for trial in tried}
 
     def test_the_objective_is_no_test_metric_unless_asked(self) -> None:
         test, valid = Quantity("test/nll", "", better="lower"), Quantity("valid/nll", "", better="lower")

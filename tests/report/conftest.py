@@ -34,6 +34,21 @@ def outputs(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_run(outputs: Path) -> MakeRun:
     """make_run(experiment, seed, logged) writes a run through the engine and returns its directory."""
+    return maker(outputs)
+
+
+@pytest.fixture(scope="module")
+def shared_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "outputs"
+
+
+@pytest.fixture(scope="module")
+def make_shared_run(shared_outputs: Path) -> MakeRun:
+    """`make_run` for what a module's tests only read."""
+    return maker(shared_outputs)
+
+
+def maker(outputs: Path) -> MakeRun:
 
     def make(
         experiment: str = "red-kite",

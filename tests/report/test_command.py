@@ -41,10 +41,11 @@ def report(*words: object) -> int:
     return 0
 
 
-@pytest.fixture
-def some_runs(make_run: MakeRun, outputs: Path) -> Path:
+@pytest.fixture(scope="module")
+def some_runs(make_shared_run: MakeRun, shared_outputs: Path) -> Path:
     """Three seeds of a kite, changed ones with pictures, one that is running, one that failed with markup in its
     error, a kite of another family, and two that are damaged."""
+    make_run = make_shared_run
     noise = np.random.default_rng(0)
     for seed in (1, 2, 3):
         logged = {step: {"valid/tilt": 0.1 + 1 / step + 0.01 * noise.normal()} for step in range(10, 210, 10)}
@@ -64,8 +65,8 @@ def some_runs(make_run: MakeRun, outputs: Path) -> Path:
     summary = json.loads(old.read_text())
     del summary["schema"]
     old.write_text(json.dumps(summary))
-    draw(outputs / "red-kite" / "sweep-heights.png", "Kites")
-    return outputs
+    draw(shared_outputs / "red-kite" / "sweep-heights.png", "Kites")
+    return shared_outputs
 
 
 @dataclass
@@ -118,13 +119,14 @@ class Page(HTMLParser):
             element.text += data
 
 
-@pytest.fixture
-def out(some_runs: Path, tmp_path: Path) -> Path:
-    assert report(some_runs, "--out", tmp_path / "out") == 0
-    return tmp_path / "out"
+@pytest.fixture(scope="module")
+def out(some_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "out"
+    assert report(some_runs, "--out", path) == 0
+    return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(out: Path) -> Element:
     return Page(out / "index.html").root
 
@@ -519,13 +521,12 @@ onload = () => {
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(width: int, some_runs: Path, tmp_path: Path) -> None:
+def test_in_a_browser(width: int, out: Path, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium")
-    assert report(some_runs, "--out", tmp_path / "out") == 0
-    text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8").replace(' loading="lazy"', "")
-    text = text.replace('src="results/', f'src="{(tmp_path / "out" / "results").as_uri()}/')
+    text = (out / "index.html").read_text(encoding="utf-8").replace(' loading="lazy"', "")
+    text = text.replace('src="results/', f'src="{(out / "results").as_uri()}/')
     frame = f'<iframe srcdoc="{html.escape(text + MEASURE)}" style="width:{width}px;height:900px;border:0"></iframe>'
     (tmp_path / "measured.html").write_text(f'{frame}<pre id="said"></pre>', encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr", "--v=0"]

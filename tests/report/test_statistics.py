@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import scipy.stats
-from numpy.typing import NDArray
 
 from genbench.report import statistics
 from genbench.report.statistics import confidence_interval, estimate
 
-Interval = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 REPETITIONS = 4000
 ERROR = math.sqrt(0.95 * 0.05 / REPETITIONS)  # of a share of 0.95 among so many repetitions
 
 
-def coverage(n: int, interval: Interval = confidence_interval) -> float:
+def coverage(n: int) -> float:
     """How often the interval of n standard normal values holds their mean, 0."""
-    low, high = interval(np.random.default_rng(n).normal(size=(n, REPETITIONS)))
+    low, high = confidence_interval(np.random.default_rng(n).normal(size=(n, REPETITIONS)))
     return float(((low <= 0) & (high >= 0)).mean())
-
-
-def plain_percentiles(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The percentile bootstrap as it was once used, of any number of values."""
-    rows = np.random.default_rng(0).integers(0, len(values), (999, len(values)))
-    low, high = np.quantile(values[rows.T].mean(axis=0), [0.025, 0.975], axis=0)
-    return low, high
 
 
 @pytest.mark.parametrize("n", range(3, 10))
@@ -67,17 +57,6 @@ def test_intervals_of_student_hold_the_mean_as_often_as_they_say(n: int) -> None
 def test_intervals_of_ten_values_hold_the_mean_about_as_often_as_they_say() -> None:
     """The bootstrap is not exact: 0.946 of 20,000 intervals of normal values."""
     assert 0.935 < coverage(10) < 0.96
-
-
-def test_plain_percentiles_of_three_values_are_much_too_narrow() -> None:
-    """Why few values have the interval of Student: theirs holds the mean in three of four cases."""
-    assert coverage(3, plain_percentiles) < 0.8 < 0.95 - 3 * ERROR
-
-
-@pytest.mark.parametrize("n", [4, 12])
-def test_the_same_values_always_have_the_same_interval(n: int) -> None:
-    values = np.random.default_rng(n).normal(size=n).tolist()
-    assert estimate(values) == estimate(values)
 
 
 def test_two_values_have_a_range_and_one_has_nothing() -> None:
