@@ -110,7 +110,7 @@ RUNS = {
     "autoregressive": ("experiment=pixelcnn-mnist5k", "model.channels=2", "model.blocks=1"),
     "density": ("experiment=flow-arcs-samples-k2",),
     "dirac": ("experiment=dirac-jsd-8",),
-    "divergence": ("experiment=divergence-w1",),
+    "divergence": ("experiment=divergence-w1", "regularizer=gp"),
     "energy": ("experiment=flow-arcs-density-k2",),
     "image-flow": (
         "experiment=realnvp-mnist5k",
@@ -118,10 +118,11 @@ RUNS = {
         *smaller("realnvp-mnist5k"),
         "task.importance_samples=2",
     ),
-    "image-gan": ("experiment=cifar10-jsd-3", *smaller("cifar10-jsd-3"), "task.classes=true"),
+    "image-gan": ("experiment=cifar10-ns-r1-resnet", *smaller("cifar10-ns-r1-resnet"), "task.classes=true"),
     "variational": (
         "experiment=pixelvae-iaf-mnist5k",
         *smaller("pixelvae-iaf-mnist5k"),
+        "task.pixelcnn_from_step=2",
         "task.importance_images=50",
         "task.annealed_images=3",
         "task.annealing_steps=5",

@@ -143,6 +143,23 @@ def test_modes_share_the_samples(target: PlaneTarget) -> None:
     assert (shares * target.mode_count - 1).abs().max() < 0.1
 
 
+@pytest.mark.parametrize(
+    ("name", "centres"),
+    [
+        ("arcs", [(2.0, 0.0), (-2.0, 0.0)]),
+        ("eight-gaussians", [(3 * math.cos(k * math.pi / 4), 3 * math.sin(k * math.pi / 4)) for k in range(8)]),
+    ],
+)
+def test_every_mode_lies_around_its_centre(name: str, centres: list[tuple[float, float]]) -> None:
+    modes, here = TARGETS[name].modes, torch.tensor(centres)
+    assert modes is not None
+    labels = modes(here)
+    assert sorted(labels.tolist()) == list(range(TARGETS[name].mode_count))
+    for angle in range(8):
+        aside = 0.6 * torch.tensor([math.cos(angle), math.sin(angle)])
+        assert torch.equal(modes(here + aside), labels)
+
+
 def test_the_box_holds_the_mass() -> None:
     for target in TARGETS.values():
         jumps = target.name in ("sine", "checkerboard")  # the midpoint rule needs more cells for them

@@ -124,6 +124,15 @@ def test_a_reference_is_decomposed_once(count: int, dimension: int, monkeypatch:
     assert calls == ["eigh", *["eigvalsh"] * 3]
 
 
+def test_mean_and_covariance_of_many_images() -> None:
+    """More than are converted at a time."""
+    pool = noise(2500, 1)
+    found, x = fidelity.statistics(pool), pool.double()
+    torch.testing.assert_close(found.mu, x.mean(0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.sigma, torch.cov(x.T), rtol=0, atol=1e-12)
+    assert found.count == 2500
+
+
 def test_one_image_is_no_distribution() -> None:
     with pytest.raises(ValueError, match="at least two images"):
         fidelity.statistics(noise(1, 1))

@@ -8,7 +8,7 @@ from small_vaes import binary_images, quadrature, small_pixelvae, small_vae
 from torch import Tensor, nn
 
 from genbench.engine.measurement import mean_over
-from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal
+from genbench.functional import log_likelihood_bernoulli_logits, log_likelihood_normal, sample_gaussian
 from genbench.metrics.importance import importance_sampled_log_likelihood, sampled_elbos
 from genbench.metrics.latents import latent_use
 from genbench.models.posterior import POSTERIORS
@@ -142,6 +142,10 @@ def test_antithetic_pairs_have_the_mean_of_independent_samples(posterior: str) -
     assert ((elbo.mean(0) - single.mean(1)).abs() < 4 * error).all()
     assert (elbo.var(0) < single.var(1)).all()
     assert (kl.var(0) > 0).all() == (posterior != "normal")
+    code = model.encode(repeated.double())
+    apart = model.posterior.sampled_kl(code, model.posterior(code, sample_gaussian(code.mu, code.logvar))).sum(1)
+    apart = apart.view(8, -1)
+    assert ((kl.mean(0) - apart.mean(1)).abs() < 4 * (kl.var(0) / 3000 + apart.var(1) / 6000).sqrt()).all()
 
 
 @torch.no_grad()

@@ -98,6 +98,9 @@ def test_fitted_multipliers_are_the_predicted_ones(loss: str, number: int, setti
     task = game(f"experiment=dirac-{loss}-{number}", *settings)
     measured = task.evaluate("test")
     values = values_of(measured)
+    # Only W1 without a regularizer keeps a quadratic form, in single alternating steps of one size.
+    conserves = (loss, number) == ("w1", 1) and settings in ((), ("task.ema=0.9",))
+    assert ("eval/conserved_drift" in measured) == conserves
     assert values["eval/multiplier_error"] < 1e-6
     assert values["eval/bias_multiplier"] == pytest.approx(measured["eval/bias_multiplier"].truth, abs=1e-6)
     predicted = theory.multipliers(
@@ -159,29 +162,25 @@ def test_a_limit_cycle_that_has_not_settled_is_said() -> None:
     assert "has not settled" in note and "trainer.max_steps" in note
 
 
-@pytest.mark.parametrize("experiment", ["dirac-w1-1", "dirac-w1-5", "dirac-w1-6", "dirac-jsd-2"])
 @pytest.mark.parametrize(
-    "settings",
+    ("experiment", "setting"),
     [
-        ("optimizer=adam",),
-        ("optimizer=rmsprop",),
-        ("optimizer.momentum=0.5",),
-        ("optimizer.weight_decay=0.1",),
-        ("optimizer.milestones=[10]",),
-        ("optimizer.max_norm=0.01",),
-        ("optimizer@critic_optimizer=adam",),
+        ("dirac-jsd-2", "optimizer=adam"),
+        ("dirac-jsd-2", "optimizer=rmsprop"),
+        ("dirac-jsd-2", "optimizer.momentum=0.5"),
+        ("dirac-jsd-2", "optimizer.weight_decay=0.1"),
+        ("dirac-jsd-2", "optimizer.milestones=[10]"),
+        ("dirac-jsd-2", "optimizer.max_norm=0.01"),
+        ("dirac-jsd-2", "optimizer@critic_optimizer=adam"),
+        ("dirac-jsd-2", "regularizer.every=3"),
+        ("dirac-jsd-1", "loss=nonsaturating"),
+        *((f"dirac-w1-{number}", "optimizer=adam") for number in (1, 5, 6)),
     ],
-    ids=str,
 )
-def test_no_truth_is_claimed_for_other_steps(experiment: str, settings: tuple[str, ...]) -> None:
-    task = game(f"experiment={experiment}", *settings)
+def test_no_theory_is_claimed_for_other_games(experiment: str, setting: str) -> None:
+    task = game(f"experiment={experiment}", setting)
     play(task, 50)
     measured = task.evaluate("test")
-    assert [name for name, measurement in measured.items() if measurement.truth is not None] == []
-
-
-def test_no_theory_is_claimed_for_other_optimizers() -> None:
-    measured = game("experiment=dirac-w1-1", "optimizer=adam").evaluate("test")
     assert {name for name in measured if name.startswith("eval/")} == {"eval/distance", "eval/distance_ratio"}
     assert [name for name, measurement in measured.items() if measurement.truth is not None] == []
 

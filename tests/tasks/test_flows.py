@@ -192,6 +192,24 @@ def test_a_stopped_run_goes_on_exactly(genbench: Callable[..., int], tmp_path: P
     assert rows[0] == rows[1]
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("direction", ["data to base", "base to data"])
+def test_what_a_task_decodes_is_data_and_a_path_begins_in_the_base(tmp_path: Path, direction: str) -> None:
+    task, _ = built(tmp_path, "experiment=flow-arcs-samples-k8", "task=density", f"model.direction='{direction}'")
+    with torch.no_grad():
+        for parameter in task.model.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(parameter.numel()))
+    z = torch.randn(50, 2)
+    points = task.decode(z)
+    torch.testing.assert_close(points, task.model.to_data(z)[0])
+    torch.testing.assert_close(task.encode(points), z, rtol=0, atol=1e-6)
+    assert (points - z).abs().max() > 0.1
+    path = task.model.path(10_000)
+    torch.testing.assert_close(task.encode(path[-1]), path[0], rtol=0, atol=1e-6)
+    assert path[0].mean(0).abs().max() < 4 / math.sqrt(10_000)
+    assert (path[0].var(0) - 1).abs().max() < 4 * math.sqrt(2 / 10_000)
+
+
 @pytest.mark.usefixtures("tiny_planes")
 def test_the_animation_shows_samples_on_their_way(genbench: Callable[..., int], tmp_path: Path) -> None:
     from PIL import Image

@@ -114,6 +114,24 @@ def test_elbo_is_reconstruction_less_kl_and_units_are_counted(
     assert {"collapse-end.png", "latents-end.png"} <= {picture.name for picture in (path / "figures").iterdir()}
 
 
+@pytest.mark.usefixtures("few_digits")
+@pytest.mark.parametrize("experiment", ["vae-mnist5k", "vae-mnist5k-planar"])
+def test_the_parts_of_the_bound_are_those_of_single_samples(data_root: Path, experiment: str) -> None:
+    task = make_task(data_root, f"experiment={experiment}", "model.width=30")
+    for _ in range(20):
+        step(task, task.dataset.train[:50])
+    found, calls = task.evaluate("valid"), 200
+    x = task.dataset.to_float(task.dataset.valid)
+    with torch.no_grad():
+        terms = [task.elbo_terms(x) for _ in range(calls)]
+    for name, part in (("reconstruction", "log_likelihood"), ("kl", "kl")):
+        measured = found[f"valid/{name}"]
+        means = torch.stack([getattr(each, part).mean() for each in terms])
+        error = math.hypot(means.std().item() / math.sqrt(calls), measured.monte_carlo_error or 0.0)
+        assert abs(measured.value - means.mean().item()) < 4 * error + 1e-4 * abs(measured.value)
+        assert measured.value != 0
+
+
 def test_the_objective_is_logged_apart_from_the_bound(data_root: Path) -> None:
     words = ("experiment=vae-mnist5k", "loss.free_bits=3", "loss.beta=0.5", "loss.kl_anneal_steps=2")
     task = make_task(data_root, *words)
@@ -125,9 +143,14 @@ def test_the_objective_is_logged_apart_from_the_bound(data_root: Path) -> None:
         torch.testing.assert_close(values["train/objective"], log_likelihood - weight * 60, rtol=1e-5, atol=1e-3)
 
 
+MLP = ("experiment=iwae-mnist5k-k50", "model.width=8", "model.latent_dim=3")
+PIXELVAE = ("experiment=pixelvae-mnist5k", "task.pixelcnn_from_step=0", "loss.kl=mc", *TINY)
+
+
 def in_float64(data_root: Path, *words: str) -> tuple[Variational, torch.Tensor]:
     """A small VAE whose posteriors are not the prior any more, and six images [6, 1, 28, 28]."""
-    task = make_task(data_root, "experiment=iwae-mnist5k-k50", "model.width=8", "model.latent_dim=3", *words)
+    task = make_task(data_root, *words)
+    task.prepare_step()
     task.model.double()
     with torch.no_grad():
         for parameter in task.model.parameters():
@@ -135,21 +158,27 @@ def in_float64(data_root: Path, *words: str) -> tuple[Variational, torch.Tensor]
     return task, task.dataset.to_float(task.dataset.train[:6]).double()
 
 
-def test_a_step_with_several_samples_follows_the_doubly_reparameterised_gradient(data_root: Path) -> None:
+@pytest.mark.parametrize("experiment", [MLP, PIXELVAE], ids=["MLP", "PixelVAE"])
+def test_a_step_with_several_samples_follows_the_doubly_reparameterised_gradient(
+    data_root: Path, experiment: tuple[str, ...]
+) -> None:
     """Tucker et al. 2019, eq. 8: Σ w̄_k ∂log w_k/∂θ for the decoder, Σ w̄_k² ∂log w_k/∂z_k ∂z_k/∂φ for the encoder."""
     count = 5
-    task, x = in_float64(data_root, f"loss.samples={count}")
+    task, x = in_float64(data_root, *experiment, f"loss.samples={count}")
+    latents = task.model.latent_dim
     parameters = list(task.model.parameters())
     torch.manual_seed(3)
     values = task._gradients(x, task._kl_weight)
     torch.manual_seed(3)
     direction, found = torch.zeros((), dtype=torch.float64), []
-    for image, noise in zip(x, torch.randn(len(x), count, 3, dtype=torch.float64), strict=True):
+    for image, noise in zip(x, torch.randn(len(x), count, latents, dtype=torch.float64), strict=True):
         code = task.model.encode(image[None])
         mu, sigma = code.mu, (0.5 * code.logvar).exp()
         z = mu + sigma * noise
         here = z.detach().requires_grad_()
-        log_p = Bernoulli(logits=task.model.decode(here)).log_prob(image).sum((1, 2, 3))
+        logits, from_pixels = task.model.decode(here), task.model.from_pixels(image[None])
+        logits = logits if from_pixels is None else logits + from_pixels
+        log_p = Bernoulli(logits=logits).log_prob(image).sum((1, 2, 3))
         kl = (Normal(mu.detach(), sigma.detach()).log_prob(here) - Normal(0.0, 1.0).log_prob(here)).sum(1)
         log_weights = log_p - kl
         (slope,) = torch.autograd.grad(log_weights.sum(), here, retain_graph=True)
@@ -169,7 +198,7 @@ def test_the_kl_term_is_the_closed_form_or_varies_around_it(data_root: Path) -> 
     calls = 400
     found = []
     for kl in ("analytic", "mc"):
-        task, x = in_float64(data_root, "loss.samples=1", f"loss.kl={kl}")
+        task, x = in_float64(data_root, *MLP, "loss.samples=1", f"loss.kl={kl}")
         torch.manual_seed(0)
         with torch.no_grad():
             found.append(torch.stack([task.elbo_terms(x).kl for _ in range(calls)]))
@@ -193,12 +222,10 @@ def test_the_pixelcnn_joins_in_at_its_step(data_root: Path) -> None:
     pixelcnn = [parameter for name, parameter in task.model.named_parameters() if "pixelcnn" in name]
     before = [parameter.clone() for parameter in pixelcnn]
     batch = task.dataset.train[:20]
-    for number in range(3):
-        same = all(torch.equal(old, new) for old, new in zip(before, pixelcnn, strict=True))
-        assert same == (number < 3) and task.model.pixelcnn_weight == 0
-        if number == 2:
-            break
+    for _ in range(2):
         step(task, batch)
+        assert all(torch.equal(old, new) for old, new in zip(before, pixelcnn, strict=True))
+        assert task.model.pixelcnn_weight == 0
     assert not passes
     resumed = make_task(data_root, *words)
     resumed.load_state_dict(task.state_dict())
@@ -232,7 +259,7 @@ def test_a_collapse_is_noted(data_root: Path) -> None:
 @pytest.mark.parametrize("experiment", ["vae-mnist5k", "pixelvae-mnist5k"])
 def test_new_samples(genbench: Callable[..., int], experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the prior: the same with the same seed, others with another one, and they fill the picture."""
-    small = TINY if experiment.startswith("pixel") else ()
+    small = (*TINY, "task.pixelcnn_from_step=1") if experiment.startswith("pixel") else ()
     assert genbench(f"experiment={experiment}", "trainer.max_steps=3", "task.importance_samples=3", *small) == 0
     (run,) = Path("outputs").glob(f"{experiment}/*")
     assert (run / "figures" / "traversals-end.png").stat().st_size > 5_000
