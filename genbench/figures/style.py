@@ -49,7 +49,7 @@ DIVERGENCES = {
     "pearson_chi2": "Pearson χ²",
 }
 
-TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 11.0, 9.5, 8.5
+TITLE_SIZE, LABEL_SIZE, TICK_SIZE, SMALLEST_SIZE = 11.0, 9.5, 8.5, 5.0  # points
 DPI = 150
 
 
@@ -76,7 +76,8 @@ def write_title(figure: Figure, title: str) -> Text:
 
 class _Literal(Figure):
     """A figure that takes words as they are: a name or a source may hold dollar signs, which are no formula, and a
-    title may be longer than the figure is wide, so it is written smaller."""
+    title may be longer than the figure is wide, so it is written smaller, and without its middle where it would be
+    too small to read."""
 
     def draw(self, renderer: Any) -> None:
         numbers = {text for tick in self.findobj(Tick) for text in (tick.label1, tick.label2)}  # 10² is a formula
@@ -86,8 +87,20 @@ class _Literal(Figure):
         for text in self.texts:
             # Widths are not proportional to sizes: letters are fitted to pixels.
             while (width := text.get_window_extent(renderer).width) > (room := 0.98 * self.bbox.width):
-                text.set_fontsize(min(0.99, room / width) * float(text.get_fontsize()))
+                size, words = float(text.get_fontsize()), text.get_text()
+                if size > SMALLEST_SIZE:
+                    text.set_fontsize(max(min(0.99, room / width) * size, SMALLEST_SIZE))
+                elif len(words) > 5:
+                    text.set_text(_without_middle(words, int(len(words) * room / width)))
+                else:
+                    break
         super().draw(renderer)
+
+
+def _without_middle(words: str, count: int) -> str:
+    """Shorter by one character at least, and about `count` characters long."""
+    half = max(min(count, len(words) - 2) // 2, 1)
+    return f"{words[:half].rstrip()}…{words[-half:].lstrip()}"
 
 
 def text_width(texts: Sequence[str], size: float) -> float:

@@ -251,6 +251,22 @@ class Push(Bijection):
         return x + self.by, x.new_zeros(len(x))
 
 
+class Seen(Bijection):
+    """The identity; remembers its context."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.context = context
+        return x, x.new_zeros(len(x))
+
+
+@pytest.mark.parametrize("levels", [2, 32, 256])
+def test_learned_noise_sees_pixels_from_minus_one_to_one(levels: int) -> None:
+    noise = Seen()
+    x = torch.tensor([[0.0, (levels - 1) / 2, levels - 1]])
+    VariationalDequantization(levels, noise).at(x, torch.full_like(x, 0.5))
+    torch.testing.assert_close(noise.context, torch.tensor([[-1.0, 0.0, 1.0]]))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("levels", [2, 32, 256])
 def test_no_draw_leaves_its_pixel(levels: int, dtype: torch.dtype) -> None:

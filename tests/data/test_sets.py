@@ -170,6 +170,14 @@ class TestMnist:
         monkeypatch.setattr(mnist, "VALIDATION", 4)
         return arrays
 
+    def test_fewer_training_images_are_the_first(self, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
+        whole, part = mnist.mnist(tmp_path), mnist.mnist(tmp_path, train_images=3)
+        assert len(whole.train) > 3
+        assert torch.equal(part.train, whole.train[:3])
+        assert torch.equal(part.labels["train"], whole.labels["train"][:3])
+        assert torch.equal(part.valid, whole.valid)
+        assert part.protocol["split"].startswith("3/")
+
     def assert_right(self, dataset: Dataset, arrays: dict[str, np.ndarray]) -> None:
         assert_ready(dataset)
         assert not dataset.binary

@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from genbench.figures import curves, dirac, grids
 from genbench.figures.receptive import UNSEEN, receptive_field
-from genbench.figures.style import BLUE, ORANGE, TITLE_SIZE, label_axes, new_figure
+from genbench.figures.style import BLUE, ORANGE, SMALLEST_SIZE, TITLE_SIZE, label_axes, new_figure
 
 # --- grids ------------------------------------------------------------------------------------------------
 
@@ -280,16 +280,22 @@ def test_pictures_leave_pyplot_alone() -> None:
     assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("title", ["short", "a title with all that was changed from the experiment, " * 3])
-def test_a_title_fits_into_its_figure(title: str) -> None:
-    figure = new_figure(7, 3, title)
+@pytest.mark.parametrize("times", [0, 3, 40])
+@pytest.mark.parametrize("width", [7, 1])
+def test_a_title_fits_into_its_figure(width: float, times: int) -> None:
+    title = "A" + times * ", with all that was changed from the experiment" + ": Ω"
+    figure = new_figure(width, 3, title)
     figure.add_subplot()
     figure.savefig(BytesIO(), format="png")
     (written,) = figure.texts
     extent = written.get_window_extent()
     assert extent.x0 >= 0
     assert extent.x1 <= figure.bbox.width
-    assert (written.get_fontsize() < TITLE_SIZE) == (title != "short")
+    assert (written.get_fontsize() < TITLE_SIZE) == (times > 0)
+    assert written.get_fontsize() >= SMALLEST_SIZE
+    shown = written.get_text()
+    assert shown == title if (width, times) in [(7, 0), (1, 0), (7, 3)] else "…" in shown
+    assert shown.startswith("A") and shown.endswith(": Ω")
 
 
 def test_words_with_dollar_signs_are_no_formulas() -> None:

@@ -57,8 +57,10 @@ def test_jsd_is_tight_at_the_optimal_critic() -> None:
     assert loss.metric(scores(worse, P), scores(worse, Q)) < truth
 
 
-def test_jsd_lies_between_zero_and_log_two() -> None:
+def test_the_estimate_of_jsd_is_at_most_log_two_and_0_of_a_critic_that_knows_nothing() -> None:
     loss, ones = JensenShannon(), torch.ones(4, dtype=torch.float64)
+    for seed in range(20):
+        assert loss.metric(9 * random_scores(5, seed=seed), 9 * random_scores(5, seed=99 - seed)) <= math.log(2)
     assert loss.metric(0 * ones, 0 * ones).item() == pytest.approx(0, abs=1e-15)
     assert loss.metric(1e4 * ones, -1e4 * ones).item() == pytest.approx(math.log(2), rel=1e-15)
 
@@ -66,16 +68,6 @@ def test_jsd_lies_between_zero_and_log_two() -> None:
 def test_w1_is_the_distance_of_two_points_at_the_optimal_critic() -> None:
     x, y = torch.tensor([0.7], dtype=torch.float64), torch.tensor([-1.6], dtype=torch.float64)
     assert Wasserstein1().metric(x, y).item() == pytest.approx(2.3)  # C(x) = x has slope 1
-
-
-@pytest.mark.parametrize("loss", MINIMAX, ids=lambda loss: loss.symbol)
-@pytest.mark.parametrize("shape", [(8,), (8, 1), (4, 1, 2, 2)])
-def test_the_players_pull_in_opposite_directions(loss: AdversarialLoss, shape: tuple[int, ...]) -> None:
-    real, fake = torch.randn(shape), torch.randn(shape, requires_grad=True)
-    (critic,) = torch.autograd.grad(loss.critic_loss(real, fake), fake)
-    (generator,) = torch.autograd.grad(loss.generator_loss(real, fake), fake)
-    assert torch.equal(critic, -generator)
-    assert (critic != 0).all()
 
 
 @pytest.mark.parametrize("loss", MINIMAX, ids=lambda loss: loss.symbol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -192,3 +193,31 @@ def test_a_component_is_given_as_much_of_the_context_as_it_takes(monkeypatch: py
     ):
         monkeypatch.setattr(registry, "lookup", lambda group, name, component=component: component)
         assert registry.build("model", {"name": "any", "width": 7}, (1, 2), 5) == expected
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_embeddings_of_projection_critics_start_as_small_as_other_weights(name: str) -> None:
+    """DCGAN: N(0, 0.02²) (Radford et al. 2016); MLP: as its linear layer; SNGAN: Glorot's uniform distribution."""
+    shape, settings = GANS[name]
+    settings = settings | ({} if name == "mlp-gan" else {"width": 64})
+    model = registry.build("model", {"name": name, "conditional": True, **settings}, shape, 10)
+    (weight,) = (module.weight for module in model.critic.modules() if isinstance(module, nn.Embedding))
+    classes, width = weight.shape
+    expected = {
+        "dcgan": 0.02,
+        "mlp-gan": 1 / math.sqrt(3 * width),
+        "sngan-resnet": math.sqrt(2 / (classes + width)),
+    }[name]
+    assert weight.std().item() == pytest.approx(expected, rel=4 / math.sqrt(2 * weight.numel()))
+
+
+def test_a_gated_pixelcnn_starts_as_described() -> None:
+    """N(0, g²/fan-in) with g = 2 in the vertical stack, 1 elsewhere; biases 0."""
+    model = registry.build("model", {"name": "pixelcnn-gated", "channels": 32, "blocks": 2}, (1, 4, 4), 0)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            gain = 2 if name.endswith("vertical") else 1
+            n = module.weight.numel()
+            std = module.weight.square().mean().sqrt().item()
+            assert std == pytest.approx(gain / math.sqrt(n / len(module.weight)), rel=4 / math.sqrt(2 * n)), name
+            assert module.bias is None or (module.bias == 0).all()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 from torch.nn import functional as F
 
 from genbench.models.vae import MlpVae
@@ -67,3 +68,17 @@ def test_a_flow_sees_the_last_hidden_layer(activation: str) -> None:
     model = make(activation, 3, "planar")
     hidden, _ = written_out(model.encoder, activation, 3, x.reshape(6, -1))
     torch.testing.assert_close(model.encode(x).context, hidden, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_deviation_of_a_gaussian_likelihood_is_learned_if_asked(learned: bool) -> None:
+    torch.manual_seed(0)
+    model = MlpVae((1, 4, 4), latent_dim=3, width=8, likelihood="gaussian", sigma=0.2, learn_sigma=learned)
+    z, x = torch.randn(5, 3), torch.rand(5, 1, 4, 4)
+    log_p = Normal(model.decode(z).sigmoid(), 0.2).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(model.log_likelihood(z, x, None), log_p)
+    names = [name for name, _ in model.named_parameters() if "sigma" in name]
+    assert len(names) == learned
+    if learned:
+        (gradient,) = torch.autograd.grad(model.log_likelihood(z, x, None).sum(), model.get_parameter(names[0]))
+        assert gradient.abs() > 1

@@ -19,6 +19,7 @@ from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.tasks.autoregressive import Autoregressive
 from genbench.tasks.classes import CLASS_ACCURACY
+from genbench.tasks.vae import use
 
 CPU = torch.device("cpu")
 ANNEALED = ("task.annealed_images=5", "task.annealing_steps=2", "task.annealing_chains=8")
@@ -318,3 +319,11 @@ def test_a_run_says_that_it_is_conditional(genbench: Callable[..., int], tmp_pat
     assert {"test/log_likelihood", "valid/elbo", "test/class_accuracy"} <= measured.keys()
     assert {protocol["conditional"] for protocol in measured.values()} == {"class"}
     assert (run / "figures" / "classes-end.png").is_file()
+
+
+def test_a_classifier_of_binary_images_is_shown_binary_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, shown = build(VAE, "task.classes=true"), []
+    monkeypatch.setattr(use, "Classifier", lambda dataset, device: None)
+    monkeypatch.setattr(task.classes, "accuracy", lambda classifier, images, seed: shown.append(images) or {})
+    task.evaluate("test")
+    assert shown[0].unique().tolist() == [0.0, 1.0]

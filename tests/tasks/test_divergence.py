@@ -264,6 +264,8 @@ def test_judging_leaves_everything_alone() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(ConfigError, match="does not compute in bf16"):
         make_task(smooth(), precision="bf16")
+    with pytest.raises(ConfigError, match="computes the penalty at every update"):
+        make_task(smooth(), regularizer={"name": "r1", "coefficient": 1.0, "every": 3})
     with pytest.raises(ConfigError, match="Dataset has no theta"):
         rows = torch.zeros(4, 2, 2)
         make_task(smooth(), dataset=Dataset("points", rows, rows, rows, as_stored, False, {}))

@@ -192,6 +192,13 @@ def test_a_stopped_run_goes_on_exactly(genbench: Callable[..., int], tmp_path: P
     assert rows[0] == rows[1]
 
 
+def test_a_flow_whose_samples_hardly_overlap_its_target_is_noted(tmp_path: Path) -> None:
+    task, _ = built(tmp_path, "experiment=flow-arcs-density-k2")
+    (note,) = task.notes({"test/effective_sample_size": 0.012, "test/log_z": 1.5})
+    assert "its effective sample size is 1.20%" in note and "log Z is 1.500" in note
+    assert task.notes({"test/effective_sample_size": 0.2, "test/log_z": 1.5}) == []
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("direction", ["data to base", "base to data"])
 def test_what_a_task_decodes_is_data_and_a_path_begins_in_the_base(tmp_path: Path, direction: str) -> None:

@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from genbench.build import build_task
 from genbench.compose import configuration
+from genbench.tasks import image_flow
 
 SMALL = ("model.width=8", "model.couplings=2", "trainer.max_steps=4", "trainer.log_every=2")
 
@@ -32,6 +35,36 @@ def test_bits_per_dimension_of_a_flow_that_is_known(tmp_path: Path) -> None:
     counts = torch.bincount(task.dataset.valid.flatten().long(), minlength=256).double()
     expected = (counts * nats).sum() / counts.sum() / math.log(2)
     assert found == pytest.approx(expected.item(), rel=2e-3)
+
+
+def test_what_is_decoded_and_drawn_of_a_flow_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interpolations are lines between logits, temperatures are factors of base points, decoded images are k/255."""
+    words = ["experiment=realnvp-mnist5k", "model.width=4", f"data_root={tmp_path}", "device=cpu"]
+    task, drawn = build_task(configuration(*words), torch.device("cpu")), {}
+    for name in ("interpolations", "labelled_rows"):
+        monkeypatch.setattr(image_flow, name, lambda *arguments, name=name: drawn.update({name: arguments}))
+    grey = task.dataset.valid[:6] / 255
+    assert torch.equal(task.decode(task.encode(grey)), grey)
+    record: Any = SimpleNamespace(title="")
+    task.samples("start"), task.samples("end")
+    task.figures("end", record)
+    images, mixed, alphas, _ = drawn["interpolations"]
+    x = task.dataset.valid[: 2 * len(images)].double().unflatten(0, (-1, 2))
+    logits = torch.logit(1e-5 + (1 - 2e-5) * (x + 0.5) / 256)
+    for column, alpha in enumerate(alphas):
+        between = torch.lerp(logits[:, 0], logits[:, 1], alpha).sigmoid()
+        level = ((between - 1e-5) / (1 - 2e-5) * 256).floor().clamp(0, 255) / 255
+        assert (images[:, column] - level).abs().max() <= 1.01 / 255  # float32 at the edge of a cell
+        mix = torch.lerp(x[:, 0], x[:, 1], alpha) / 255
+        torch.testing.assert_close(mixed[:, column].double(), mix, rtol=0, atol=1e-6)
+    assert len(images) > 2
+    torch.testing.assert_close(images[:, [0, -1]].double(), x / 255, rtol=0, atol=1e-6)
+
+    rows, names, _ = drawn["labelled_rows"]
+    z = task.latents(rows.shape[1], task.seed)
+    for row, name in zip(rows, names, strict=True):
+        assert torch.equal(row, task.decode(float(name.removeprefix("T = ")) * z))
+    assert len(dict.fromkeys(names)) == len(names) > 2
 
 
 @pytest.mark.usefixtures("tiny_images")
@@ -67,12 +100,3 @@ def test_bad_input(
     assert genbench("experiment=realnvp-mnist5k", "trainer.max_steps=1", *words) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
-
-
-def test_a_flow_learns_from_the_first_images_only_if_asked(tiny_images: None, data_root: Path) -> None:
-    from genbench.data.mnist import mnist
-
-    whole, part = mnist(data_root), mnist(data_root, train_images=30)
-    assert torch.equal(part.train, whole.train[:30]) and torch.equal(part.labels["train"], whole.labels["train"][:30])
-    assert torch.equal(part.valid, whole.valid)
-    assert part.protocol["split"].startswith("30/") and len(whole.train) == 80

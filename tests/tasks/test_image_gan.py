@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from genbench.build import build_task
 from genbench.compose import configuration
@@ -18,6 +19,7 @@ from genbench.engine.measurement import values_of
 from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity, inception, transformers
 from genbench.metrics.classifier import RECOGNIZED
+from genbench.tasks.gan import latent_figures
 from genbench.tasks.gan.image_gan import ImageGan
 from genbench.tasks.gan.latent_figures import walk
 
@@ -31,18 +33,6 @@ def build(data_root: Path, *words: str) -> ImageGan:
 
 def digits(data_root: Path, *words: str) -> ImageGan:
     return build(data_root, "experiment=mnist5k-gan", *words)
-
-
-class Record:
-    """A run that has logged nothing but two FIDs."""
-
-    title = "test"
-
-    def curve(self, metric: str, over: str = "epoch") -> list[tuple[float, float]]:
-        return [(0.0, 300.0), (2.0, 200.0)] if metric == "eval/fid" else [(1.0, 0.3), (2.0, 0.4)]
-
-    def references(self, metric: str) -> list[tuple[str, float]]:
-        return []
 
 
 def test_the_critic_sees_images_within_minus_one_and_one(data_root: Path) -> None:
@@ -243,6 +233,33 @@ def test_what_does_not_fit_is_refused(data_root: Path) -> None:
         digits(data_root, "model=dcgan")
 
 
+def test_pictures_of_latents_show_what_a_linear_generator_makes_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    latents, drawn = torch.randn(6, 12, generator=torch.Generator().manual_seed(1)), {}
+
+    def generate(z: Tensor) -> Tensor:
+        return torch.tensordot(z, weights, 1)
+
+    for name in ("perturbations", "interpolations"):
+        monkeypatch.setattr(latent_figures, name, lambda *arguments, name=name: drawn.update({name: arguments}))
+    latent_figures.perturbed(generate, latents[0], "")
+    images, changes, chosen, offsets, _ = drawn["perturbations"]
+    strength = weights.abs().mean((1, 2, 3)) * (offsets[-1] - offsets[0])
+    assert [k - 1 for k in chosen] == strength.argsort(descending=True).tolist()[: len(chosen)]
+    torch.testing.assert_close(torch.tensor(changes), strength[[k - 1 for k in chosen]])
+    for row, k in zip(images, chosen, strict=True):
+        for image, offset in zip(row, offsets, strict=True):
+            torch.testing.assert_close(image, generate(latents[:1])[0] + offset * weights[k - 1])
+
+    latent_figures.interpolated(generate, latents, "")
+    between, mixed, alphas, _ = drawn["interpolations"]
+    ends = generate(latents).view(3, 2, 1, 4, 4)
+    for column, alpha in enumerate(alphas):
+        expected = (1 - alpha) * ends[:, 0] + alpha * ends[:, 1]
+        torch.testing.assert_close(between[:, column], expected)
+        torch.testing.assert_close(mixed[:, column], expected)
+
+
 class TestClassifier:
     @pytest.fixture(scope="class")
     @classmethod
@@ -255,6 +272,9 @@ class TestClassifier:
         classifier = task._recognition.classifier
         assert torch.equal(torch.get_rng_state(), state)
         assert classifier.accuracy > 0.9
+        confidence, found = classifier.probabilities(task.dataset.to_float(task.dataset.valid)).max(1)
+        sure = (found == task.dataset.labels["valid"]) & (confidence >= 0.5)
+        assert classifier.accuracy == sure.double().mean()
         images = task.dataset.to_float(task.dataset.test)
         right = classifier.probabilities(images).argmax(1) == task.dataset.labels["test"]
         assert right.double().mean() > 0.93

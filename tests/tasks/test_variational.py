@@ -295,6 +295,28 @@ def test_a_traversal_through_the_mean_is_the_reconstruction(data_root: Path, mon
             torch.testing.assert_close(images[row * len(values) + column], expected)
 
 
+def test_a_manifold_has_z1_along_its_rows_and_z2_along_its_columns(
+    data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, seen = make_task(data_root, "experiment=vae-mnist5k", "model.latent_dim=2"), []
+    monkeypatch.setattr(draw, "latent_manifold", lambda images, side, title: seen.append((images, side)))
+    monkeypatch.setattr(task, "decode", lambda z, label: z)
+    task._manifold("")
+    (z, side) = seen[0]
+    quantiles = Normal(0.0, 1.0).icdf((torch.arange(side) + 0.5) / side)
+    torch.testing.assert_close(z.view(side, side, 2)[..., 0], quantiles.expand(side, side))
+    torch.testing.assert_close(z.view(side, side, 2)[..., 1], quantiles[:, None].expand(side, side))
+
+
+def test_bounds_of_a_picture_are_the_elbo_and_log_p_in_this_order(data_root: Path) -> None:
+    task = make_task(data_root, "experiment=vae-mnist5k", "model.width=30")
+    with torch.no_grad():
+        for parameter in task.model.parameters():
+            parameter *= 2  # so the posterior is not the prior
+    elbo, log_p = task._panel_bounds()
+    assert elbo + 1 < log_p < 0
+
+
 def test_a_density_of_grey_values_is_not_told_in_bits(data_root: Path) -> None:
     words = ("experiment=vae-mnist5k-gaussian-mc", "task.importance_samples=2", "task.importance_images=20", *TINY)
     values = make_task(data_root, *words).evaluate("test")
