@@ -21,7 +21,7 @@ HEAD = """\
 
 Every key of the configuration, which `genbench KEY=VALUE` sets; `genbench explain KEY` says the same, also of
 plug-ins. Written by `python docs/write_keys.py` from the comments in `conf/`, the signatures of components and the
-experiments: change those. *Of* are the components that have a key.
+experiments: change those. Column *of*: the components that have the key.
 """
 ENTRY = "Every run"
 ESCAPED = re.compile(r"[|*]")  # what Markdown would take for its own

@@ -107,8 +107,10 @@ Tracked = Annotated[
 class Ensemble:
     """Runs that are trained together, as one batched model."""
 
-    experiments: list[str]
-    replicas: Annotated[int, Range(minimum=1, maximum=1000)] = 1  # seeds of each: seed, seed + 1, …
+    experiments: list[str] = field(metadata={"meaning": "experiments whose runs are trained together"})
+    replicas: Annotated[int, Range(minimum=1, maximum=1000)] = field(
+        default=1, metadata={"meaning": "seeds of each experiment: seed, seed + 1, …"}
+    )
 
 
 @dataclass

@@ -7,7 +7,7 @@ field of the schema, and the default is the YAML's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 from genbench import registry
@@ -97,6 +97,8 @@ def _of_the_entry(catalogue: Catalogue, name: str) -> Key:
     hint = get_type_hints(OF_THE_ENTRY[outer] if inner else Config, include_extras=True)[inner or outer]
     value = getattr(OF_THE_ENTRY[outer], inner, UNSET) if inner else catalogue.entry.values.get(name)
     meaning = catalogue.entry.comments.get(outer, "")
+    if inner:
+        meaning = next(part.metadata["meaning"] for part in fields(OF_THE_ENTRY[outer]) if part.name == inner)
     return Key(name, (), meaning, _values(hint), shown(value))
 
 

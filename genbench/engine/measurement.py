@@ -201,7 +201,7 @@ def verdict(reference: Reference, measured: Measurement, shortened: bool = False
     """How a measured value compares with a published one.
 
     Returns:
-        "reached": as good, within the tolerance; "missed"; "shortened": missed, in fewer training steps than the
+        "reached": as good, within the tolerance; "missed"; "shortened": missed, with fewer training samples than the
         experiment asks for; "impossible": past what any value can be, whatever was published; "diverged": the last
         value of a training that broke off; "other protocol": not to be compared; "not measured".
     """

@@ -141,7 +141,7 @@ class Task(ABC):
 
     @abstractmethod
     def training_step(self, *batch: Any, **unused: Any) -> dict[str, Tensor]:
-        """One update of every player. Returns detached device scalars.
+        """One training step, of a GAN all critic updates and then the generator's. Returns detached device scalars.
 
         It has a parameter for each tensor of `training_data`, usually one, `batch`. (The signature here only lets an
         override name them.)

@@ -15,7 +15,7 @@ from torch import Tensor
 from genbench.build import build_task
 from genbench.compose import configuration
 from genbench.engine.batches import Batches
-from genbench.engine.measurement import values_of
+from genbench.engine.measurement import objective_among, values_of
 from genbench.errors import ConfigError, DataError
 from genbench.metrics import fidelity, inception, transformers
 from genbench.metrics.classifier import RECOGNIZED
@@ -258,6 +258,14 @@ def test_pictures_of_latents_show_what_a_linear_generator_makes_of_them(monkeypa
         expected = (1 - alpha) * ends[:, 0] + alpha * ends[:, 1]
         torch.testing.assert_close(between[:, column], expected)
         torch.testing.assert_close(mixed[:, column], expected)
+
+
+def test_without_fid_a_sweeper_must_be_told_its_objective(data_root: Path) -> None:
+    quantities = digits(data_root).quantities
+    with pytest.raises(ConfigError, match=r"no objective\n  set objective=NAME, one of .*test/classifier_frechet"):
+        objective_among(quantities)
+    assert objective_among(quantities, "test/classifier_frechet").better == "lower"
+    assert objective_among(digits(data_root, "task.fid_samples=100").quantities).name == "eval/fid"
 
 
 class TestClassifier:

@@ -113,6 +113,8 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             both = [f"train/{self.loss.symbol}", "eval/fid_in_hundreds"]
             title = f"{divergence_name(self.loss.symbol)} vs. FID / 100"
             self.curves = {**self.curves, title: both, "FID": ["eval/fid"]}
+        else:
+            self.quantities = tuple(one for one in self.quantities if not one.name.startswith("eval/"))
         self._names, self._count_classes = networks, classes
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
