@@ -15,7 +15,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from PIL import Image
 from scipy.stats import norm
 
-from genbench.figures import curves, dirac, grids
+from genbench.figures import dirac, grids
 from genbench.figures.receptive import UNSEEN, receptive_field
 from genbench.figures.style import BLUE, ORANGE, SMALLEST_SIZE, TITLE_SIZE, label_axes, new_figure
 
@@ -269,15 +269,6 @@ def test_animation_grows(tmp_path: Path) -> None:
             # Only the curve is distinctly blue.
             coloured.append(((pixels[..., 2] - pixels[..., 0] > 25) & (pixels[..., 1] < 160)).sum())
     assert coloured[0] < coloured[2] < coloured[-1]
-
-
-def test_pictures_leave_pyplot_alone() -> None:
-    import matplotlib.pyplot as plt
-
-    dirac.trajectory(spiral(), "W1", "", LINE, ema=False)
-    curves.overlaid_curves([], "ELBO")
-    grids.image_grid(np.zeros((1, 1, 4, 4)), 1, 1)
-    assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize("times", [0, 3, 40])

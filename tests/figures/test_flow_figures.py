@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from itertools import combinations
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 from scipy.stats import chi2
 
@@ -43,31 +41,6 @@ def shown(axes: Axes) -> np.ndarray:
 
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def written(figure: Figure) -> list[tuple[str, np.ndarray]]:
-    """Every text that the picture shows, with its box (x0, y0, x1, y1) in pixels."""
-    figure.canvas.draw()
-    found: list[Text] = [*figure.texts]
-    for axes in figure.axes:
-        found += [axes.title, *axes.texts]
-        for axis in (axes.xaxis, axes.yaxis):
-            found += [axis.label, *(label for tick in axis._update_ticks() for label in (tick.label1, tick.label2))]
-    visible = [text for text in found if text.get_visible() and text.get_text()]
-    return [(text.get_text(), Text.get_window_extent(text).extents) for text in visible]
-
-
-def assert_legible(figure: Figure, widest: int = 1400) -> None:
-    """No text leaves the picture or lies on another, and the picture fits a page."""
-    width, height = figure.canvas.get_width_height()
-    assert width <= widest
-    boxes = written(figure)
-    assert boxes
-    for text, (x0, y0, x1, y1) in boxes:
-        assert x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height, f"{text!r} leaves the picture"
-    for (first, a), (second, b) in combinations(boxes, 2):
-        overlap = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-        assert (overlap <= 0).any(), f"{first!r} lies on {second!r}"
 
 
 def assert_square(axes: Axes) -> None:
@@ -364,33 +337,6 @@ def test_temperatures_have_a_row_each(channels: int) -> None:
 
 # --- all --------------------------------------------------------------------------------------------------
 
-PICTURES: dict[str, Callable[[str], Figure]] = {
-    "pair": lambda title: plane.density_pair(normal(), normal(), EXTENT, title),
-    "pair, small numbers": lambda title: plane.density_pair(1e-3 * normal(), 1e-3 * normal(), 100.0, title),
-    "over contours": lambda title: plane.samples_over_contours(20 * samples(50_000), normal(), EXTENT, title),
-    "panel": lambda title: plane.density_panel([normal()] * 8, ["k = 32, seed 10"] * 8, 4, EXTENT, title),
-    "one density": lambda title: plane.density_panel([normal()], ["target"], 4, EXTENT, title),
-    "planar maps": lambda title: flows.planar_maps(samples(4, 9, 500), ROWS, COLUMNS, title),
-    "long names": lambda title: flows.planar_maps(samples(1, 9, 50), ["w ~ N(0, 0.1 I), b = 0"], COLUMNS, title),
-    "temperatures": lambda title: grids.labelled_rows(
-        np.zeros((5, 10, 1, 28, 28)), [f"temperature {k}" for k in range(5)], title
-    ),
-}
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_pictures_are_legible(name: str) -> None:
-    maps = name in ("planar maps", "long names")
-    figure = PICTURES[name]("planar-arcs-k32 (seed 1)")
-    assert_legible(figure, widest=2200 if maps else 1400)
-    if name == "planar maps":
-        np.testing.assert_allclose(figure.canvas.get_width_height(), (2100, 985), rtol=0.05)
-
-
-def test_pictures_without_a_title_are_legible() -> None:
-    for name in ("pair", "over contours", "one density", "temperatures"):
-        assert_legible(PICTURES[name](""))
-
 
 def test_shapes_are_checked(tmp_path: Path) -> None:
     flat, oblong = np.zeros(4), np.zeros((4, 5))
@@ -436,12 +382,3 @@ def test_the_square_has_an_extent(extent: float, tmp_path: Path) -> None:
         plane.density_panel([normal()], ["a"], 1, extent)
     with pytest.raises(ValueError, match="extent must be positive"):
         flows.animate_flow(tmp_path / "flow.gif", samples(2, 5), normal(), extent)
-
-
-def test_pictures_leave_pyplot_alone(tmp_path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    for name in ("pair", "over contours", "one density", "temperatures"):
-        PICTURES[name]("")
-    flows.animate_flow(tmp_path / "flow.gif", samples(2, 5), normal(), EXTENT)
-    assert plt.get_fignums() == []

@@ -1,4 +1,4 @@
-"""In no picture does a text or a legend lie on data or on another text, or leave the picture."""
+"""In no picture does a text or a legend lie on data or on another text, or leave the picture, which fits a page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, LineCollection, PathCollection, PolyCollection, QuadMesh
 from matplotlib.contour import ContourSet
@@ -299,6 +300,7 @@ CASES: dict[str, list[Case]] = {
     "divergences.divergence_curve": [
         lambda: divergences.divergence_curve(THETA, [THETA, THETA + 0.2], THETA, 0.0, "W1", TITLE),
         lambda: divergences.divergence_curve(THETA, [[np.nan] * 9], [2.0] * 9, 2.0, "squared Hellinger", TITLE),
+        lambda: divergences.divergence_curve(THETA, [[np.nan, *THETA[1:]], THETA], THETA, 0.0, "W1"),
     ],
     "flows.animate_flow": [
         lambda: last_frame(
@@ -314,9 +316,15 @@ CASES: dict[str, list[Case]] = {
             TITLE,
         ),
         lambda: flows.planar_maps(60 * RANDOM.normal(size=(1, 2, 300, 2)), ["w"], ["a", "b"]),
+        lambda: flows.planar_maps(
+            RANDOM.normal(size=(1, 9, 50, 2)), ["w ~ N(0, 0.1 I), b = 0"], ["u ~ N(5, 0.1)"] * 9, TITLE
+        ),
     ],
     "grids.image_grid": [lambda: grids.image_grid(images(25, 1, 28, 28), 5, 5, f"{TITLE}, after training")],
-    "grids.labelled_rows": [lambda: grids.labelled_rows(images(4, 10, 3, 32, 32), ["T = 0.85"] * 4, TITLE)],
+    "grids.labelled_rows": [
+        lambda: grids.labelled_rows(images(4, 10, 3, 32, 32), ["T = 0.85"] * 4, TITLE),
+        lambda: grids.labelled_rows(images(5, 10, 1, 28, 28), [f"temperature {k}" for k in range(5)]),
+    ],
     "grids.latent_manifold": [
         lambda: grids.latent_manifold(images(25, 1, 28, 28), 5, TITLE),
         lambda: grids.latent_manifold(images(400, 1, 28, 28), 20, TITLE),
@@ -335,9 +343,11 @@ CASES: dict[str, list[Case]] = {
     "plane.density_panel": [
         lambda: plane.density_panel([normal()] * 8, ["arcs-samples-k32: 2.301"] * 8, 4, 5.0, TITLE),
         lambda: plane.density_panel([normal()] * 5, ["arcs, target"] * 5, 3, 100.0),
+        lambda: plane.density_panel([normal()], ["target"], 4, 5.0),
     ],
     "plane.samples_over_contours": [
         lambda: plane.samples_over_contours(4 * RANDOM.normal(size=(50_000, 2)), normal(), 5.0, TITLE),
+        lambda: plane.samples_over_contours(20 * RANDOM.normal(size=(50_000, 2)), normal(), 5.0),
     ],
     "posteriors.collapse_panel": [
         lambda: collapse(bounds(-101, -97, 0.9)),
@@ -359,9 +369,13 @@ CASES: dict[str, list[Case]] = {
     "walks.interpolations": [
         lambda: walks.interpolations(images(3, 11, 3, 32, 32), images(3, 11, 3, 32, 32), np.linspace(0, 1, 11), TITLE)
     ],
-    "walks.latent_walk": [lambda: walks.latent_walk(images(9, 1, 28, 28), TITLE, ("an automobile", "an airplane"))],
+    "walks.latent_walk": [
+        lambda: walks.latent_walk(images(9, 1, 28, 28), TITLE, ("an automobile", "an airplane")),
+        lambda: walks.latent_walk(images(9, 3, 32, 32)),
+    ],
     "walks.perturbations": [
-        lambda: walks.perturbations(images(10, 5, 3, 32, 32), [0.01] * 10, [128] * 10, [-4, -2, 0, 2, 4], TITLE)
+        lambda: walks.perturbations(images(10, 5, 3, 32, 32), [0.01] * 10, [128] * 10, [-4, -2, 0, 2, 4], TITLE),
+        lambda: walks.perturbations(images(20, 5, 1, 28, 28), [0.0123] * 20, [1] * 20, [-3, -1.5, 0, 1.5, 3]),
     ],
 }
 
@@ -387,7 +401,10 @@ def test_every_picture_has_a_case() -> None:
     "case", [pytest.param(case, id=f"{name}-{k}") for name in CASES for k, case in enumerate(CASES[name])]
 )
 def test_nothing_lies_on_data_or_on_words(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_clear(case(), monkeypatch)
+    figure = case()
+    assert_clear(figure, monkeypatch)
+    assert figure.bbox.width <= 2200
+    assert pyplot.get_fignums() == []
 
 
 # --- and the look at pictures sees what it is there to see ------------------------------------------------
