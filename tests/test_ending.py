@@ -92,11 +92,16 @@ def test_published_values_come_first_each_with_its_verdict(
     assert not any("this." in line for line in others)
 
 
-def test_nothing_is_said_of_a_run_that_is_not_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for status in ("done", "failed", "locked"):
-        show(Outcome(tmp_path, status, 0), QUICK)
-    show(Outcome(Path("/dev/null"), "failed", 1), QUICK)
+def test_nothing_is_said_of_a_job_that_did_not_end_its_run(
+    told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run,) = (tmp_path / "outputs" / "dirac-w1-3").iterdir()
+    capsys.readouterr()
+    for directory, status in ((run, "failed"), (run, "locked"), (tmp_path, "done"), (Path("/dev/null"), "failed")):
+        show(Outcome(directory, status, 1), QUICK)
     assert capsys.readouterr().out == ""
+    show(Outcome(run, "done", 0), QUICK)
+    assert capsys.readouterr().out != ""
 
 
 def test_the_next_commands_find_the_user_s_own_experiments(
