@@ -69,7 +69,7 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
     all_of_them = members(config, words)
     directories = [RunDirectory(run_directory(member.config)) for member in all_of_them]
     going = [pair for pair in zip(all_of_them, directories, strict=True) if not finished_outcome(pair[1])]
-    with Interrupts() as interrupts, on_device(config) as device, ExitStack() as locks:
+    with Interrupts(resend=True) as interrupts, on_device(config) as device, ExitStack() as locks:
         notes: list[str] = []
         if going:
             try:

@@ -16,12 +16,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from genbench import config as schema
-from genbench import identity, provenance
+from genbench import identity, provenance, registry
 from genbench.atomic import write_text
 from genbench.config import Config
 from genbench.engine.device import isolated_rng, threads
 from genbench.engine.measurement import Measurement
-from genbench.engine.rundir import EVALUATION_SCHEMA, to_json
+from genbench.engine.rundir import EVALUATION_SCHEMA, to_json, writable
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
 from genbench.loaded import LoadedRun
@@ -30,7 +30,7 @@ from genbench.naming import closest
 __all__ = ["evaluate"]
 
 PLACES = ("device", "data_root", "trainer.threads")
-"""Keys that say where and how it is computed."""
+"""Keys that say where and how it is computed, besides the place of the user's own files."""
 
 
 def evaluate(run: LoadedRun, words: Sequence[str], seeds: Sequence[int] = ()) -> Path:
@@ -55,6 +55,7 @@ def evaluate(run: LoadedRun, words: Sequence[str], seeds: Sequence[int] = ()) ->
 
 
 def _evaluate(run: LoadedRun, config: Config, seeds: Sequence[int]) -> Path:
+    writable(run.directory.evaluations, remedy="make it writable, or evaluate a copy of the run")
     found: list[Mapping[str, Measurement]] = []
     for seed in seeds or [config.seed]:
         task, measured = _measured(run, dataclasses.replace(config, seed=seed))
@@ -85,12 +86,13 @@ def _changed(run: LoadedRun, words: Sequence[str]) -> Config:
     """The run's configuration with overrides. Raises ConfigError for those of what was trained."""
     values = copy.deepcopy(run.config)
     allowed = [f"task.{name}" for name in sorted(run.task_class().evaluation_options)]
+    places = _places(run.config)
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
             raise ConfigError(f"{word!r} is not of the form KEY=VALUE", "see genbench-evaluate --help")
-        if key not in (*allowed, *PLACES):
-            known = ", ".join([*allowed, *PLACES])
+        if key not in (*allowed, *places):
+            known = ", ".join([*allowed, *places])
             raise ConfigError(f"{key} is fixed by the training{closest(key, allowed)}", f"choose from: {known}")
         try:
             value = yaml.safe_load(text)
@@ -98,13 +100,20 @@ def _changed(run: LoadedRun, words: Sequence[str]) -> Config:
             raise ConfigError(f"{word!r} has no readable value", "see genbench-evaluate --help") from None
         component, _, option = key.rpartition(".")
         (values[component] if component else values)[option] = value
-    config = schema.read(OmegaConf.create(values))
+    config, own = schema.read(OmegaConf.create(values)), run.checked()
+    config = dataclasses.replace(config, extend=own.extend, init_from=own.init_from)
     given = any(word.startswith("data_root=") for word in words)
-    return config if given else dataclasses.replace(config, data_root=run.checked().data_root)
+    return config if given else dataclasses.replace(config, data_root=own.data_root)
+
+
+def _places(config: Mapping[str, Any]) -> list[str]:
+    marks = registry.contents(registry.lookup("dataset", config["dataset"]["name"])).values()
+    return [*PLACES, *(f"dataset.{mark.place}" for mark in marks)]
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in schema.flatten(schema.to_dict(config)).items() if key not in PLACES}
+    flat = schema.flatten(schema.to_dict(config))
+    return identity.without(flat, _places({"dataset": config.dataset}))
 
 
 def _measured(run: LoadedRun, config: Config) -> tuple[Task, Mapping[str, Measurement]]:

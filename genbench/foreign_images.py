@@ -21,9 +21,10 @@ from genbench import provenance, registry
 from genbench.atomic import write_text
 from genbench.data.dataset import SPLITS
 from genbench.data.loading import load
+from genbench.data.preparation import of_eight_bits
 from genbench.engine.device import describe, resolve
 from genbench.engine.measurement import Measurement
-from genbench.engine.rundir import SCHEMA, RunDirectory
+from genbench.engine.rundir import SCHEMA, RunDirectory, writable
 from genbench.errors import ConfigError
 from genbench.metrics import inception, transformers
 from genbench.metrics.features import Extractor, Features
@@ -61,6 +62,7 @@ def score(
         DataError: if the data set or the weights of a network are missing.
     """
     pixels = read(images)
+    writable(out, remedy="choose another --out")
     if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}", f"choose from: {', '.join(SPLITS)}")
     if unknown := [name for name in networks if name not in transformers.LABELS]:
@@ -80,7 +82,8 @@ def score(
     metrics = scored("test/", *compared(inception.Inception(inception.find_weights(root, None), device)))
     for network, extractor in others.items():
         metrics |= of_network(network, *compared(extractor))
-    title = NAME.sub("_", name or images.resolve().stem).strip("_") or "images"
+    place = images.resolve()
+    title = NAME.sub("_", name or (place.name if place.is_dir() else place.stem)).strip("_") or "images"
     against = {"dataset": dataset, "split": split} | ({"reference": str(count)} if count else {})
     settings = against | {
         "networks": sorted(others),
@@ -122,7 +125,8 @@ def _unbinarized(dataset: str) -> dict[str, Any]:
 def _picture(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+            eight = of_eight_bits(image)
+            return np.asarray(eight.convert("L" if eight.mode in ("1", "L") else "RGB"))
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError(f"{path} is no readable picture: {error}", "remove or replace it") from error
 

@@ -143,7 +143,7 @@ def changes(config: Config, experiment: Config | None) -> dict[str, str]:
         component, _, option = key.partition(".")
         if key == "seed" or key not in own:
             continue
-        if component not in replaced:
+        if component not in replaced or not option:
             found[key] = value
         elif option == "name":
             found[component] = value

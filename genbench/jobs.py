@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -32,11 +31,9 @@ def do(configure: Callable[[], Config], words: Sequence[str] = (), checked: bool
     try:
         return _end(configure, words, checked)
     finally:
-        with Interrupts() as interrupts:  # Python ignores what is raised while it collects
+        with Interrupts(resend=True):  # Python ignores what is raised while it collects
             gc.collect()  # a task and its gradients refer to each other; many networks would pile up before that
             gc.unfreeze()
-        if interrupts.pending is not None:
-            signal.raise_signal(interrupts.pending)
 
 
 def _end(configure: Callable[[], Config], words: Sequence[str], checked: bool) -> Outcome:

@@ -21,8 +21,8 @@ from genbench.loaded import LoadedRun
 
 __all__ = ["check", "check_weights", "entry", "parent_of"]
 
-LENGTH = {"trainer.epochs", "trainer.max_steps", "extend"}
-"""What a run may have otherwise than the one that it extends."""
+OTHERWISE = {"trainer.epochs", "trainer.max_steps", *identity.PARENTS}
+"""Settings that a run need not share with the one that it extends: its length, and how that one began."""
 
 
 def check(config: Config) -> None:
@@ -32,10 +32,10 @@ def check(config: Config) -> None:
     if config.ensemble is not None and (config.extend or config.init_from):
         raise ConfigError("an ensemble's members begin anew", "extend its runs one by one, by their own experiments")
     if config.init_from:
-        LoadedRun(Path(config.init_from)).done()
+        _done(config.init_from)
     if not config.extend:
         return
-    parent = LoadedRun(Path(config.extend)).done()
+    parent = _done(config.extend)
     if parent.packed:
         raise ConfigError(f"{config.extend} holds weights alone", "name its run directory, or set init_from")
     for optimizer in filter(None, (config.optimizer, config.critic_optimizer)):
@@ -45,7 +45,7 @@ def check(config: Config) -> None:
                 "train the longer run anew, or start from its weights: init_from",
             )
     different = identity.differences(identity.settings(parent.checked()), identity.settings(config))
-    if other := [f"{key} (was {was}, is {now})" for key, (was, now) in different.items() if key not in LENGTH]:
+    if other := [f"{key} (was {was}, is {now})" for key, (was, now) in different.items() if key not in OTHERWISE]:
         raise ConfigError(
             f"{config.extend} had other settings: {', '.join(other)}",
             "extend goes on with the same ones; to train otherwise from these weights, set init_from",
@@ -56,6 +56,16 @@ def check(config: Config) -> None:
             f"{config.extend} has {step} steps, {epoch:g} epochs, already",
             "set a larger trainer.epochs or trainer.max_steps: the steps in all, not those to be added",
         )
+
+
+def _done(path: str) -> LoadedRun:
+    """The run, or packed model, at a path. Raises ConfigError unless it is done, and called what it is."""
+    run = LoadedRun(Path(path)).done()
+    if not run.packed:
+        digits = identity.fingerprint(run.checked())
+        if Path(path).resolve().name.rpartition("-")[2] != digits:  # which identifies it for the runs that follow
+            raise ConfigError(f"{path} has been renamed", f"its directory's name must end in -{digits}")
+    return run
 
 
 def check_weights(task: Task, config: Config) -> None:

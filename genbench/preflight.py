@@ -8,7 +8,6 @@ size of a network is known before it is allocated. The data set alone is real, a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from genbench.data.loading import load
 from genbench.engine import device as devices
 from genbench.engine.measurement import objective_among
 from genbench.engine.memory import check_memory
-from genbench.engine.rundir import FINISHED, RunDirectory
+from genbench.engine.rundir import FINISHED, RunDirectory, writable
 from genbench.engine.task import Task
 from genbench.errors import ConfigError, DataError, GenbenchError
 from genbench.identity import LONGEST
@@ -34,7 +33,6 @@ __all__ = ["check", "check_run", "rehearse", "writable"]
 
 META = torch.device("meta")
 ROOM = 100  # characters, more than those of the longest path within a run directory
-SHOWN = 100  # characters of a path in a message
 
 
 def check(requests: Sequence[Request], elsewhere: bool = False) -> None:
@@ -141,28 +139,6 @@ def _check_judged(config: Config, task: Task) -> None:
                 f"reference: of {reference.metric}, {way} values are better, not {reference.better} ones",
                 f"add better: {way}",
             )
-
-
-def writable(directory: Path, below: int = 0) -> None:
-    """Raise ConfigError unless a directory is there, or can be made, and can be written to. Makes nothing.
-
-    `below` is the length of the longest path within it.
-    """
-    try:
-        directory.joinpath(*["x"] * (below // 2)).exists()  # an error if this is too long for the system
-        there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-        reason = "" if there.is_dir() else f"{there} is no directory"
-        if not reason and not os.access(there, os.W_OK | os.X_OK):
-            reason = f"{there} is not writable"
-    except OSError as error:
-        reason = str(error.strerror)
-    if reason:
-        raise ConfigError(f"{_shortened(directory)} cannot be written: {reason}", "choose another output_root")
-
-
-def _shortened(path: Path) -> str:
-    text = str(path)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _new(key: str, seen: set[str]) -> bool:

@@ -27,13 +27,20 @@ def made_by(config: Config, device: torch.device) -> dict[str, str | None]:
     """What may change between two starts of a run and decides its numbers."""
     components = {key: getattr(config, key) for key in COMPONENTS}
     found = [registry.lookup(group_of(key), chosen["name"]) for key, chosen in components.items() if chosen]
-    packages = {component.__module__.partition(".")[0] for component in found}  # a plug-in's, too
+    packages = {_package(component.__module__) for component in found}  # a plug-in's, too
     return {
         "code": _digest(frozenset(packages)),
         "commit": git_commit(),
         "torch": str(torch.__version__),
         "device": devices.describe(device),
     }
+
+
+def _package(module: str) -> str:
+    """The outermost package of a module that has a file of its own: a namespace package has none."""
+    parts = module.split(".")
+    names = [".".join(parts[: count + 1]) for count in range(len(parts))]
+    return next((name for name in names if getattr(sys.modules[name], "__file__", None)), module)
 
 
 @cache  # of the code that is loaded: files may change while a sweep goes on

@@ -47,7 +47,7 @@ def run(config: Config, words: Sequence[str] = ()) -> Outcome:
     run_dir = RunDirectory(run_directory(config))
     if outcome := finished_outcome(run_dir):
         return _already_finished(outcome)
-    with Interrupts() as interrupts, on_device(config) as device:
+    with Interrupts(resend=True) as interrupts, on_device(config) as device:
         try:
             with interrupts.interruptible():
                 task = ready_task(config, device)

@@ -70,7 +70,7 @@ ALLOWED = {
     "export": {"atomic", "engine", "errors", "identity", "loaded", "metrics"},
     "pack": {"config", "errors", "loaded", "numerals", "registry", "report"},
     "trackers": {"atomic", "errors", "report"},
-    "evaluate": {"atomic", "config", "engine", "errors", "identity", "loaded", "naming", "provenance"},
+    "evaluate": {"atomic", "config", "engine", "errors", "identity", "loaded", "naming", "provenance", "registry"},
     "foreign_images": {"atomic", "data", "engine", "errors", "metrics", "provenance", "registry", "tasks"},
     "sweeps": {"atomic", "engine", "errors", "loaded", "registry"},
     "report": {"catalogue", "config", "engine", "errors", "figures", "identity", "naming", "numerals", "registry"},

@@ -18,6 +18,7 @@ from genbench import preflight, registry
 from genbench.build import assemble, build_task
 from genbench.compose import Request, configuration
 from genbench.data.loading import load
+from genbench.engine.rundir import writable
 from genbench.engine.task import Task
 from genbench.errors import ConfigError, GenbenchError
 
@@ -211,7 +212,7 @@ def test_what_evaluation_needs_is_looked_for_once(
 def test_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigError, match="is not writable"):
-        preflight.writable(tmp_path / "below")
+        writable(tmp_path / "below")
 
 
 def test_an_ensemble_is_checked_as_a_whole() -> None:

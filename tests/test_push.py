@@ -94,6 +94,7 @@ class FakeTracker:
 
     def begin(self, heading: Heading, again: bool) -> FakeTracker:
         self._called("again" if again else "begin")
+        self.goes_on = again and self.begun
         self.heading, self.begun = heading, True
         return self
 
@@ -181,6 +182,78 @@ def test_a_tracker_that_fails_fails_no_run(
     assert found == logged(run, "eval/distance")
     assert len(fake.finals) == 1
     assert "0 of 1 runs sent" in call(capsys, "trackio", "outputs")[1]
+
+
+def test_a_tracker_that_has_lost_a_run_gets_all_of_it(
+    genbench: Run, follow: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or another one, at another address. And one that has it whole is left alone, whatever is written again here."""
+    fake, other = FakeTracker(fails_at=4), FakeTracker()
+    follow(fake)
+    assert genbench(*FOLLOWED) == 0
+    (run,) = Path("outputs").glob("*/*/")
+    follow(other)
+    assert "1 of 1 runs sent" in call(capsys, "trackio", "outputs")[1]
+    assert other.calls == ["again", "log", "finish"]
+    for metric in ("eval/distance", "train/w1"):
+        assert [(step, row[metric]) for step, row in other.points if metric in row] == logged(run, metric)
+    (run / "summary.json").unlink()
+    assert genbench(*FOLLOWED) == 0
+    assert len(other.calls) == 3
+    assert "1 of 1 runs sent" in call(capsys, "trackio", "outputs", "--again")[1]
+    assert other.calls[3:] == ["begin", "log", "finish"]
+
+
+def test_what_one_tracker_has_is_not_what_another_has(
+    genbench: Run, follow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do other intervals of logging after an interruption lose a row, or send one twice."""
+    first, second = FakeTracker(), FakeTracker()
+    update = live.Live.update
+
+    def then_stopped(self: live.Live) -> None:
+        update(self)
+        signal.raise_signal(signal.SIGTERM)
+
+    words = (*FOLLOWED, "trainer.log_every=5", "trainer.checkpoint_every=100")
+    follow(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(live.Live, "update", then_stopped)
+        assert genbench(*words) == 128 + signal.SIGTERM
+    (run,) = Path("outputs").glob("*/*/")
+    for checkpoint in (run / "checkpoints").iterdir():
+        checkpoint.unlink()  # so it begins anew, and logs otherwise
+    follow(second)
+    with monkeypatch.context() as patch:
+        patch.setattr(live.Live, "update", then_stopped)
+        assert genbench(*words[:-2], "trainer.log_every=3", "tracker=mlflow") == 128 + signal.SIGTERM
+    follow(first)
+    assert genbench(*words[:-2], "trainer.log_every=3") == 0
+    assert first.calls == ["begin", "log", "leave", "again", *["log"] * 4, "finish"]
+    assert second.calls == ["begin", "log", "leave"]
+    told = [(step, row["train/w1"]) for step, row in first.points if "train/w1" in row]
+    assert [step for step, _ in told] == [5, 10, *range(12, 40, 3), 40]
+    assert set(told[2:]) <= set(logged(run, "train/w1"))
+
+
+def test_a_diverged_run_can_be_sent(genbench: Run, follow: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert genbench("experiment=dirac-w1-3", "trainer.max_steps=600", "regularizer.coefficient=1e12") == 3
+    fake = FakeTracker()
+    follow(fake)
+    assert "1 of 1 runs sent" in call(capsys, "trackio", "outputs")[1]
+    assert fake.finals[0].status == "diverged"
+
+
+def test_a_signal_while_the_end_is_sent_ends_the_sweep(
+    genbench: Run, follow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is done, and its end is sent another time; what follows does not begin."""
+    follow(FakeTracker())
+    with monkeypatch.context() as patch:
+        patch.setattr(live.Live, "end", lambda self: signal.raise_signal(signal.SIGINT))
+        assert genbench("-m", *FOLLOWED, "seed=1,2") == 128 + signal.SIGINT
+    (run,) = Path("outputs").glob("*/*/")
+    assert json.loads((run / "status.json").read_text())["status"] == "done"
 
 
 @pytest.mark.parametrize("word", ["tensorflow", "trackio/", "trackio/a b"])

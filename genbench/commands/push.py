@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from genbench.engine.rundir import FINISHED
 from genbench.errors import ConfigError
 from genbench.output import command
 from genbench.report import reading
@@ -36,11 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    from genbench.trackers import push, record, tracker
+    from genbench.trackers import record, tracker
 
     there = tracker(options.tracker, options.project)
     problems: list[reading.Problem] = []
-    ended = [run for run in reading.readable(reading.find(options.runs, problems), problems) if run.state == "done"]
+    ended = [run for run in reading.readable(reading.find(options.runs, problems), problems) if run.state in FINISHED]
     for problem in problems:
         print(f"left out: {problem.path}: {problem.reason}")
     if not ended:
@@ -48,18 +49,14 @@ def _push(options: argparse.Namespace) -> None:
     sent = 0
     for run in ended:
         whole = record(run)
-        begun = Live(f"{options.tracker}/{options.project}", run.path)
-        if begun.left:
-            begun.finish()
-            sent += 1
-            print(f"sent the rest: {whole.title}")
-            continue
-        if not options.again and there.holds(whole):
+        word = f"{options.tracker}/{options.project}"
+        rest = not options.again and Live(word, run.path).left
+        if not rest and not options.again and there.holds(whole):
             print(f"there already: {whole.title}")
             continue
-        push(there, whole)
+        Live(word, run.path, afresh=not rest).finish()
         sent += 1
-        print(f"sent: {whole.title}")
+        print(f"{'sent the rest' if rest else 'sent'}: {whole.title}")
     print(f"{sent} of {len(ended)} runs sent to {options.tracker}, project {options.project}")
 
 

@@ -163,6 +163,8 @@ def _prepared(record: ImageFile, size: int, channels: int) -> NDArray[np.uint8] 
     try:
         return prepare(record.path, size, channels)
     except Exception as error:  # Pillow raises almost anything for a damaged file
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise  # it says nothing of the file, which another time can be read
         return str(error).partition(" '")[0] or type(error).__name__
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-__all__ = ["MODES", "VERSION", "preparation", "prepare"]
+__all__ = ["MODES", "VERSION", "of_eight_bits", "preparation", "prepare"]
 
 VERSION = 1
 """Changes with any change of `prepare` that changes pixels."""
@@ -31,7 +31,7 @@ def prepare(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
     whatever Pillow does where a file is none of PNG, JPEG and WebP, damaged, or larger than Pillow thinks safe.
     """
     with Image.open(path, formats=FORMATS) as opened:
-        image = _on_white(_of_eight_bits(ImageOps.exif_transpose(opened))).convert(MODES[channels])
+        image = _on_white(of_eight_bits(ImageOps.exif_transpose(opened))).convert(MODES[channels])
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))
@@ -39,7 +39,7 @@ def prepare(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def _of_eight_bits(image: Image.Image) -> Image.Image:
+def of_eight_bits(image: Image.Image) -> Image.Image:
     """Pillow reads 16 bits of grey as they are, and would clip them at 255; those of colours it reduces itself."""
     if not image.mode.startswith("I"):
         return image

@@ -29,11 +29,13 @@ class Interrupts:
 
     A signal is recorded in `pending`. It raises at the next `check()`, or at once within an `interruptible()` block.
     A second SIGINT raises KeyboardInterrupt, wherever that is. Whoever handled a signal before, such as a scheduler's
-    library that puts the job back into the queue, handles it at the end.
+    library that puts the job back into the queue, handles it at the end. So does Python, if `resend` is set and the
+    signal came too late to raise anything.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resend: bool = False) -> None:
         self.pending: int | None = None
+        self._unheard = resend
         self._raises = False
         self._previous: dict[int, object] = {}
 
@@ -51,21 +53,25 @@ class Interrupts:
         previous, self._previous = self._previous, {}
         for signum, handler in previous.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]
-        handler = None if self.pending is None else previous.get(self.pending)
-        if self.pending is not None and callable(handler) and handler is not signal.default_int_handler:
+        if self.pending is None:
+            return
+        handler = previous.get(self.pending)
+        if self._unheard or (callable(handler) and handler is not signal.default_int_handler):
             signal.raise_signal(self.pending)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.pending == signum == signal.SIGINT:
+            self._unheard = False
             raise KeyboardInterrupt
         self.pending = signum
         if self._raises:
             self._raises = False  # what is on its way up is not interrupted again
-            raise Interrupted(signum)
+            self.check()
 
     def check(self) -> None:
         """Raise Interrupted if a signal has arrived."""
         if self.pending is not None:
+            self._unheard = False
             raise Interrupted(self.pending)
 
     @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from genbench.engine import checkpoint
 from genbench.errors import GenbenchError, in_one_line
 
-__all__ = ["DECISIVE", "Parent", "go_on", "restore"]
+__all__ = ["DECISIVE", "Parent", "fit", "go_on", "restore"]
 
 State = dict[str, Any]
 
@@ -41,7 +41,7 @@ def restore(
     for path in paths:
         try:
             found = checkpoint.load(path, origin.run)
-            _fit(path, found, origin, take_up)
+            fit(str(path), found, origin, take_up)
         except checkpoint.Unusable as error:
             checkpoint.set_aside(path)
             say(f"checkpoint {path} {error}; going back to an older one")
@@ -53,15 +53,19 @@ def restore(
     return None
 
 
-def _fit(path: Path, state: State, origin: checkpoint.Origin, take_up: Callable[[State], None]) -> None:
+def fit(name: str, state: State, origin: checkpoint.Origin, take_up: Callable[[State], None]) -> None:
+    """Take up what a checkpoint holds, which is called `name`.
+
+    Raises GenbenchError where it does not fit because the code has changed, and Unusable for another reason.
+    """
     try:
         take_up(state)
     except Exception as error:  # a missing key, a tensor of another shape, an optimizer of another kind
         stretches = state.get("progress", {}).get("stretches") or [{}]
         if stretches[-1].get("code") != origin.made_by["code"]:
             raise GenbenchError(
-                f"{path} does not fit the code, which has changed since: {in_one_line(error)}\n"
-                "  go back to the code of that time, or delete the run directory to repeat the run"
+                f"{name} does not fit the code, which has changed since: {in_one_line(error)}\n"
+                "  go back to the code of that time, or delete its run directory to repeat that run"
             ) from error
         raise checkpoint.Unusable(f"does not fit the run ({type(error).__name__}: {in_one_line(error)})") from error
 

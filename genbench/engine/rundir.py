@@ -18,10 +18,12 @@ from genbench.atomic import write_text
 from genbench.engine.checkpoint import newest_first
 from genbench.errors import ConfigError, RunLocked
 
-__all__ = ["EVALUATION_SCHEMA", "FINISHED", "SCHEMA", "RunDirectory", "to_json"]
+__all__ = ["EVALUATION_SCHEMA", "FINISHED", "SCHEMA", "RunDirectory", "to_json", "writable"]
 
 SCHEMA = 2
 """Number of the layout of `summary.json`; the first had no number, and no meaning beside its values."""
+
+SHOWN = 100  # characters of a path in a message
 
 EVALUATION_SCHEMA = 1
 """Number of the layout of the files in `evaluations/`."""
@@ -125,3 +127,25 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def writable(directory: Path, below: int = 0, remedy: str = "choose another output_root") -> None:
+    """Raise ConfigError unless a directory is there, or can be made, and can be written to. Makes nothing.
+
+    `below` is the length of the longest path within it.
+    """
+    try:
+        directory.joinpath(*["x"] * (below // 2)).exists()  # an error if this is too long for the system
+        there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        reason = "" if there.is_dir() else f"{there} is no directory"
+        if not reason and not os.access(there, os.W_OK | os.X_OK):
+            reason = f"{there} is not writable"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise ConfigError(f"{_shortened(directory)} cannot be written: {reason}", remedy)
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

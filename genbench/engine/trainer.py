@@ -23,6 +23,7 @@ from genbench.engine.measurement import TEST, Measurement, values_of
 from genbench.engine.meters import Meters
 from genbench.engine.rundir import RunDirectory
 from genbench.engine.task import Stage, Task
+from genbench.errors import GenbenchError
 
 T = TypeVar("T")
 
@@ -291,7 +292,12 @@ class Trainer:
             self.logbook.open()
             self._reporter.say(told)
             return
-        self._take_up(state)
+        try:
+            resume.fit("the end of the run that is extended", state, self._origin, self._take_up)
+        except checkpoint.Unusable as error:
+            raise GenbenchError(
+                f"the end of the run that is extended {error}\n  train the longer run anew"
+            ) from error
         self._done |= {"draw": self.progress.step - 1, "test": -1}
         self.logbook.measurements = {
             name: found for name, found in self.logbook.measurements.items() if not name.startswith(TEST)

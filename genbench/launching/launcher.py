@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from genbench import compose, jobs, preflight
 from genbench.compose import Request
+from genbench.engine.rundir import writable
 from genbench.errors import first_line
 from genbench.launching import remains
 from genbench.launching.command import Command
@@ -61,7 +62,7 @@ class Here(Launcher):
 
     def run(self, jobs: Sequence[SweepJob]) -> list[Outcome | None]:
         outcomes: list[Outcome | None] = []
-        preflight.writable(Path(str(self.config.hydra.sweep.dir)))  # Hydra makes it
+        writable(Path(str(self.config.hydra.sweep.dir)))  # Hydra makes it
         for job in jobs:
             print(job.label)
             outcome = self._run(job.index, job.request)

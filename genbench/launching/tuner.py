@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from genbench import compose, preflight
 from genbench.atomic import replacing, write_text
 from genbench.compose import Job, Request
 from genbench.engine.measurement import objective_among
-from genbench.engine.rundir import to_json
-from genbench.errors import ConfigError, optional_package
+from genbench.engine.rundir import to_json, writable
+from genbench.errors import ConfigError, RunLocked, optional_package
 from genbench.figures.study import study_history
 from genbench.launching.sweeper import Sweeper
 from genbench.outcome import Outcome, objective
@@ -63,7 +64,21 @@ class Tuner(Sweeper):
         task = preflight.rehearse(first.config)
         self._objective = objective_among(task.quantities if task else (), first.config.objective)
         self._family = task.family.title if task else ""
-        study = self._study(optuna, arguments, first)
+        folder = Path(first.config.output_root) / ".studies"
+        writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        digits = hashlib.sha256(repr(sorted(arguments)).encode()).hexdigest()[:8]
+        self._name = f"{first.config.name}-{digits}"
+        try:
+            with FileLock(folder / f"{self._name}.lock", timeout=0):
+                return self._tune(optuna, folder, space, first)
+        except Timeout:
+            raise RunLocked(
+                f"another process goes on with the study {self._name}\n  wait for it, or stop it"
+            ) from None
+
+    def _tune(self, optuna: Any, folder: Path, space: Mapping[str, Any], first: Request) -> float | None:
+        study = self._study(optuna, folder)
         refused: list[ConfigError] = []
         while (missing := self._trials - len(_ended(optuna, study))) > 0:
             asked: dict[Any, Request] = {}
@@ -100,13 +115,8 @@ class Tuner(Sweeper):
         requests = [self._request({**middle, key: value}) for key, values in ends.items() for value in values]
         return requests[0]
 
-    def _study(self, optuna: Any, arguments: Sequence[str], first: Request) -> Any:
+    def _study(self, optuna: Any, folder: Path) -> Any:
         """The one of this command, with what it knows already."""
-        digits = hashlib.sha256(repr(sorted(arguments)).encode()).hexdigest()[:8]
-        self._name = f"{first.config.name}-{digits}"
-        folder = Path(first.config.output_root) / ".studies"
-        preflight.writable(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         backend = optuna.storages.journal.JournalFileBackend(str(folder / f"{self._name}.log"))
         study = optuna.create_study(
             study_name=self._name,

@@ -10,13 +10,19 @@ from typing import Protocol
 from genbench.errors import ConfigError, optional_package
 from genbench.trackers.record import Heading, Point, Record, heading, record
 
-__all__ = ["TRACKERS", "Heading", "Record", "Stream", "Tracker", "heading", "push", "record", "tracker"]
+__all__ = ["TRACKERS", "Heading", "Record", "Stream", "Tracker", "heading", "record", "tracker"]
 
 TRACKERS = ("mlflow", "trackio", "wandb")
 
 
 class Stream(Protocol):
-    """A run that is being sent."""
+    """A run that is being sent.
+
+    Attributes:
+        goes_on: whether what was sent of it before is there.
+    """
+
+    goes_on: bool
 
     def log(self, points: Sequence[Point]) -> None:
         """What was logged at some steps, which do not fall."""
@@ -31,11 +37,11 @@ class Stream(Protocol):
 class Tracker(Protocol):
     """A place that holds runs."""
 
-    def holds(self, record: Record) -> bool:
+    def holds(self, record: Heading) -> bool:
         """Whether this run is there already, as far as can be known from here."""
 
     def begin(self, heading: Heading, again: bool) -> Stream:
-        """Begin to send a run, or go on with one that was left."""
+        """Begin to send a run, or go on with one that was left, if it is there still."""
 
 
 def tracker(name: str, project: str) -> Tracker:
@@ -46,10 +52,3 @@ def tracker(name: str, project: str) -> Tracker:
     module = importlib.import_module(f"genbench.trackers.to_{name}")
     found: Tracker = module.make(project)
     return found
-
-
-def push(there: Tracker, whole: Record) -> None:
-    """Send a run that has ended."""
-    stream = there.begin(whole, again=False)
-    stream.log(list(whole.points.items()))
-    stream.finish(whole)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +43,25 @@ class Live:
     A signal does not wait for a tracker, so rows that are on their way when it comes may be sent again.
 
     A tracker that fails never fails a run: its first error is told, and nothing more is sent. `tracker.json` in the
-    directory says how many rows of `metrics.jsonl` have been sent. A resumed run repeats its rows, so their number
-    is enough.
+    directory says, for each tracker, how many rows of `metrics.jsonl` have been sent and whether that is all.
 
     Attributes:
         left: whether sending was begun, and the end was not sent.
     """
 
-    def __init__(self, word: str | None, directory: Path) -> None:
+    def __init__(self, word: str | None, directory: Path, afresh: bool = False) -> None:
+        """`afresh`: what was sent before does not count."""
         self._word, self._directory = "/".join(_named(word or "")), directory
         self._stream: Stream | None = None
         self._silent = word is None
-        self._sent, self.left = 0, False
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            state = json.loads((directory / STATE).read_text(encoding="utf-8"))
-            if state["tracker"] == self._word:
-                self._sent, self.left = int(state["rows"]), not state["whole"]
+        self._sent = Sent()
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if not afresh and self._word in (states := self._states()):
+                self._sent = Sent(**states[self._word])
+
+    @property
+    def left(self) -> bool:
+        return self._sent.begun and not self._sent.whole
 
     def update(self) -> None:
         """Send what is new in `metrics.jsonl`."""
@@ -86,27 +91,70 @@ class Live:
     def _opened(self) -> Stream:
         if self._stream is None:
             summary = json.loads((self._directory / "summary.json").read_text(encoding="utf-8"))
-            self._stream = tracker(*_named(self._word)).begin(heading(self._directory.name, summary), self.left)
-            self._note(whole=False)
+            found = heading(self._directory.name, summary)
+            self._stream = tracker(*_named(self._word)).begin(found, self.left)
+            self._note(self._sent if self._stream.goes_on else Sent())
         return self._stream
 
     def _update(self) -> None:
         rows = (self._directory / "metrics.jsonl").read_bytes().splitlines()
-        if new := rows[self._sent :]:
-            self._opened().log(list(_points(new)))
-            self._sent = len(rows)
-            self._note(whole=False)
+        if not self._sent.whole and self._sent.missing(rows):
+            stream = self._opened()  # which may know nothing of what was sent
+            stream.log(list(_points(self._sent.missing(rows))))
+            self._note(Sent.of(rows))
 
     def finish(self) -> None:
         """As `end`, but raises whatever fails."""
+        if self._sent.whole:
+            return
         self._update()
         self._opened().finish(record(reading.read(self._directory)))
-        self._note(whole=True)
+        self._note(replace(self._sent, whole=True))
 
-    def _note(self, whole: bool) -> None:
-        self.left = not whole
-        state = {"tracker": self._word, "rows": self._sent, "whole": whole}
-        write_text(self._directory / STATE, json.dumps(state) + "\n")
+    def _note(self, sent: Sent) -> None:
+        self._sent = replace(sent, begun=True)
+        states = {}
+        with contextlib.suppress(OSError, ValueError):
+            states = self._states()
+        with contextlib.suppress(OSError):  # a directory that may only be read remembers nothing
+            write_text(self._directory / STATE, json.dumps(states | {self._word: asdict(self._sent)}) + "\n")
+
+    def _states(self) -> dict[str, Any]:
+        """{tracker: what was sent there}"""
+        found = json.loads((self._directory / STATE).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"{STATE} holds no mapping")
+        return found
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a tracker has of a run."""
+
+    begun: bool = False
+    whole: bool = False
+    rows: int = 0
+    step: int = -1  # of the last of these rows
+    digest: str = ""  # of them all
+
+    @staticmethod
+    def of(rows: list[bytes]) -> Sent:
+        return Sent(True, False, len(rows), int(json.loads(rows[-1])["step"]), _digest(rows))
+
+    def missing(self, rows: list[bytes]) -> list[bytes]:
+        """Those of a run's rows that were not sent. A resumed run repeats its rows, unless its intervals of logging
+        have changed: then later steps are new."""
+        if not self.rows or _digest(rows[: self.rows]) == self.digest:
+            return rows[self.rows :]
+        return [row for row in rows if int(json.loads(row)["step"]) > self.step]
+
+
+def _digest(rows: list[bytes]) -> str:
+    """Of what the rows say but for when: a repeated one has another time."""
+    parsed = [json.loads(row) for row in rows]
+    return hashlib.sha256(repr([(row["step"], row["metric"], row["value"]) for row in parsed]).encode()).hexdigest()[
+        :8
+    ]
 
 
 def _points(rows: list[bytes]) -> Iterator[tuple[int, dict[str, float]]]:

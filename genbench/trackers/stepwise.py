@@ -13,8 +13,8 @@ __all__ = ["Stepwise"]
 class Stepwise:
     """A `Stream` without its end: `run` has `log(values, step=…)` and `finish()`."""
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, run: Any, goes_on: bool) -> None:
+        self._run, self.goes_on = run, goes_on
 
     def log(self, points: Sequence[Point]) -> None:
         for step, values in points:

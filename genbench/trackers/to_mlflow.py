@@ -25,21 +25,21 @@ class _Mlflow:
     def __init__(self, project: str) -> None:
         self._project, self._client = project, mlflow.MlflowClient()
 
-    def holds(self, record: Record) -> bool:
+    def holds(self, record: Heading) -> bool:
         with _told():
             return bool(self._runs(record, "FINISHED"))
 
     def begin(self, heading: Heading, again: bool) -> _Stream:
         with _told():
             if again and (left := self._runs(heading, "RUNNING")):
-                return _Stream(self._client, left[0].info.run_id)
+                return _Stream(self._client, left[0].info.run_id, goes_on=True)
             tags = {ID: heading.run_id, **{f"genbench.{key}": value for key, value in heading.tags.items()}}
             experiment = self._experiment(heading) or self._client.create_experiment(self._name(heading))
             run = self._client.create_run(experiment, run_name=heading.title, tags=tags).info.run_id
             parameters = [Param(key, str(value)[:LONGEST]) for key, value in heading.settings.items()]
             for batch in _batches(parameters, PARAMETERS):
                 self._client.log_batch(run, params=batch)
-            return _Stream(self._client, run)
+            return _Stream(self._client, run, goes_on=False)
 
     def _experiment(self, heading: Heading) -> str | None:
         found = self._client.get_experiment_by_name(self._name(heading))
@@ -58,8 +58,8 @@ class _Mlflow:
 
 
 class _Stream:
-    def __init__(self, client: mlflow.MlflowClient, run: str) -> None:
-        self._client, self._run = client, run
+    def __init__(self, client: mlflow.MlflowClient, run: str, goes_on: bool) -> None:
+        self._client, self._run, self.goes_on = client, run, goes_on
 
     def log(self, points: Sequence[Point]) -> None:
         now = int(1000 * time.time())

@@ -14,13 +14,14 @@ class _Trackio:
     def __init__(self, project: str) -> None:
         self._project = project
 
-    def holds(self, record: Record) -> bool:
+    def holds(self, record: Heading) -> bool:
         try:
             return any(run.name == _name(record) for run in trackio.Api().runs(self._project))
         except ValueError:  # there is no such project yet
             return False
 
     def begin(self, heading: Heading, again: bool) -> _Stream:
+        goes_on = again and self.holds(heading)
         return _Stream(
             trackio.init(
                 self._project,
@@ -31,7 +32,8 @@ class _Trackio:
                 embed=False,
                 auto_log_gpu=False,
                 auto_log_cpu=False,
-            )
+            ),
+            goes_on,
         )
 
 

@@ -18,7 +18,7 @@ class _Wandb:
     def __init__(self, project: str) -> None:
         self._project = project
 
-    def holds(self, record: Record) -> bool:
+    def holds(self, record: Heading) -> bool:
         if os.environ.get("WANDB_MODE") == "offline":  # what is not yet sent lies in a folder of the run's id
             return any(Path(os.environ.get("WANDB_DIR", "."), "wandb").glob(f"offline-run-*-{record.run_id}"))
         try:
@@ -30,6 +30,7 @@ class _Wandb:
         return True
 
     def begin(self, heading: Heading, again: bool) -> _Stream:
+        goes_on = again and self.holds(heading)
         try:
             return _Stream(
                 wandb.init(
@@ -38,10 +39,11 @@ class _Wandb:
                     name=heading.title,
                     group=heading.experiment,
                     config={**heading.settings, **heading.tags},
-                    resume="allow" if again else None,
+                    resume="allow" if goes_on else None,
                     reinit="create_new",  # runs that are trained together are followed together
                     settings=wandb.Settings(x_disable_stats=True, disable_git=True, save_code=False, silent=True),
-                )
+                ),
+                goes_on,
             )
         except (wandb.errors.Error, OSError) as error:
             raise GenbenchError(f"Weights & Biases: {error}") from error
