@@ -74,7 +74,7 @@ def _refuse_what_is_for_critics(config: Config) -> None:
     if config.critic_optimizer is not None:
         raise ConfigError(
             f"model={model} has no critic that a critic_optimizer could train",
-            "set optimizer@critic_optimizer=null, and choose the model's by optimizer",
+            "set critic_optimizer=null, and choose the model's by optimizer",
         )
 
 

@@ -327,7 +327,7 @@ def _check_groups(job: Sequence[Override], loader: ConfigLoader) -> None:
             continue
         options = loader.get_group_options(group, ObjectType.CONFIG)
         choice = override.value()
-        if choice not in options and not (choice is None and group in GROUPS):  # null: none, as in train.yaml
+        if choice not in options:
             raise _unknown(group, choice, options)
 
 

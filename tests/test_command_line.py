@@ -16,10 +16,11 @@ import torch
 import yaml
 
 from genbench import registry
-from genbench.compose import CONFIG_DIRECTORY, GROUPS
+from genbench.compose import CONFIG_DIRECTORY, GROUPS, configuration
 from genbench.data import loading, mnist5k
 from genbench.engine.trainer import Trainer
 from genbench.errors import DataError
+from genbench.identity import changes
 
 Genbench = Callable[..., int]
 QUICK = ("experiment=dirac-w1-1", "trainer.max_steps=2")
@@ -180,6 +181,17 @@ def test_a_name_that_is_no_directory_is_refused(
     assert error.count("genbench: ") == 1
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_optimizer_of_its_own_for_the_critic(genbench: Genbench, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the remedy says where a model has no critic; and a run's title says that its experiment's is left out."""
+    words = ("experiment=vae-mnist5k", "optimizer@critic_optimizer=adam", "trainer.max_steps=1")
+    assert genbench(*words) == 2
+    assert "set critic_optimizer=null" in capsys.readouterr().err
+    assert genbench(*words, "critic_optimizer=null") == 0
+    with_one = configuration(*QUICK, "optimizer@critic_optimizer=sgd")
+    without = configuration(*QUICK, "optimizer@critic_optimizer=sgd", "critic_optimizer=null")
+    assert changes(without, with_one) == {"critic_optimizer": "null"}
 
 
 def test_an_experiment_of_ones_own(genbench: Genbench, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genbench.commands import evaluate
 from genbench.compose import configuration
 from genbench.data.folder import split_of
 from genbench.identity import fingerprint
@@ -144,6 +145,17 @@ def test_a_run_is_opened_without_its_images(photos: Path, genbench: Genbench, tm
     photos.rename(tmp_path / "gone")
     task = LoadedRun(run).task(device="cpu", with_data=False)
     assert task.parts.dataset.shape == (1, 12, 12)
+
+
+def test_a_finished_run_is_measured_with_its_images_at_another_place(
+    photos: Path, genbench: Genbench, tmp_path: Path
+) -> None:
+    assert genbench(*VAE, *GREY) == 0
+    (run,) = runs(tmp_path)
+    photos.rename(tmp_path / "moved")
+    evaluate.main([str(run), "dataset.path=moved", "task.importance_samples=3"])
+    (measured,) = (json.loads(path.read_text()) for path in (run / "evaluations").iterdir())
+    assert measured["changes"] == {"task.importance_samples": "3"}
 
 
 def test_a_run_goes_on_with_the_same_images_alone(

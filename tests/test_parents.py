@@ -18,6 +18,7 @@ from genbench.engine import checkpoint
 from genbench.identity import fingerprint
 from genbench.loaded import LoadedRun
 from genbench.pack import pack
+from genbench.tasks.divergence import Divergence
 
 Run = Callable[..., int]
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -119,6 +120,48 @@ def test_seeds_cannot_share_a_parent(genbench: Run, capsys: pytest.CaptureFixtur
     assert genbench("-m", *trained(words, "more", 20), "extend=half/*/*", f"seed={seeds}") == 2
     assert "seed (was 1, is 2)" in capsys.readouterr().err
     assert not Path("more").exists()
+
+
+def test_a_run_that_began_with_weights_can_be_extended(genbench: Run) -> None:
+    words = ("experiment=divergence-w1", *FEW)
+    assert genbench(*trained(words, "first", 10)) == 0
+    begun = f"init_from={only('first', 'divergence-w1')}"
+    assert genbench(*trained(words, "half", 10), begun) == 0
+    assert genbench(*trained(words, "whole", 20), begun) == 0
+    assert genbench(*trained(words, "more", 20), f"extend={only('half', 'divergence-w1')}") == 0
+    whole, more = (state(only(root, "divergence-w1"))["task"] for root in ("whole", "more"))
+    assert_same(without_empty(more), without_empty(whole))
+
+
+@pytest.mark.parametrize("kind", ["extend", "init_from"])
+def test_a_renamed_run_is_refused(genbench: Run, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """Two of one name would be taken for the same."""
+    words = ("experiment=divergence-w1", *FEW)
+    assert genbench(*trained(words, "first", 10)) == 0
+    run = only("first", "divergence-w1")
+    digits = run.name.rpartition("-")[2]
+    run.rename("best")
+    assert genbench(*trained(words, "second", 20), f"{kind}=best") == 2
+    assert f"best has been renamed\n  its directory's name must end in -{digits}" in capsys.readouterr().err
+    run.symlink_to(Path("best").absolute())
+    assert genbench(*trained(words, "second", 20), f"{kind}={run}") == 2
+    Path("best").rename(f"best-{digits}")
+    assert genbench(*trained(words, "second", 20), f"{kind}=best-{digits}") == 0
+
+
+@pytest.mark.usefixtures("tiny_instruments")
+def test_the_end_of_a_run_does_not_fit_changed_code(
+    genbench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("experiment=divergence-w1", *FEW)
+    assert genbench(*trained(words, "half", 10)) == 0
+    more = (*trained(words, "more", 20), f"extend={only('half', 'divergence-w1')}")
+    monkeypatch.setattr("genbench.provenance._digest", lambda packages: "0badc0de")
+    monkeypatch.setattr(Divergence, "load_state_dict", lambda self, found: found["no such key"])
+    assert genbench(*more) == 1
+    said = capsys.readouterr().err
+    assert "the end of the run that is extended does not fit the code, which has changed since" in said
+    assert "Traceback" not in said
 
 
 def test_packed_models_are_told_apart_by_their_weights(tmp_path: Path) -> None:

@@ -73,9 +73,7 @@ class Tuner(Sweeper):
             with FileLock(folder / f"{self._name}.lock", timeout=0):
                 return self._tune(optuna, folder, space, first)
         except Timeout:
-            raise RunLocked(
-                f"another process goes on with the study {self._name}\n  wait for it, or stop it"
-            ) from None
+            raise RunLocked(f"another process goes on with study {self._name}\n  wait for it, or stop it") from None
 
     def _tune(self, optuna: Any, folder: Path, space: Mapping[str, Any], first: Request) -> float | None:
         study = self._study(optuna, folder)

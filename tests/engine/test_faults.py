@@ -291,6 +291,17 @@ def test_the_code_of_a_plug_in_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     provenance._digest.cache_clear()
 
 
+def test_the_code_of_a_namespace_package_is_that_of_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spread" / "part").mkdir(parents=True)
+    for name in ("__init__", "inner"):
+        (tmp_path / "spread" / "part" / f"{name}.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("spread.part.inner")
+    assert provenance._package("spread.part.inner") == "spread.part"
+    assert provenance._package("genbench.models.vae") == "genbench"
+    assert len(provenance._digest(frozenset({"genbench", "spread.part"}))) == 8
+
+
 # A4: logs cut short
 
 

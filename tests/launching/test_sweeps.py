@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from hydra import compose as hydra_compose
 from omegaconf import OmegaConf
 from processes import Forked, killed_at_first, python
@@ -549,6 +550,19 @@ class TestStudies:
             params["optimizer.lr"] for params in asked
         }
         assert interrupted.name in {trial["run"] for trial in tried}
+
+    def test_a_second_process_leaves_a_study_alone(
+        self, genbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("optuna")
+        words = ("-m", *self.WORDS, "optimizer.lr=interval(0.01,0.02)", "hydra.sweeper.trials=1")
+        assert genbench(*words) == 0
+        (log,) = tmp_path.glob("outputs/.studies/*.log")
+        before = log.read_bytes()
+        with FileLock(log.with_suffix(".lock")):
+            assert genbench(*words) == 4
+        assert f"another process goes on with study {log.stem}" in capsys.readouterr().err
+        assert log.read_bytes() == before
 
     def test_the_objective_is_no_test_metric_unless_asked(self) -> None:
         test, valid = Quantity("test/nll", "", better="lower"), Quantity("valid/nll", "", better="lower")
