@@ -30,7 +30,7 @@ def draw(directories: Iterable[Path]) -> Iterator[Path | ConfigError]:
     paths, and for runs of a task that do not belong in one picture the reason.
     """
     runs: dict[str, list[LoadedRun]] = {}
-    for directory in directories:
+    for directory in dict.fromkeys(directories):  # jobs of a sweep may be one run
         if RunDirectory(directory).status == "done":
             run = LoadedRun(directory)
             runs.setdefault(run.config["task"]["name"], []).append(run)

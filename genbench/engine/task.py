@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from genbench.engine.batches import Batch
@@ -32,6 +32,7 @@ __all__ = [
     "Stage",
     "Task",
     "alike",
+    "differing",
     "knows_no_classes",
     "unseen",
 ]
@@ -84,6 +85,20 @@ class FinishedRun(Protocol):
 def alike(run: FinishedRun, *but: str) -> str:
     """Equal for runs that differ in nothing but these settings."""
     return json.dumps({key: value for key, value in run.settings.items() if key not in but}, sort_keys=True)
+
+
+def differing(runs: Sequence[FinishedRun], told: Collection[str]) -> list[list[str]]:
+    """Of each run, as KEY=VALUE, the settings in which these runs differ, but for those that are told anyway.
+
+    Options of a component that another one does not have are told by the component's name.
+    """
+    found: list[list[str]] = [[] for _ in runs]
+    for key in dict.fromkeys(key for run in runs for key in run.settings if key not in told):
+        values = {k: json.dumps(run.settings[key]).strip('"') for k, run in enumerate(runs) if key in run.settings}
+        if len(set(values.values())) > 1 or (key.endswith(".name") and len(values) < len(runs)):
+            for k, value in values.items():
+                found[k].append(f"{key.removesuffix('.name')}={value}")
+    return found
 
 
 class Task(ABC):

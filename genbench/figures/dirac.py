@@ -43,6 +43,7 @@ class Pair(NamedTuple):
     left, right: [T, 3], (ψ0, ψ1, θ) and (ψ0, ψ1, θ averaged) after every generator step.
     loss: name of the game's metric.
     resting: biases ψ1, from and to, with which ψ0 = θ = 0 is an equilibrium; −∞ and ∞ for any.
+    decay: of the average.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Pair(NamedTuple):
     right: ArrayLike
     loss: str
     resting: tuple[float, float]
+    decay: float
 
 
 def trajectory(points: ArrayLike, loss: str, title: str, resting: tuple[float, float], ema: bool) -> Figure:
@@ -105,7 +107,8 @@ def pairs_page(rows: Sequence[Pair], title: str = "") -> Figure:
             axes = _cube(figure, box, limit, ema=bool(side))
             _draw_scene(axes, row.resting, row.loss)
             _draw_path(axes, array, steps)
-            name = fill(f"{row.title}, {'with EMA of the generator' if side else 'without EMA'}", LONGEST_TITLE)
+            told = f"with EMA {row.decay:g} of the generator" if side else "without EMA"
+            name = fill(f"{row.title}, {told}", LONGEST_TITLE)
             x, y = box[0] + box[2] / 2, (base + row_height - 0.12) / height
             figure.text(x, y, name, fontsize=LABEL_SIZE, color=BLACK, ha="center", va="top")
     _draw_legend(figure)

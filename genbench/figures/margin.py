@@ -19,7 +19,7 @@ Name = tuple[str, float, str]
 
 def widest(figure: Figure, names: Sequence[Name]) -> float:
     """Inches of the widest of the names, if there are any."""
-    written = [figure.text(0, 0, name, fontsize=TICK_SIZE) for name, _, _ in names]
+    written = [figure.text(0, 0, name, fontsize=TICK_SIZE, parse_math=False) for name, _, _ in names]
     width = max((text.get_window_extent().width for text in written), default=0.0) / figure.dpi
     for text in written:
         text.remove()

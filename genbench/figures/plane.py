@@ -7,6 +7,7 @@ extent in both directions: rows are x₂ ascending, columns x₁ ascending. Valu
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ __all__ = [
 MASS_SHARES = (0.95, 0.75, 0.5, 0.25)
 # Colours end at this multiple of a typical maximum: a narrow peak would leave none for the rest.
 COLOUR_LIMIT = 2.0
+WIDEST_TITLE = 26  # characters of a line above a panel
 
 
 def _from_white() -> Colormap:
@@ -165,7 +167,9 @@ def density_panel(
     highest = [_highest(values) for values in panels]
     top = min(max(highest), COLOUR_LIMIT * float(np.median(highest)))
     rows, columns = math.ceil(len(panels) / columns), min(columns, len(panels))
-    side, left, bottom, between, name = 1.86, 0.62, 0.46, 0.1, 0.27
+    titles = [textwrap.fill(label, WIDEST_TITLE) for label in titles]
+    side, left, bottom, between = 1.86, 0.62, 0.46, 0.1
+    name = 0.12 + 0.15 * max(label.count("\n") + 1 for label in titles)
     right = left + columns * (side + between)
     figure = new_figure(right + 0.8, bottom + rows * (side + name) + (0.4 if title else 0.08), title)
     for k, (values, label) in enumerate(zip(panels, titles, strict=True)):

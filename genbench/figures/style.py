@@ -105,7 +105,8 @@ def _without_middle(words: str, count: int) -> str:
 
 def text_width(texts: Sequence[str], size: float) -> float:
     """Width of the longest text in inches."""
-    return max(float(TextPath((0, 0), text, size=size).get_extents().x1) for text in texts) / 72
+    literal = (text.replace("$", r"\$") for text in texts)  # no formula
+    return max(float(TextPath((0, 0), text, size=size).get_extents().x1) for text in literal) / 72
 
 
 def whole_ticks(axis: Axis, places: ArrayLike, most: int = 6) -> None:

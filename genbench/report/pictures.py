@@ -28,7 +28,6 @@ from genbench.report.statistics import FEWEST, confidence_interval
 
 __all__ = ["Picture", "compared_curves", "cover", "own_curves", "own_pictures", "sweep_pictures", "thumbnail"]
 
-LONGEST_NAME = 34  # characters that a margin has room for
 THUMBNAIL = 240  # pixels: twice the width at which it is shown
 
 
@@ -52,7 +51,7 @@ def _found(path: Path, name: str, caption: str, names: set[str], problems: list[
         with Image.open(path) as image:
             image.verify()  # a run may be writing it
             return Picture(_file_name(name, names), caption, image.size, source=path)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         problems.append(Problem(path, f"cannot be read: {error}"))
         return None
 
@@ -158,7 +157,7 @@ def _published(rows: Sequence[Result]) -> list[tuple[str, float]]:
 
 
 def _labels(groups: Sequence[Group]) -> list[str]:
-    """What tells groups apart, short enough for a margin."""
+    """What tells groups apart."""
     keys = dict.fromkeys(key for one in groups for key in one.first.changes)
     differing = {key for key in keys if len({str(one.first.changes.get(key)) for one in groups}) > 1}
     told = [zip(one.first.changes, words(one.first.changes), strict=True) for one in groups]
@@ -167,7 +166,7 @@ def _labels(groups: Sequence[Group]) -> list[str]:
         names = [own or one.experiment for one, own in zip(groups, changes, strict=True)]
     else:
         names = [one.experiment + (f" ({own})" if own else "") for one, own in zip(groups, changes, strict=True)]
-    return [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
+    return names
 
 
 def _band(label: str, runs: Sequence[Run], metric: str) -> Band | None:

@@ -106,7 +106,8 @@ class Classes:
         labels = torch.arange(rows, device=self._device).repeat_interleave(COLUMNS)
         images = torch.cat([task.from_noise(*chunk) for chunk in in_chunks(task.chunk, *noise, labels)])
         images = images.unflatten(0, (rows, COLUMNS))
-        return {"classes": labelled_rows(images, [f"class {k}" for k in range(rows)], f"{title}: every class")}
+        told = "every class" if rows == self.count else f"{rows} of {self.count} classes"
+        return {"classes": labelled_rows(images, [f"class {k}" for k in range(rows)], f"{title}: {told}")}
 
     def accuracy(self, classifier: Classifier, images: Tensor, seed: int) -> dict[str, Measurement]:
         """The share of a task's `sample(N, seed)` [N, C, H, W] that a classifier takes for what they are to be."""

@@ -21,6 +21,7 @@ from genbench.engine.task import (
     Stage,
     Task,
     alike,
+    differing,
 )
 from genbench.errors import ConfigError
 from genbench.figures.flows import animate_flow
@@ -38,6 +39,7 @@ __all__ = ["EXTENT", "MASS", "PlaneTask", "density_on_grid", "target_on_grid"]
 EXTENT = 5.0  # pictures show [−5, 5]²
 GRID = 200  # cells to a side of a drawn density
 DRAWN = 500  # samples in a picture
+PANELS = 7  # densities beside their target
 BOX_SAMPLES = 20_000
 
 
@@ -126,28 +128,40 @@ class PlaneTask(FlowSamples, Task):
 
     @classmethod
     def sweep_figures(cls, runs: Sequence[FinishedRun]) -> dict[str, Figure]:
-        """Densities of several experiments beside their targets, one row for each target, if rows are of one length.
+        """Densities of several runs beside their targets, one row for each target, at most PANELS of the best.
 
-        Of runs that differ in the seed alone, the lowest seed is shown.
+        Of runs that differ in the seed alone, the lowest seed is shown. Raises ConfigError where there are more runs
+        of one target than of another.
         """
         rows: dict[str, dict[str, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: (natural(run.config["name"]), run.config["seed"])):
             rows.setdefault(run.config["dataset"]["target"], {}).setdefault(alike(run, "seed"), run)
-        lengths = {len(row) for row in rows.values()}
-        if len(lengths) != 1 or len(rows) * min(lengths) < 2:
+        kind = "energies" if cls.of_energy else "samples"
+        counts = {target: len(row) for target, row in rows.items()}
+        count = min(counts.values())
+        if sum(counts.values()) < 2:
             return {}
-        told = cls.quantities[0]
+        if max(counts.values()) > count:
+            told = ", ".join(f"{number} of {target}" for target, number in counts.items())
+            raise ConfigError(
+                f"flows fitted to {kind} are not drawn together: of {told}", "run the missing ones, too"
+            )
+        judged = cls.quantities[0]
         densities, titles = [], []
         for target, row in rows.items():
-            for run in row.values():
+            ranked = sorted(row.values(), key=lambda run: run.value(judged.name), reverse=judged.better == "higher")
+            for run in (run for run in row.values() if run in ranked[:PANELS]):
                 task = run.task()
                 densities.append(density_on_grid(task.model.log_prob, task.device))
-                titles.append(f"{run.config['name'].removeprefix('flow-')}: {run.value(told.name):.3f}")
+                alike_named = [one for one in row.values() if one.config["name"] == run.config["name"]]
+                words = differing(alike_named, ("seed",))[alike_named.index(run)]
+                name = " ".join([run.config["name"].removeprefix("flow-"), *words])
+                titles.append(f"{name}: {run.value(judged.name):.3f}")
             densities.append(target_on_grid(TARGETS[target], cls.of_energy))
-            titles.append(f"{target}, target: {run.metrics[told.name]['truth']:.3f}")
-        kind = "energies" if cls.of_energy else "samples"
-        title = f"Flows fitted to {kind}, with {told.label} ({told.unit})"
-        return {f"densities-{kind}": density_panel(densities, titles, min(lengths) + 1, EXTENT, title)}
+            titles.append(f"{target}, target: {run.metrics[judged.name]['truth']:.3f}")
+        of_all = f", {PANELS} of {count} for each target" if count > PANELS else ""
+        title = f"Flows fitted to {kind}, with {judged.label} ({judged.unit}){of_all}"
+        return {f"densities-{kind}": density_panel(densities, titles, min(count, PANELS) + 1, EXTENT, title)}
 
     def animate(self, path: Path, title: str) -> None:
         """The way of samples from the base through the layers, as a GIF."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
 from genbench.figures.curves import MAX_CURVES, Band, overlaid_curves, stacked_curves, two_scales
+from genbench.figures.style import text_width
 
 STEPS = np.arange(0.0, 1000.0, 50.0)
 
@@ -128,3 +131,11 @@ def test_two_quantities_of_unlike_size_have_an_axis_each() -> None:
         assert [name for name in ("left", "right") if one.spines[name].get_visible()] == [side]
     assert axes.lines[0].get_color() != twin.lines[0].get_color()
     assert axes.get_xlim() == twin.get_xlim()
+
+
+def test_a_source_with_dollar_signs_is_no_formula() -> None:
+    band = Band("nll", np.arange(3.0), np.arange(3.0))
+    figure = overlaid_curves([band], "NLL", [(r"price $\foo$", 1.0)], "title")
+    figure.savefig(BytesIO(), format="png")
+    assert any(r"$\foo$" in text.get_text() for axes in figure.axes for text in axes.texts)
+    assert text_width([r"$\foo$"], 9) > text_width([r"\foo"], 9)

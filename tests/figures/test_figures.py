@@ -236,19 +236,22 @@ def test_trajectory_refuses_what_it_cannot_draw() -> None:
 
 
 def test_pairs_share_their_limits() -> None:
-    figure = dirac.pairs_page([dirac.Pair("W1, R1 0.1", 3 * spiral(), spiral(), "W1", LINE)])
+    figure = dirac.pairs_page([dirac.Pair("W1, R1 0.1", 3 * spiral(), spiral(), "W1", LINE, 0.9)])
     left, right = panels(figure)
     assert left.get_xlim() == right.get_xlim() == right.get_zlim()
     assert [text.get_text() for text in figure.texts] == [
         "W1, R1 0.1, without EMA",
-        "W1, R1 0.1, with EMA of the generator",
+        "W1, R1 0.1, with EMA 0.9 of the generator",
     ]
     assert "EMA" not in left.get_zlabel()
     assert "EMA" in right.get_zlabel()
 
 
 def test_pairs_page_has_a_row_for_each_pair_and_one_legend() -> None:
-    rows = [dirac.Pair("a", spiral(), spiral(), "JSD", POINT), dirac.Pair("b", spiral(), spiral(), "W1", LINE)]
+    rows = [
+        dirac.Pair(name, spiral(), spiral(), *game, 0.9)
+        for name, game in (("a", ("JSD", POINT)), ("b", ("W1", LINE)))
+    ]
     figure = dirac.pairs_page(rows, "Dirac-GAN")
     assert len(panels(figure)) == 4
     first, _, third, _ = [axes.get_position() for axes in panels(figure)]

@@ -280,13 +280,14 @@ CASES: dict[str, list[Case]] = {
     "dirac.pairs_page": [
         lambda: dirac.pairs_page(
             [
-                dirac.Pair("JSD, no regularizer", 100 * turns(1.0), turns(), "JSD", POINT),
+                dirac.Pair("JSD, no regularizer", 100 * turns(1.0), turns(), "JSD", POINT, 0.9),
                 dirac.Pair(
                     "W1, R1 0.01, seed=2, optimizer.lr=0.001, critic_optimizer.lr=0.002, task.critic_steps=3",
                     turns(),
                     1e-3 * turns(),
                     "W1",
                     LINE,
+                    0.998,
                 ),
             ],
             "Dirac-GAN",

@@ -54,6 +54,14 @@ def finals(root: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def test_jobs_that_are_one_run_are_drawn_once(genbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(Divergence, "sweep_figures", lambda runs: drawn.append(len(runs)) or {})
+    words = ("experiment=divergence-w1", "trainer.max_steps=2", "dataset.theta=0.5,1", "trainer.log_every=1,2")
+    assert genbench("-m", *words) == 0
+    assert drawn == [2]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -275,11 +275,19 @@ def test_a_row_of_the_page_is_called_after_loss_and_regularizer_and_whatever_els
     assert names(figure) == ["W1, no regularizer, optimizer=sgd", "W1, no regularizer, optimizer=adam"]
 
 
-def pages(played: Iterable[tuple[str, ...]]) -> dict[str, Figure]:
-    """Of pairs of games without and with the generator's average."""
+def test_every_average_stands_beside_the_game_without_one() -> None:
+    (figure,) = pages([("experiment=dirac-w1-3",)], ("null", "0.9", "0.5")).values()
+    assert names(figure) == ["W1, R1 0.1", "W1, R1 0.1"]
+    told = [text.get_text().rpartition(", ")[2] for text in figure.texts if "with EMA" in text.get_text()]
+    assert told == ["with EMA 0.5 of the generator", "with EMA 0.9 of the generator"]
+    assert pages([("experiment=dirac-w1-3",)], ("null",)) == pages([("experiment=dirac-w1-3",)], ("0.5",)) == {}
+
+
+def pages(played: Iterable[tuple[str, ...]], averages: Sequence[str] = ("null", "0.5")) -> dict[str, Figure]:
+    """Of games with each of these averages of the generator."""
     runs = []
     for words in played:
-        for ema in ("null", "0.5"):
+        for ema in averages:
             config, task = configuration(*words, f"task.ema={ema}"), game(*words, f"task.ema={ema}")
             play(task, 1)
             runs.append(

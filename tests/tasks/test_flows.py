@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
+import genbench as package
 from genbench.bijections.base import Compose
 from genbench.bijections.planar import Planar
 from genbench.build import build_task, make_batches
+from genbench.commands import figures
 from genbench.compose import configuration
 from genbench.engine.lockstep import VALUES
 from genbench.metrics.importance import log_normalizer
+from genbench.tasks import plane
 from genbench.tasks.flow_ensemble import FlowEnsemble, check
 
 CPU = torch.device("cpu")
@@ -215,6 +219,39 @@ def test_what_a_task_decodes_is_data_and_a_path_begins_in_the_base(tmp_path: Pat
     torch.testing.assert_close(task.encode(path[-1]), path[0], rtol=0, atol=1e-6)
     assert path[0].mean(0).abs().max() < 4 / math.sqrt(10_000)
     assert (path[0].var(0) - 1).abs().max() < 4 * math.sqrt(2 / 10_000)
+
+
+def test_densities_of_a_sweep_are_told_apart(
+    genbench: Callable[..., int],
+    tiny_planes: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By what differs between runs of one name; a target of which a run is missing is named; the best are shown."""
+    drawn: list[tuple[Any, ...]] = []
+
+    def panel(*arguments: Any) -> Figure:
+        drawn.append(arguments)
+        return Figure()
+
+    monkeypatch.setattr(plane, "density_panel", panel)
+    words = ("experiment=flow-arcs-samples-k2", "trainer.max_steps=2", "trainer.evaluate_every=2")
+    assert genbench("-m", *words, "model.layers=1,2,3") == 0
+    names = [title.partition(": ")[0] for title in drawn[-1][1]]
+    assert names == [*(f"arcs-samples-k2 model.layers={depth}" for depth in (1, 2, 3)), "arcs, target"]
+    monkeypatch.setattr(plane, "PANELS", 2)
+    figures.main(["sweep", *map(str, Path("outputs").glob("*/*/"))])
+    _, titles, columns, _, title = drawn[-1]
+    values = [float(told.partition(": ")[2]) for told in titles[:-1]]
+    everything = [run.metrics["test/nll"] for run in package.runs("outputs")]
+    assert sorted(values) == pytest.approx(sorted(everything)[:2], abs=6e-4)
+    assert columns == 3
+    assert title.endswith("2 of 3 for each target")
+    capsys.readouterr()
+    assert genbench("-m", *words, "dataset.target=eight-gaussians", "model.layers=2,3") == 0
+    with pytest.raises(SystemExit, match="2"):
+        figures.main(["sweep", *map(str, Path("outputs").glob("*/*/"))])
+    assert "3 of arcs, 2 of eight-gaussians" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny_planes")

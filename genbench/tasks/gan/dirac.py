@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from genbench.engine.device import double, float64_device
 from genbench.engine.measurement import Family, Measurement, Quantity
-from genbench.engine.task import FinishedRun, Record, Stage, alike
+from genbench.engine.task import FinishedRun, Record, Stage, alike, differing
 from genbench.figures.dirac import Pair, animate, pairs_page
 from genbench.figures.dirac import trajectory as draw_trajectory
 from genbench.figures.style import divergence_name
@@ -239,21 +238,21 @@ class DiracGame(Adversarial):
     @staticmethod
     def sweep_figures(runs: Sequence[FinishedRun]) -> dict[str, Figure]:
         """Games that differ in nothing but the generator's average, side by side; a page for each loss."""
-        pairs: dict[str, dict[bool, FinishedRun]] = {}
+        games: dict[str, dict[float | None, FinishedRun]] = {}
         for run in sorted(runs, key=lambda run: natural(run.config["name"])):
-            averaged = run.config["task"]["ema"] is not None
-            pairs.setdefault(alike(run, "name", "task.ema"), {}).setdefault(averaged, run)
+            games.setdefault(alike(run, "name", "task.ema"), {}).setdefault(run.config["task"]["ema"], run)
         complete: dict[str, list[dict[bool, FinishedRun]]] = {}
-        for pair in pairs.values():
-            if len(pair) == 2:
-                loss: Any = lookup("loss", pair[False].config["loss"]["name"])
-                complete.setdefault(loss.symbol, []).append(pair)
+        for by_decay in games.values():
+            if (plain := by_decay.pop(None, None)) is not None and by_decay:
+                loss: Any = lookup("loss", plain.config["loss"]["name"])
+                averaged = sorted(by_decay.values(), key=lambda run: float(run.config["task"]["ema"]))
+                complete.setdefault(loss.symbol, []).extend({False: plain, True: run} for run in averaged)
         figures = {}
         for symbol, found in complete.items():
             of_all = f", {ROWS} of {len(found):,} pairs" if len(found) > ROWS else ""
             title = f"Dirac-GAN, {divergence_name(symbol)}{of_all}"
             shown = found[:ROWS]
-            others = _other_settings([pair[False] for pair in shown])
+            others = differing([pair[False] for pair in shown], TITLED)
             rows = [_row(pair, other) for pair, other in zip(shown, others, strict=True)]
             figures[f"dirac-{symbol}"] = pairs_page(rows, title)
         return figures
@@ -285,18 +284,5 @@ def _row(pair: Mapping[bool, FinishedRun], other: Sequence[str]) -> Pair:
     coefficient = f" {regularizer['coefficient']:g}" if "coefficient" in regularizer else ""
     kind = "no regularizer" if regularizer["name"] == "none" else f"{regularizer['name'].upper()}{coefficient}"
     name = divergence_name(left.loss.symbol)
-    return Pair(", ".join([name, kind, *other]), left.shown, right.shown, name, left.loss.resting)
-
-
-def _other_settings(runs: Sequence[FinishedRun]) -> list[list[str]]:
-    """Of each run, as KEY=VALUE, the settings in which these runs differ, but for those that titles tell anyway.
-
-    Options of a component that another one does not have are told by the component's name.
-    """
-    found: list[list[str]] = [[] for _ in runs]
-    for key in dict.fromkeys(key for run in runs for key in run.settings if key not in TITLED):
-        values = {k: json.dumps(run.settings[key]).strip('"') for k, run in enumerate(runs) if key in run.settings}
-        if len(set(values.values())) > 1 or (key.endswith(".name") and len(values) < len(runs)):
-            for k, value in values.items():
-                found[k].append(f"{key.removesuffix('.name')}={value}")
-    return found
+    decay: float = pair[True].config["task"]["ema"]
+    return Pair(", ".join([name, kind, *other]), left.shown, right.shown, name, left.loss.resting, decay)

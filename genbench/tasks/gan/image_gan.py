@@ -269,9 +269,10 @@ class ImageGan(Samples, StagedSamples, Adversarial):
         return self.generate(self._latents, *self._labels).cpu()
 
     def figures(self, stage: Stage, record: Record) -> dict[str, Figure]:
-        side = math.ceil(math.sqrt(len(self._latents)))
+        columns = math.ceil(math.sqrt(len(self._latents)))
+        rows = math.ceil(len(self._latents) / columns)
         title = f"{record.title}, {STAGE_TITLES[stage]}"
-        figures = {"samples": image_grid(self.samples(stage), side, side, title)}
+        figures = {"samples": image_grid(self.samples(stage), rows, columns, title)}
         if stage == "end":
             figures |= self._final_figures(record)
         return figures
@@ -291,7 +292,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             shares = self._recognition.classifier.shares(self._compared_images()).cpu()
             expected = self._recognition.expected.cpu()
             figures["class-shares"] = class_bars(shares, expected, f"{record.title}: classes of generated images")
-        if self.fid_samples and (fid := record.curve("eval/fid", "step")):
+        if self.fid_samples and len(fid := record.curve("eval/fid", "step")) > 1:
             seen = Band(self.divergence.title, *np.array(record.curve(self.divergence.name, "step")).T)
             figures["divergence-beside-fid"] = two_scales(seen, Band("FID", *np.array(fid).T), title)
         if self.dataset.shape[0] == 3:
