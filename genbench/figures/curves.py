@@ -37,7 +37,8 @@ MIN_POINTS = 5  # with fewer later points, all points set the range
 MAX_MARKERS = 30  # points are drawn with markers up to this number
 LONGEST_NAME = 30  # characters of a vertical axis's name that stand in one line beside a chart
 LONGEST_LABEL = 38  # characters of a line in the margin
-LABEL_GAP = 0.075  # from one line in the margin to the next, of a chart's height
+CHART = 2.6  # inches from one chart to the next
+LABEL_GAP = 0.075  # from one line in the margin to the next, of the height of such a chart
 LOG_RATIO = 1000.0
 LOG_FLOOR = 1e-12  # of the maximum: smaller values are rounding errors, below the axis
 
@@ -87,15 +88,16 @@ def stacked_curves(charts: Sequence[Chart], title: str = "") -> Figure:
         ValueError: for more bands than colours.
     """
     charts = [(quantity, bands, _shown(bands, references)) for quantity, bands, references in charts]
-    height = 0.9 + 2.6 * len(charts)
-    figure = new_figure(7.4, height, title)
     names = [_margin(bands, references) for _, bands, references in charts]
+    stretch = max(1.0, *(LABEL_GAP * len(margin) * _lines(margin) for margin in names))  # so that names have room
+    height = 0.9 + CHART * stretch * len(charts)
+    figure = new_figure(7.4, height, title)
     right = 1 - min(0.45, (max(widest(figure, margin) for margin in names) + 0.35) / 7.4)
     figure.subplots_adjust(right=right, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
     columns = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
     for k, (axes, (quantity, bands, references), margin) in enumerate(zip(columns, charts, names, strict=True)):
         label_axes(axes, "training step" if k == len(charts) - 1 else "", textwrap.fill(quantity, LONGEST_NAME))
-        _draw_chart(axes, bands, references, margin)
+        _draw_chart(axes, bands, references, margin, LABEL_GAP / stretch)
     _set_steps(columns[-1], [band for _, bands, _ in charts for band in bands])
     figure.align_ylabels(columns)
     figure.subplots_adjust(left=_left(figure))
@@ -153,6 +155,7 @@ def _draw_chart(
     bands: Sequence[Band],
     references: Sequence[tuple[str, float]],
     margin: Sequence[tuple[str, float, str]],
+    gap: float,
 ) -> None:
     for band, colour, style in zip(bands, COLOURS, STYLES, strict=False):
         _draw(axes, band, colour, style)
@@ -161,9 +164,13 @@ def _draw_chart(
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
     bottom, _ = axes.get_ylim()
     ends = [(name, value if np.isfinite(value) else bottom, colour) for name, value, colour in margin]
-    lines = max((name.count("\n") + 1 for name, _, _ in margin), default=1)
-    more = LABEL_GAP * (lines - 1)  # half of it above a label's middle
-    write_margin(axes, ends, LABEL_GAP + more, more / 2, 1 - more / 2)
+    more = gap * (_lines(margin) - 1)  # half of it above a label's middle
+    write_margin(axes, ends, gap + more, more / 2, 1 - more / 2)
+
+
+def _lines(margin: Sequence[tuple[str, float, str]]) -> int:
+    """Of the longest name."""
+    return max((name.count("\n") + 1 for name, _, _ in margin), default=1)
 
 
 def _draw(axes: Axes, band: Band, colour: str, style: Any) -> None:

@@ -248,6 +248,14 @@ CASES: dict[str, list[Case]] = {
             [Band("valid/elbo", np.array([400.0]), np.array([-100.0]))], "ELBO", (), TITLE
         ),
         lambda: curves.overlaid_curves([band("an experiment with a long name", -1e5, -9e4)], "ELBO (nats)"),
+        lambda: curves.overlaid_curves(
+            [
+                band(f"critic_steps=1, lr=0.0002, coefficient={k}.0, task.updates=simultaneous", -500, -100 - k)
+                for k in range(6)
+            ],
+            "ELBO (nats)",
+            [("someone and others, a network of theirs, a bound, binarization not stated", -87.41)],
+        ),
     ],
     "curves.stacked_curves": [
         lambda: curves.stacked_curves(
