@@ -13,8 +13,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not acceptance and not launchers"
 
-test-launchers: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable ".[dev,all]"
+test-launchers: $(VENV)/.all
 	$(BIN)/python -m pytest -m launchers
 
 acceptance: $(VENV)/.installed
@@ -64,14 +63,16 @@ gpu: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)
 
 $(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "genbench needs Python 3.10 to 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-$(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
+$(VENV)/.all $(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable ".[dev,$*]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build

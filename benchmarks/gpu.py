@@ -35,7 +35,7 @@ from genbench.engine.capture import can_capture
 from genbench.run import run_directory
 
 PENDING = Path("docs/results/pending.md")
-TESTS = ("-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py")
+TESTS = ("-m", "pytest", "-m", "gpu", "tests/test_gpu.py")  # as quiet as pyproject.toml says
 THROUGHPUT = ("-m", "benchmarks.gan")
 TINY_THROUGHPUT = ("--width", "2", "--batch", "4", "--rounds", "2", "--steps", "1", "--threads", "1")
 # These need no download, and twenty steps of each end in a minute.

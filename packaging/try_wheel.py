@@ -25,7 +25,7 @@ def main(wheel: Path) -> None:
             print("$", program, *words, flush=True)
             subprocess.run([programs / program, *words], cwd=empty, env=environment, check=True)
 
-        venv.create(programs.parent, with_pip=True)
+        venv.create(programs.parent, with_pip=True, symlinks=True)
         run("python", "-m", "pip", "install", "--quiet", f"{wheel.resolve()}[mnist5k]")
         run("python", "-m", "pip", "check")
         run("genbench", *SHORT)
