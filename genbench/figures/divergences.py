@@ -30,7 +30,7 @@ def divergence_curve(
 
     Args:
         theta: [T], where the divergence is estimated.
-        estimates: [T], or [seeds, T].
+        estimates: [T], or [seeds, T]; masked where a seed has none.
         truths: [T]; 0 at θ = 0, and elsewhere on the line from (0, `limit`) to the last of them.
         limit: of the true divergence as θ falls to 0; not 0 where it jumps.
         symbol: of the divergence, such as "W1".
@@ -40,7 +40,7 @@ def divergence_curve(
         ValueError: if shapes do not match.
     """
     places, true = np.asarray(theta, dtype=np.float64), np.asarray(truths, dtype=np.float64)
-    runs = np.atleast_2d(np.asarray(estimates, dtype=np.float64))
+    runs = np.ma.atleast_2d(np.ma.asarray(estimates, dtype=np.float64))
     if places.shape != true.shape or runs.ndim != 2 or runs.shape[1:] != places.shape or not runs.size:
         raise ValueError(f"estimates must be [T] or [seeds, T] at T = {places.size} θ, got {np.shape(estimates)}")
 
@@ -61,19 +61,20 @@ def divergence_curve(
 
     # Outside of the axes the notes cannot cover the curve.
     corner: dict[str, Any] = {"transform": axes.transAxes, "fontsize": TICK_SIZE, "ha": "right", "va": "bottom"}
-    errors = np.abs(runs - true)[np.isfinite(runs)]
+    errors, count = np.ma.abs(runs - true).compressed(), runs.count()
+    errors = errors[np.isfinite(errors)]
     if errors.size:
         axes.text(1.0, 1.022, f"mean absolute error {errors.mean():.3g}", color=BLACK, **corner)
-    if errors.size < runs.size:
-        note = f"{runs.size - errors.size} of {runs.size} estimates not finite"
+    if errors.size < count:
+        note = f"{count - errors.size} of {count} estimates not finite"
         axes.text(1.0, -0.145, note, color=BLUE, **corner)
     return figure
 
 
-def _draw_estimates(axes: Axes, places: NDArray[np.float64], runs: NDArray[np.float64]) -> None:
+def _draw_estimates(axes: Axes, places: NDArray[np.float64], runs: np.ma.MaskedArray[Any, Any]) -> None:
     means, below, above = [], [], []
     for values in runs.T:
-        finite = values[np.isfinite(values)]
+        finite = values.compressed()[np.isfinite(values.compressed())]
         mean = finite.mean() if finite.size else np.nan
         means.append(mean)
         below.append(mean - finite.min(initial=mean))
@@ -83,5 +84,7 @@ def _draw_estimates(axes: Axes, places: NDArray[np.float64], runs: NDArray[np.fl
     if len(runs) == 1:
         axes.plot(places, means, label="estimate", **style)
     else:
-        label = f"estimate: mean and range of {len(runs)} seeds"
+        fewest = runs.count(axis=0).min()
+        seeds = f"{len(runs)} seeds" if fewest == len(runs) else f"{fewest} to {len(runs)} seeds"
+        label = f"estimate: mean and range of {seeds}"
         axes.errorbar(places, means, yerr=[below, above], elinewidth=1.6, label=label, **style)

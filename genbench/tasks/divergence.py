@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,8 +128,9 @@ def _settings(config: dict[str, Any]) -> str:
 
 def _curve(symbol: str, estimates: dict[float, list[float]]) -> Figure:
     thetas = sorted(estimates)
-    seeds = min(len(values) for values in estimates.values())
-    rows = [[estimates[theta][seed] for theta in thetas] for seed in range(seeds)]
+    rows = np.ma.masked_array(np.zeros((max(map(len, estimates.values())), len(thetas))), mask=True)
+    for column, theta in enumerate(thetas):
+        rows[: len(estimates[theta]), column] = estimates[theta]
     truths = [value for theta in thetas if (value := truth(symbol, theta)) is not None]
     name, limit = divergence_name(symbol), DISJOINT.get(symbol, 0.0)
     return divergence_curve(thetas, rows, truths, limit, name, f"{name} between two segments at distance θ")

@@ -376,9 +376,14 @@ def test_every_divergence_has_a_picture_of_its_own(drawn: list[tuple[Any, ...]])
     assert all(list(call[0]) == [0.5, 1.0] for call in drawn)
 
 
-def test_unequal_numbers_of_seeds_draw_the_common_ones(drawn: list[tuple[Any, ...]]) -> None:
-    Divergence.sweep_figures([finished(0.5, w1=1.0), finished(0.5, w1=2.0), finished(1.0, w1=3.0)])
-    assert [list(row) for row in drawn[0][1]] == [[1.0, 3.0]]
+def test_no_estimate_is_left_out_where_seeds_are_unequally_many() -> None:
+    runs = [finished(0.5, w1=1.0), finished(0.5, w1=2.0), finished(0.5, w1=math.inf), finished(1.0, w1=3.0)]
+    (axes,) = Divergence.sweep_figures(runs)["w1"].axes
+    (bars,) = axes.containers
+    assert bars.get_label() == "estimate: mean and range of 1 to 3 seeds"
+    assert bars.lines[0].get_xydata().tolist() == [[0.5, 1.5], [1.0, 3.0]]
+    notes = {text.get_text() for text in axes.texts}
+    assert notes == {f"mean absolute error {(0.5 + 1.5 + 2.0) / 3:.3g}", "1 of 4 estimates not finite"}
 
 
 def test_runs_without_a_final_estimate_do_not_spoil_the_picture() -> None:
