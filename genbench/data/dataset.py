@@ -18,6 +18,7 @@ __all__ = ["SPLITS", "Dataset", "as_stored", "bernoulli", "to_float32", "unit_in
 
 SPLITS = ("train", "valid", "test")
 SHOWN_CLASSES = 5  # that a message names
+LONGEST_CLASS = 24  # characters of a class's name in a picture
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class Dataset:
     def classes(self) -> int:
         """0 without labels."""
         return len(self.class_counts)
+
+    def class_title(self, label: int) -> str:
+        """What pictures call a class."""
+        if not self.class_names:
+            return f"class {label}"
+        name = self.class_names[label]
+        return name if len(name) <= LONGEST_CLASS else f"{name[: LONGEST_CLASS - 1]}…"
 
     def require_every_class(self, otherwise: str) -> None:
         """Raise DataError if there are classes without training images, for what learns to tell all classes apart.

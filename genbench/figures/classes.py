@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -9,6 +11,8 @@ from numpy.typing import ArrayLike
 from genbench.figures.style import BLUE, GREY, label_axes, legend_above, new_figure
 
 __all__ = ["class_bars"]
+
+NUMBERED = 20  # bars that an axis has room to number
 
 
 def class_bars(shares: ArrayLike, expected: ArrayLike, title: str = "") -> Figure:
@@ -26,6 +30,8 @@ def class_bars(shares: ArrayLike, expected: ArrayLike, title: str = "") -> Figur
     places = np.arange(len(found))
     axes.bar(places - 0.2, wanted, 0.38, color=GREY, label="data")
     axes.bar(places + 0.2, found, 0.38, color=BLUE, label="generated")
-    axes.set_xticks(places, [*map(str, places[:-1]), "none"])
+    every = math.ceil(len(found) / NUMBERED)
+    numbered = places[: len(found) - every : every]
+    axes.set_xticks([*numbered, places[-1]], [*map(str, numbered), "none"])
     legend_above(axes, right=True)
     return figure

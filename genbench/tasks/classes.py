@@ -107,7 +107,8 @@ class Classes:
         images = torch.cat([task.from_noise(*chunk) for chunk in in_chunks(task.chunk, *noise, labels)])
         images = images.unflatten(0, (rows, COLUMNS))
         told = "every class" if rows == self.count else f"{rows} of {self.count} classes"
-        return {"classes": labelled_rows(images, [f"class {k}" for k in range(rows)], f"{title}: {told}")}
+        names = [self._dataset.class_title(k) for k in range(rows)]
+        return {"classes": labelled_rows(images, names, f"{title}: {told}")}
 
     def accuracy(self, classifier: Classifier, images: Tensor, seed: int) -> dict[str, Measurement]:
         """The share of a task's `sample(N, seed)` [N, C, H, W] that a classifier takes for what they are to be."""

@@ -239,6 +239,7 @@ LINE, POINT = (-np.inf, np.inf), (0.0, 0.0)
 CASES: dict[str, list[Case]] = {
     "classes.class_bars": [
         lambda: classes.class_bars([0.1] * 10 + [0.0], [0.1] * 10 + [0.0], TITLE),
+        lambda: classes.class_bars([0.005] * 201, [0.005] * 201, TITLE),
         lambda: classes.class_bars([0.0] * 10 + [1.0], [0.1] * 10 + [0.0], f"{TITLE}: classes of generated images"),
     ],
     "curves.overlaid_curves": [

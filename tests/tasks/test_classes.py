@@ -17,6 +17,7 @@ from genbench.compose import configuration
 from genbench.data.dataset import Dataset, as_stored
 from genbench.engine.task import Task
 from genbench.errors import ConfigError
+from genbench.tasks import classes
 from genbench.tasks.autoregressive import Autoregressive
 from genbench.tasks.classes import CLASS_ACCURACY
 from genbench.tasks.vae import use
@@ -327,3 +328,17 @@ def test_a_classifier_of_binary_images_is_shown_binary_ones(monkeypatch: pytest.
     monkeypatch.setattr(task.classes, "accuracy", lambda classifier, images, seed: shown.append(images) or {})
     task.evaluate("test")
     assert shown[0].unique().tolist() == [0.0, 1.0]
+
+
+def test_a_picture_of_classes_calls_them_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, drawn = told_dataset(binary=True), []
+    monkeypatch.setattr(classes, "labelled_rows", lambda images, names, title: drawn.append((names, title)))
+    build(VAE, dataset=data).classes.figures(build(VAE, dataset=data), "run")
+    names = ("apples", "b" * 40, "c", "d", "e")
+    monkeypatch.setattr(classes, "SHOWN_CLASSES", 2)
+    task = build(VAE, dataset=replace(data, class_names=names))
+    task.classes.figures(task, "run")
+    assert drawn == [
+        ([f"class {k}" for k in range(CLASSES)], "run: every class"),
+        (["apples", "b" * 23 + "…"], "run: 2 of 5 classes"),
+    ]
