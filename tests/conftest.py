@@ -78,6 +78,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+@pytest.fixture(autouse=True)
+def _own_handler() -> Iterator[None]:
+    """A command that was interrupted ignores further SIGINTs: it is about to end, and the tests are not."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_outlives_a_power_cut() -> Iterator[None]:
     """Runs wait for the disk dozens of times, milliseconds each."""

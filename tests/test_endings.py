@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,14 +25,6 @@ from genbench.output import command
 
 Run = Callable[..., int]
 WORDS = ("experiment=divergence-w1", "trainer.max_steps=12", "trainer.log_every=4", "trainer.evaluate_every=4")
-
-
-@pytest.fixture(autouse=True)
-def _own_handler() -> Iterator[None]:
-    """A command that was interrupted ignores further SIGINTs: it is about to end, and the tests are not."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
 
 
 def status(root: Path) -> str | None:

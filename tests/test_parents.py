@@ -149,7 +149,6 @@ def test_a_renamed_run_is_refused(genbench: Run, capsys: pytest.CaptureFixture[s
     assert genbench(*trained(words, "second", 20), f"{kind}=best-{digits}") == 0
 
 
-@pytest.mark.usefixtures("tiny_instruments")
 def test_the_end_of_a_run_does_not_fit_changed_code(
     genbench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,7 +107,7 @@ def test_an_ensemble_says_what_it_trains() -> None:
         ),
         (
             "r1",
-            ["R1 = E_p ‖∇C(x)‖²", "arXiv 1801.04406", "coefficient weight of the penalty", "number ≥ 0; default 1"],
+            ["R1 = E_p ‖∇C(x)‖²", "arXiv 1801.04406", "coefficient weight c of the penalty", "number ≥ 0; default 1"],
         ),
         ("kl", ["∫ p log(p/q)", "Nowozin, Cseke & Tomioka 2016"]),
         ("dcgan", ["Radford, Metz & Chintala 2016", "width channels of the layers", "used by", "svhn-w1-lp"]),
@@ -142,7 +142,10 @@ def test_a_group_lists_its_components_and_the_trainer_its_keys() -> None:
     for name in registry.known("regularizer"):
         assert f" {name} " in text
     assert text.startswith("regularizer chosen by regularizer=NAME; none where nothing is chosen")
-    assert "batch_size samples in a training step whole number ≥ 1 and ≤ 100000; default 64" in told("trainer")
+    assert (
+        "batch_size samples in a batch; a step of a GAN takes task.critic_steps batches whole number ≥ 1 and ≤ 100000; default 64"
+        in told("trainer")
+    )
 
 
 @pytest.mark.parametrize("name", ["vae-mnist5", "regularizer.evry", "optimizer.learning_rate", "loss=jds"])

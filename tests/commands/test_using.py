@@ -277,13 +277,13 @@ def test_what_cannot_be_evaluated_is_told(train: Train, call: Any) -> None:
     assert not (run / "evaluations").exists()
 
 
-@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
 def test_grey_pictures_of_16_bits_keep_the_highest_eight(tmp_path: Path) -> None:
     for name, level in (("a", 20_000), ("b", 40_000)):
         Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / f"{name}.png")
     assert foreign_images.read(tmp_path).flatten(1).unique(dim=1).flatten().tolist() == [78, 156]
 
 
+@pytest.mark.usefixtures("tiny_images", "tiny_instruments")
 def test_images_from_elsewhere_have_the_scores_of_the_run_that_drew_them(train: Train, call: Any) -> None:
     """To the last digit, through PNG files."""
     scored = ("model.width=8", "task.final_samples=12", "task.fid_reference=16")

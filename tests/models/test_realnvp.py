@@ -163,7 +163,7 @@ def test_a_state_dict_carries_all_that_the_model_is(name: str) -> None:
     values = []
     for each in (model, other):
         torch.manual_seed(5)
-        values.append(each.log_prob(x, 2))
+        values.append(each.log_prob(x))
     assert torch.equal(*values)
 
 
@@ -173,7 +173,7 @@ def test_black_and_white_images_are_finite_in_float32(name: str, alpha: float) -
     torch.set_default_dtype(torch.float32)
     model = untrained(name, (1, 8, 8), alpha=alpha)
     x = torch.stack([torch.zeros(1, 8, 8), torch.full((1, 8, 8), 255.0)]).repeat(50, 1, 1, 1)
-    log_p = model.log_prob(x, 2)
+    log_p = model.log_prob(x)
     assert log_p.dtype == torch.float32
     bits = -log_p / (model.dims * math.log(2))
     assert bits.isfinite().all() and bits.min() > 8  # N(0, 1) has little mass where black and white are
