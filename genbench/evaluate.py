@@ -86,7 +86,7 @@ def _changed(run: LoadedRun, words: Sequence[str]) -> Config:
     """The run's configuration with overrides. Raises ConfigError for those of what was trained."""
     values = copy.deepcopy(run.config)
     allowed = [f"task.{name}" for name in sorted(run.task_class().evaluation_options)]
-    places = _places(run.config)
+    places = _places(run.config["dataset"])
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
@@ -106,14 +106,13 @@ def _changed(run: LoadedRun, words: Sequence[str]) -> Config:
     return config if given else dataclasses.replace(config, data_root=own.data_root)
 
 
-def _places(config: Mapping[str, Any]) -> list[str]:
-    marks = registry.contents(registry.lookup("dataset", config["dataset"]["name"])).values()
+def _places(dataset: Mapping[str, Any]) -> list[str]:
+    marks = registry.contents(registry.lookup("dataset", dataset["name"])).values()
     return [*PLACES, *(f"dataset.{mark.place}" for mark in marks)]
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    flat = schema.flatten(schema.to_dict(config))
-    return identity.without(flat, _places({"dataset": config.dataset}))
+    return identity.without(schema.flatten(schema.to_dict(config)), _places(config.dataset))
 
 
 def _measured(run: LoadedRun, config: Config) -> tuple[Task, Mapping[str, Measurement]]:

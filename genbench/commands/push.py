@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    from genbench.trackers import record, tracker
+    from genbench.trackers import heading, tracker
 
     there = tracker(options.tracker, options.project)
     problems: list[reading.Problem] = []
@@ -46,17 +46,16 @@ def _push(options: argparse.Namespace) -> None:
         print(f"left out: {problem.path}: {problem.reason}")
     if not ended:
         raise ConfigError("there is no finished run", "name run directories, or folders of them, such as outputs")
-    sent = 0
+    sent, word = 0, f"{options.tracker}/{options.project}"
     for run in ended:
-        whole = record(run)
-        word = f"{options.tracker}/{options.project}"
+        found = heading(run.path.name, run.summary)
         rest = not options.again and Live(word, run.path).left
-        if not rest and not options.again and there.holds(whole):
-            print(f"there already: {whole.title}")
+        if not rest and not options.again and there.holds(found):
+            print(f"there already: {found.title}")
             continue
         Live(word, run.path, afresh=not rest).finish()
         sent += 1
-        print(f"{'sent the rest' if rest else 'sent'}: {whole.title}")
+        print(f"{'sent the rest' if rest else 'sent'}: {found.title}")
     print(f"{sent} of {len(ended)} runs sent to {options.tracker}, project {options.project}")
 
 

@@ -256,7 +256,7 @@ def upload(x: Tensor, device: torch.device) -> Tensor:
 
 
 def training_layout(device: torch.device) -> torch.memory_format:
-    """The memory layout in which convolutions train fastest, also on a CPU, by −4 to 12 % (`make bench-peak`)."""
+    """The memory layout in which convolutions train fastest; on a CPU most do, by up to 12 % (`make bench-peak`)."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 

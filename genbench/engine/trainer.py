@@ -292,12 +292,11 @@ class Trainer:
             self.logbook.open()
             self._reporter.say(told)
             return
+        name = "the end of the run that is extended"
         try:
-            resume.fit("the end of the run that is extended", state, self._origin, self._take_up)
+            resume.fit(name, state, self._origin, self._take_up)
         except checkpoint.Unusable as error:
-            raise GenbenchError(
-                f"the end of the run that is extended {error}\n  train the longer run anew"
-            ) from error
+            raise GenbenchError(f"{name} {error}\n  train the longer run anew") from error
         self._done |= {"draw": self.progress.step - 1, "test": -1}
         self.logbook.measurements = {
             name: found for name, found in self.logbook.measurements.items() if not name.startswith(TEST)

@@ -143,9 +143,7 @@ class PlaneTask(FlowSamples, Task):
             return {}
         if max(counts.values()) > count:
             told = ", ".join(f"{number} of {target}" for target, number in counts.items())
-            raise ConfigError(
-                f"flows fitted to {kind} are not drawn together: of {told}", "run the missing ones, too"
-            )
+            raise ConfigError(f"flows fitted to {kind} make no picture: {told} are done", "run the missing ones, too")
         judged = cls.quantities[0]
         densities, titles = [], []
         for target, row in rows.items():

@@ -37,7 +37,7 @@ class Stream(Protocol):
 class Tracker(Protocol):
     """A place that holds runs."""
 
-    def holds(self, record: Heading) -> bool:
+    def holds(self, heading: Heading) -> bool:
         """Whether this run is there already, as far as can be known from here."""
 
     def begin(self, heading: Heading, again: bool) -> Stream:

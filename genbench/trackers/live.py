@@ -55,6 +55,7 @@ class Live:
         self._stream: Stream | None = None
         self._silent = word is None
         self._sent = Sent()
+        self._hash, self._hashed = hashlib.sha256(), 0
         with contextlib.suppress(OSError, ValueError, TypeError):
             if not afresh and self._word in (states := self._states()):
                 self._sent = Sent(**states[self._word])
@@ -98,10 +99,26 @@ class Live:
 
     def _update(self) -> None:
         rows = (self._directory / "metrics.jsonl").read_bytes().splitlines()
-        if not self._sent.whole and self._sent.missing(rows):
+        if not self._sent.whole and self._missing(rows):
             stream = self._opened()  # which may know nothing of what was sent
-            stream.log(list(_points(self._sent.missing(rows))))
-            self._note(Sent.of(rows))
+            stream.log(list(_points(self._missing(rows))))
+            self._note(Sent(rows=len(rows), step=_step(rows[-1]), digest=self._digest(rows)))
+
+    def _missing(self, rows: list[bytes]) -> list[bytes]:
+        """Those of a run's rows that were not sent. A resumed run repeats its rows, unless its intervals of logging
+        have changed: then later steps are new."""
+        sent = self._sent
+        if not sent.rows or self._digest(rows[: sent.rows]) == sent.digest:
+            return rows[sent.rows :]
+        return [row for row in rows if _step(row) > sent.step]
+
+    def _digest(self, rows: list[bytes]) -> str:
+        """Of what the rows say but for when: a repeated one has another time. Rows are looked at once, as a process
+        only adds to them."""
+        for row in map(json.loads, rows[self._hashed :]):
+            self._hash.update(repr((row["step"], row["metric"], row["value"])).encode())
+        self._hashed = len(rows)
+        return self._hash.hexdigest()[:8]
 
     def finish(self) -> None:
         """As `end`, but raises whatever fails."""
@@ -137,24 +154,9 @@ class Sent:
     step: int = -1  # of the last of these rows
     digest: str = ""  # of them all
 
-    @staticmethod
-    def of(rows: list[bytes]) -> Sent:
-        return Sent(True, False, len(rows), int(json.loads(rows[-1])["step"]), _digest(rows))
 
-    def missing(self, rows: list[bytes]) -> list[bytes]:
-        """Those of a run's rows that were not sent. A resumed run repeats its rows, unless its intervals of logging
-        have changed: then later steps are new."""
-        if not self.rows or _digest(rows[: self.rows]) == self.digest:
-            return rows[self.rows :]
-        return [row for row in rows if int(json.loads(row)["step"]) > self.step]
-
-
-def _digest(rows: list[bytes]) -> str:
-    """Of what the rows say but for when: a repeated one has another time."""
-    parsed = [json.loads(row) for row in rows]
-    return hashlib.sha256(repr([(row["step"], row["metric"], row["value"]) for row in parsed]).encode()).hexdigest()[
-        :8
-    ]
+def _step(row: bytes) -> int:
+    return int(json.loads(row)["step"])
 
 
 def _points(rows: list[bytes]) -> Iterator[tuple[int, dict[str, float]]]:

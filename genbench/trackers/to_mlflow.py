@@ -25,9 +25,9 @@ class _Mlflow:
     def __init__(self, project: str) -> None:
         self._project, self._client = project, mlflow.MlflowClient()
 
-    def holds(self, record: Heading) -> bool:
+    def holds(self, heading: Heading) -> bool:
         with _told():
-            return bool(self._runs(record, "FINISHED"))
+            return bool(self._runs(heading, "FINISHED"))
 
     def begin(self, heading: Heading, again: bool) -> _Stream:
         with _told():

@@ -14,9 +14,9 @@ class _Trackio:
     def __init__(self, project: str) -> None:
         self._project = project
 
-    def holds(self, record: Heading) -> bool:
+    def holds(self, heading: Heading) -> bool:
         try:
-            return any(run.name == _name(record) for run in trackio.Api().runs(self._project))
+            return any(run.name == _name(heading) for run in trackio.Api().runs(self._project))
         except ValueError:  # there is no such project yet
             return False
 

@@ -18,11 +18,11 @@ class _Wandb:
     def __init__(self, project: str) -> None:
         self._project = project
 
-    def holds(self, record: Heading) -> bool:
+    def holds(self, heading: Heading) -> bool:
         if os.environ.get("WANDB_MODE") == "offline":  # what is not yet sent lies in a folder of the run's id
-            return any(Path(os.environ.get("WANDB_DIR", "."), "wandb").glob(f"offline-run-*-{record.run_id}"))
+            return any(Path(os.environ.get("WANDB_DIR", "."), "wandb").glob(f"offline-run-*-{heading.run_id}"))
         try:
-            wandb.Api().run(f"{self._project}/{record.run_id}")
+            wandb.Api().run(f"{self._project}/{heading.run_id}")
         except wandb.errors.UsageError as error:
             raise ConfigError(f"Weights & Biases: {error}", "or keep runs here: WANDB_MODE=offline") from error
         except (wandb.errors.CommError, ValueError):

@@ -262,6 +262,7 @@ def test_pictures_of_latents_show_what_a_linear_generator_makes_of_them(monkeypa
 
 def test_without_fid_a_sweeper_must_be_told_its_objective(data_root: Path) -> None:
     quantities = digits(data_root).quantities
+    assert [one.name for one in quantities if one.name.startswith("eval/")] == ["eval/jsd"]
     with pytest.raises(ConfigError, match=r"no objective\n  set objective=NAME, one of .*test/classifier_frechet"):
         objective_among(quantities)
     assert objective_among(quantities, "test/classifier_frechet").better == "lower"

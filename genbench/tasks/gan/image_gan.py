@@ -48,6 +48,10 @@ FEWEST_RANKED = 8
 TRACKS = Quantity("test/critic_tracks_fid", "rank correlation of the critic’s divergence and FID", decimals=2)
 
 
+DURING = ("eval/fid", "eval/inception_score", "eval/kid")
+"""Scores of every evaluation."""
+
+
 @register("task", "image-gan")
 class ImageGan(Samples, StagedSamples, Adversarial):
     """The adversarial game on images in [−1, 1]. Its `settings` are those of `adversarial`.
@@ -114,7 +118,7 @@ class ImageGan(Samples, StagedSamples, Adversarial):
             title = f"{divergence_name(self.loss.symbol)} vs. FID / 100"
             self.curves = {**self.curves, title: both, "FID": ["eval/fid"]}
         else:
-            self.quantities = tuple(one for one in self.quantities if not one.name.startswith("eval/"))
+            self.quantities = tuple(one for one in self.quantities if one.name not in DURING)
         self._names, self._count_classes = networks, classes
         self._weights = Path(inception_weights) if inception_weights else None
         self._samples: dict[str, Tensor] = {}
