@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genbench.engine.batches import Batch, in_chunks
-from genbench.engine.device import double, isolated_rng
+from genbench.engine.device import double, evaluation_batch, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, LogProb, Progress, Record, Samples, Stage, unseen
 from genbench.errors import ConfigError
@@ -63,6 +63,7 @@ class Autoregressive(Samples, SampledTask):
         self.classes = Classes(parts)
         self.protocol = self.classes.protocol
         self._classified = self.classes.classified(classes)
+        self._batch = evaluation_batch(self.device, EVALUATION_BATCH)
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self._gradients = parts.gradients(self._objective, self.model, compile)
         # The same at every stage.
@@ -85,7 +86,7 @@ class Autoregressive(Samples, SampledTask):
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, Measurement]:
         """Nats per image of a whole split; of the test split with standard error, and in bits per dimension."""
-        rows = in_chunks(EVALUATION_BATCH, self.dataset.split(split), *self.classes.of(split))
+        rows = in_chunks(self._batch, self.dataset.split(split), *self.classes.of(split))
         parts = [self.model.log_prob(self.dataset.to_float(stored), *labels) for stored, *labels in rows]
         found = double(torch.cat(parts))
         judged = replace(mean_over(found), greatest=0.0)  # a probability is at most 1
@@ -116,7 +117,7 @@ class Autoregressive(Samples, SampledTask):
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, samples: int, label: int | None = None) -> LogProb:
-        chunks = in_chunks(EVALUATION_BATCH, x, *self.classes.given(len(x), label))
+        chunks = in_chunks(self._batch, x, *self.classes.given(len(x), label))
         found = torch.cat([self.model.log_prob(*chunk) for chunk in chunks])
         return LogProb(double(found).cpu(), "exact")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from genbench.engine.device import double, isolated_rng
+from genbench.engine.device import double, evaluation_batch, isolated_rng
 from genbench.engine.measurement import Family, Measurement, Quantity, mean_over
 from genbench.engine.task import STAGE_TITLES, LogProb, Record, Stage
 from genbench.errors import ConfigError
@@ -67,6 +67,7 @@ class ImageFlow(FlowSamples, SampledTask):
         self.device, self.seed = parts.device, parts.seed
         self.optimizer = parts.make_optimizer(self.model.parameters())
         self.importance_samples = importance_samples
+        self._batch = evaluation_batch(parts.device, EVALUATION_BATCH)
         self.protocol = self.model.protocol
         self._per_bit = math.log(2) * self.model.dims  # nats of an image in one bit per dimension
         self._gradients = parts.gradients(self._objective, self.model, compile)
@@ -94,19 +95,18 @@ class ImageFlow(FlowSamples, SampledTask):
         """Of pixels [N, C, H, W], whole numbers 0 … 255."""
         with isolated_rng(self.seed, self.device):
             weights = [
-                torch.stack([self.model.log_prob(batch) for _ in range(draws)], dim=1)
-                for batch in pixels.split(EVALUATION_BATCH)
+                torch.cat([self.model.log_prob(part) for part in pixels.split(self._batch)]) for _ in range(draws)
             ]
-        return log_mean_weight(double(torch.cat(weights)))
+        return log_mean_weight(double(torch.stack(weights, dim=1)))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        return torch.cat([self.model.to_data(part).cpu() for part in z.split(self.chunk)]) / 255
+        return torch.cat([self.model.to_data(part).cpu() for part in z.split(self._batch)]) / 255
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Base points of the middle of every pixel's cell."""
-        return torch.cat([self.model.to_base(_levels(part)) for part in x.split(self.chunk)])
+        return torch.cat([self.model.to_base(_levels(part)) for part in x.split(self._batch)])
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, samples: int) -> LogProb:

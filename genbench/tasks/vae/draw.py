@@ -79,7 +79,7 @@ class Variational(VaeUse):
         panels = {STAGE_TITLES[key]: images for key, images in self._samples.items()}
         with isolated_rng(self.seed, self.device):
             images, *labels = self.rows("valid")
-            use = latent_use(self.model, images, self.dataset.to_float, self._batch, *labels)
+            use = latent_use(self.model, images, self.dataset.to_float, self._judged_batch, *labels)
         return {
             **self.classes.figures(self, record.title),
             "stages": stages(panels, f"{record.title}: {kind}, from the same latents"),

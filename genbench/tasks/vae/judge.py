@@ -65,7 +65,7 @@ class VaeJudging(VaeLearning):
             values = {f"{split}/{name}": measurement for name, measurement in found.items()}
             if split == "test":
                 values |= self._log_likelihood(*self.rows(split, self.importance_images))
-            use = latent_use(self.model, images, self.dataset.to_float, self._batch, *labels)
+            use = latent_use(self.model, images, self.dataset.to_float, self._judged_batch, *labels)
             values[f"{split}/active_units"] = Measurement(use.active_units)
         return values
 
@@ -75,7 +75,7 @@ class VaeJudging(VaeLearning):
 
     def _bounds_of(self, images: Tensor, pairs: int, *labels: Tensor) -> list[Bound]:
         """So many independent estimates; whatever is drawn next does not depend on how many."""
-        estimates = sampled_elbos(self.model, images, self.dataset.to_float, self._batch, *labels)
+        estimates = sampled_elbos(self.model, images, self.dataset.to_float, self._judged_batch, *labels)
         first = next(estimates)
         with isolated_rng(~self.seed % 2**32, self.device):  # no other run's, as long as seeds are small
             return [first, *islice(estimates, pairs - 1)]

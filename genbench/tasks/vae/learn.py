@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genbench.engine.batches import Batch
-from genbench.engine.device import isolated_rng
+from genbench.engine.device import isolated_rng, working_mib
 from genbench.errors import ConfigError
 from genbench.functional import sample_gaussian
 from genbench.losses.elbo import ElboTerms, doubly_reparameterised
@@ -64,8 +64,9 @@ class VaeLearning(SampledTask):
         self.annealed_images = annealed_images
         self.annealing_steps, self.annealing_chains = annealing_steps, annealing_chains
         self.memory_mib, self.pixelcnn_from_step = memory_mib, pixelcnn_from_step
-        # Of large networks, as many images at a time as memory holds; the noise depends on the number.
-        self._batch = max(1, min(EVALUATION_BATCH, int(memory_mib * 2**20 / 4 / self.model.image_floats)))
+        # Of large networks, as many images at a time as memory holds, or the cache of a CPU.
+        self._batch = self._images_within(memory_mib)
+        self._judged_batch = self._images_within(working_mib(parts.device, memory_mib))
         self._gradients = parts.gradients(self._objective, self.model, compile)
         # The same at every stage.
         self._latents, self._uniforms = self._drawn(SAMPLES, self.seed)
@@ -76,6 +77,9 @@ class VaeLearning(SampledTask):
         self._kl_weight = torch.zeros((), device=self.device)
         if pixelcnn_from_step:
             self.model.switch_pixelcnn(False)
+
+    def _images_within(self, mib: float) -> int:
+        return max(1, min(EVALUATION_BATCH, int(mib * 2**20 / 4 / self.model.image_floats)))
 
     def _check(self, pixelcnn_from_step: int, compiled: bool) -> None:
         """Raise ConfigError for what does not belong together."""
