@@ -129,7 +129,7 @@ def test_the_pending_page_names_runs_that_there_are(tmp_path: Path) -> None:
     jobs = gpu.jobs_of(gpu.PENDING.read_text(encoding="utf-8"), tmp_path)
     names = [job.name for job in jobs]
     assert names[:2] == ["cifar10-jsd-1", "cifar10-jsd-2"]
-    assert "iwae-binmnist-k50 dataset=binmnist-dynamic" in names
+    assert "realnvp-mnist-conv model.dequantization=variational" in names
     assert len({job.directory for job in jobs}) == len(jobs)
     with pytest.raises(ConfigError, match="unknown"):
         gpu.jobs_of("`genbench experiment=cifar10-jsd-1 task.fid_smaples=3`", tmp_path)

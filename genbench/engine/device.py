@@ -29,8 +29,8 @@ __all__ = [
     "check_precision",
     "describe",
     "double",
-    "float64_device",
     "evaluation_batch",
+    "float64_device",
     "inference_batch",
     "inference_layout",
     "isolated_rng",
@@ -273,7 +273,7 @@ def inference_batch(device: torch.device) -> int:
 
 def evaluation_batch(device: torch.device, most: int) -> int:
     """Images at a time, at most so many, whose likelihood is computed: on a CPU 64. What convolutions at full
-    resolution make of 500 images does not fit its cache, and takes 1.3 to 2.6 times as long for each of them."""
+    resolution make of 500 images does not fit its cache, and takes twice as long for each of them."""
     return min(most, 64) if device.type == "cpu" else most
 
 
