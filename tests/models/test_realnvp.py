@@ -215,7 +215,7 @@ def test_more_importance_samples_come_closer_to_the_probability(name: str) -> No
     with torch.no_grad():
         log_cell = model.flow.log_prob((x + grid) / 256) - 2 * math.log(256)
         exact = (log_cell.exp() * cells).sum().log().item()
-        task: Any = SimpleNamespace(model=model, device=torch.device("cpu"), seed=1)
+        task: Any = SimpleNamespace(model=model, device=torch.device("cpu"), seed=1, _batch=500)
         bounds = [ImageFlow._likelihood(task, x.expand(4000, 1, 1, 2), k).value - exact for k in (1, 4, 16)]
     means, errors = zip(*((b.mean().item(), b.std().item() / math.sqrt(len(b))) for b in bounds), strict=True)
     for i in range(2):
