@@ -64,7 +64,8 @@ class VaeLearning(SampledTask):
         self.annealed_images = annealed_images
         self.annealing_steps, self.annealing_chains = annealing_steps, annealing_chains
         self.memory_mib, self.pixelcnn_from_step = memory_mib, pixelcnn_from_step
-        # Of large networks, as many images at a time as memory holds, or the cache of a CPU.
+        # Of large networks, as many images at a time as memory holds, or the cache of a CPU; the noise depends on how
+        # many.
         self._batch = self._images_within(memory_mib)
         self._judged_batch = self._images_within(working_mib(parts.device, memory_mib))
         self._gradients = parts.gradients(self._objective, self.model, compile)
